@@ -1,0 +1,39 @@
+//! A circuit breaker: stops sending to what fails, and finds out with a few calls when it has recovered.
+//!
+//! Closed, the circuit counts failures in a row. At the threshold it opens and refuses everything for a while
+//! that doubles with each failed recovery. Then it is half-open: a counted number of calls may pass, each
+//! holding a [`Permit`]; enough successes close it, too many failures open it again.
+//!
+//! # Limitations
+//! It counts what it is told: a call that hangs never counts, so time-outs belong inside the call.
+//!
+//! # Example
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use llm_breaker::{CircuitBreaker, CircuitState, Outcome};
+//! use llm_core::{Clock, ManualClock};
+//!
+//! let clock = ManualClock::new();
+//! let breaker = CircuitBreaker::builder().failure_threshold(2).timeout_seconds(60).clock(Arc::new(clock.clone())).build();
+//! for _ in 0..2 {
+//!     breaker.admit(clock.now())?.record(Outcome::Failure, clock.now());
+//! }
+//! assert_eq!(breaker.state(), CircuitState::Open);
+//! let refused = breaker.admit(clock.now()).unwrap_err();
+//! clock.advance(refused.retry_after);
+//! let probe = breaker.admit(clock.now())?;
+//! assert_eq!(breaker.state(), CircuitState::HalfOpen);
+//! # drop(probe);
+//! # Ok::<(), llm_breaker::Refused>(())
+//! ```
+mod breaker;
+mod circuit;
+mod config;
+mod permit;
+
+pub use breaker::{CallError, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerStats};
+pub use circuit::{CircuitState, Refused};
+pub use config::{CircuitBreakerConfig, ConfigError};
+pub use permit::{Outcome, Permit};

@@ -1,0 +1,168 @@
+//! One call to a provider and its answer, in bytes or in neutral form.
+
+use std::fmt;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_core::Stream;
+use http::HeaderMap;
+
+use crate::{
+    CompletionRequest, CompletionResponse, EmbeddingRequest, EmbeddingResponse, Envelope, Error, Model, ModelId,
+    Operation, RequestId, StreamEvent, Usage,
+};
+
+/// A future that a trait object returns.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A stream that owns all it needs; dropping it cancels what feeds it.
+pub type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
+
+/// What a stream of wire frames yields. It ends after the dialect's terminal marker; an upstream that stops
+/// without one yields an error last.
+pub type Frames = BoxStream<Result<Frame, Error>>;
+
+/// One call to one provider.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The model, as the provider spells it.
+    pub model: ModelId,
+    /// What is asked.
+    pub body: CallBody,
+    /// The request's name, sent along as `x-request-id`.
+    pub request_id: Option<RequestId>,
+    /// Further headers of the caller's that the provider is to see.
+    pub headers: HeaderMap,
+}
+
+impl Call {
+    /// A call for `model` without further headers.
+    #[must_use]
+    pub fn new(model: ModelId, body: CallBody) -> Self {
+        Self { model, body, request_id: None, headers: HeaderMap::new() }
+    }
+}
+
+/// What a call asks, in the caller's bytes or in neutral form. The answer comes in the same form.
+#[derive(Clone, Debug)]
+pub enum CallBody {
+    /// A body of a dialect that the provider speaks.
+    Wire(Envelope),
+    /// A completion.
+    Completion(Box<CompletionRequest>),
+    /// A completion, answered event by event.
+    Stream(Box<CompletionRequest>),
+    /// Vectors for texts.
+    Embedding(Box<EmbeddingRequest>),
+    /// The provider's models.
+    Models,
+}
+
+impl CallBody {
+    /// What the call is for.
+    #[must_use]
+    pub const fn operation(&self) -> Operation {
+        match self {
+            Self::Wire(envelope) => envelope.operation,
+            Self::Completion(_) | Self::Stream(_) => Operation::Chat,
+            Self::Embedding(_) => Operation::Embeddings,
+            Self::Models => Operation::Models,
+        }
+    }
+
+    /// Whether the answer is a stream.
+    #[must_use]
+    pub const fn stream(&self) -> bool {
+        match self {
+            Self::Wire(envelope) => envelope.stream,
+            Self::Stream(_) => true,
+            Self::Completion(_) | Self::Embedding(_) | Self::Models => false,
+        }
+    }
+}
+
+/// A provider's answer, in the form of the call.
+pub enum Answer {
+    /// To [`CallBody::Wire`].
+    Wire(WireAnswer),
+    /// To [`CallBody::Completion`].
+    Completion(Box<CompletionResponse>),
+    /// To [`CallBody::Stream`]. It ends after the last event; an upstream that stops early yields an error last.
+    Events(BoxStream<Result<StreamEvent, Error>>),
+    /// To [`CallBody::Embedding`].
+    Embeddings(Box<EmbeddingResponse>),
+    /// To [`CallBody::Models`].
+    Models(Vec<Model>),
+}
+
+impl Answer {
+    /// The usage of an answer that is whole.
+    #[must_use]
+    pub fn usage(&self) -> Option<&Usage> {
+        match self {
+            Self::Wire(WireAnswer { body: WireBody::Whole { usage, .. }, .. }) => usage.as_ref(),
+            Self::Completion(response) => response.usage.as_ref(),
+            Self::Embeddings(response) => response.usage.as_ref(),
+            Self::Wire(_) | Self::Events(_) | Self::Models(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wire(answer) => answer.fmt(f),
+            Self::Completion(response) => response.fmt(f),
+            Self::Events(_) => f.write_str("Events(..)"),
+            Self::Embeddings(response) => response.fmt(f),
+            Self::Models(models) => models.fmt(f),
+        }
+    }
+}
+
+/// An answer as its provider sent it. Its status was a success: all others are an [`Error`].
+#[derive(Debug)]
+pub struct WireAnswer {
+    /// The provider's headers that its caller may see: content type, rate limits, request id as
+    /// `x-upstream-request-id`. Nothing hop-by-hop, no cookies.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: WireBody,
+}
+
+/// The body of a [`WireAnswer`].
+pub enum WireBody {
+    /// All of it.
+    Whole {
+        /// As received.
+        bytes: Bytes,
+        /// What was read from it.
+        usage: Option<Usage>,
+    },
+    /// Frame by frame.
+    Frames(Frames),
+}
+
+impl fmt::Debug for WireBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole { bytes, usage } => {
+                f.debug_struct("Whole").field("bytes", &bytes.len()).field("usage", usage).finish()
+            }
+            Self::Frames(_) => f.write_str("Frames(..)"),
+        }
+    }
+}
+
+/// One or more whole events of a stream, as received, and what was read from them.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The events' bytes, blank lines included. Empty when nothing of them is for the caller.
+    pub bytes: Bytes,
+    /// Whether an event carries content: text, reasoning, a tool call, audio.
+    pub content: bool,
+    /// The usage that an event reported.
+    pub usage: Option<Box<Usage>>,
+    /// Whether the dialect's terminal marker (`[DONE]`) is among the events: what follows is the end.
+    pub last: bool,
+}

@@ -1,0 +1,99 @@
+//! A body that passes through: its bytes, and where the few fields stand that somebody needs to know.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+/// The wire format of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// OpenAI's REST format.
+    OpenAi,
+}
+
+/// What a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// A completion of messages.
+    Chat,
+    /// Vectors for texts.
+    Embeddings,
+    /// The list of models.
+    Models,
+}
+
+impl Operation {
+    /// The operation's name in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Embeddings => "embeddings",
+            Self::Models => "models",
+        }
+    }
+}
+
+/// A byte range of a body. Bodies are shorter than 4 GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// One past the last byte.
+    pub end: u32,
+}
+
+impl Span {
+    /// The span as a range of indices.
+    #[must_use]
+    pub const fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// A replacement of one span of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// What is replaced; empty to insert.
+    pub at: Span,
+    /// What stands there instead.
+    pub with: &'static str,
+}
+
+/// A request body in its caller's dialect, read only as far as needed to route it. Made by the codecs of
+/// `llm-providers`, which have checked that the body is one JSON object.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    /// The format of `body`.
+    pub dialect: Dialect,
+    /// What is asked for.
+    pub operation: Operation,
+    /// The whole body, as received.
+    pub body: Bytes,
+    /// Where the model's name stands in `body`, quotes included.
+    pub model: Span,
+    /// The model's name when it is written with escapes, decoded.
+    pub escaped_model: Option<Box<str>>,
+    /// Whether the answer is wanted as a stream.
+    pub stream: bool,
+    /// Whether the answer is a draw: the temperature is absent or other than 0.
+    pub sampled: bool,
+    /// Whether the caller asked for the usage of a stream.
+    pub wants_usage: bool,
+    /// The edit that makes a provider report the usage of a stream whose caller did not ask.
+    pub ask_usage: Option<Edit>,
+}
+
+impl Envelope {
+    /// The model that the caller named.
+    #[must_use]
+    pub fn model_name(&self) -> &str {
+        match &self.escaped_model {
+            Some(name) => name,
+            None => {
+                let quoted = self.model.range();
+                std::str::from_utf8(&self.body[quoted.start + 1..quoted.end - 1]).unwrap_or_default()
+            }
+        }
+    }
+}

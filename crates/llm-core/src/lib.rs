@@ -1,0 +1,55 @@
+//! The vocabulary of LLM traffic: what is asked, what is answered, what it used, what went wrong, and when.
+//!
+//! Everything else in the workspace speaks in these words. The neutral request and answer types are for
+//! callers and translators; bytes that only pass through stay bytes ([`Envelope`], [`WireAnswer`]).
+//!
+//! # Limitations
+//! No I/O and no runtime: a [`Provider`] is a trait here, its implementations live in `llm-providers`.
+//!
+//! # Example
+//! ```
+//! use llm_core::{CompletionRequest, Message};
+//!
+//! let request = CompletionRequest::new("fast", vec![Message::user("What is 2+2?")]);
+//! assert_eq!(request.messages[0].text(), "What is 2+2?");
+//! ```
+mod call;
+mod duration;
+mod embedding;
+mod envelope;
+mod error;
+mod hash;
+mod id;
+mod json;
+mod message;
+mod money;
+mod observer;
+mod provider;
+mod request;
+mod response;
+mod time;
+mod tool;
+mod usage;
+
+#[doc(hidden)]
+pub mod sync;
+
+pub use call::{Answer, BoxFuture, BoxStream, Call, CallBody, Frame, Frames, WireAnswer, WireBody};
+pub use duration::{DurationError, format_duration, parse_duration};
+pub use embedding::{Embedding, EmbeddingInput, EmbeddingRequest, EmbeddingResponse, Model};
+pub use envelope::{Dialect, Edit, Envelope, Operation, Span};
+pub use error::{Error, ErrorKind, FaultClass};
+pub use hash::{HashKey, hash128};
+pub use id::{ModelId, ProviderId, RequestId, TenantId};
+pub use json::Json;
+pub use message::{Message, Part, Reasoning, Role, Source};
+pub use money::{Money, MoneyError, Price};
+pub use observer::{AttemptRecord, NoObserver, Observer, RequestRecord, Sharing, TargetObserver, Transition};
+pub use provider::Provider;
+pub use request::{CompletionRequest, ResponseFormat};
+pub use response::{Choice, CompletionResponse, StopReason, StreamEvent};
+#[cfg(feature = "tokio")]
+pub use time::TokioClock;
+pub use time::{Clock, ManualClock, SystemClock, Tick};
+pub use tool::{Tool, ToolCall, ToolChoice};
+pub use usage::{Usage, estimate_tokens};

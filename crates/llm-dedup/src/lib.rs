@@ -1,0 +1,30 @@
+//! Identical calls in flight become one.
+//!
+//! [`Flights`] knows what is under way. Who asks the same as somebody before follows that call and gets the
+//! same answer; who asks first leads. A flight has no owner: its subscribers drive it by being polled, any of
+//! them may leave, and the last to leave cancels it.
+//!
+//! # Limitations
+//! Answers that come whole; they are forgotten once given. Bodies are the same when their bytes are.
+//!
+//! # Example
+//! ```
+//! use llm_core::{ModelId, TenantId};
+//! use llm_dedup::{Claim, Flights, RequestKey};
+//!
+//! let flights = Flights::new(1000);
+//! let key = || RequestKey::new(TenantId::from("acme"), b"chat fast".as_slice(), b"{}".as_slice());
+//! let Claim::Lead(lead) = flights.claim(key(), || Box::pin(async { "answer" })) else { unreachable!() };
+//! let Claim::Follow(follower) = flights.claim(key(), || unreachable!()) else { unreachable!() };
+//! drop(lead);
+//! # futures_util::future::FutureExt::now_or_never(async {
+//! assert_eq!(follower.await, Ok("answer"));
+//! # }).unwrap();
+//! ```
+mod flight;
+mod flights;
+mod key;
+
+pub use flight::Lost;
+pub use flights::{Claim, DedupStats, Flights, Subscriber};
+pub use key::{Fingerprint, RequestKey};

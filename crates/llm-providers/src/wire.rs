@@ -1,0 +1,3 @@
+//! Codecs of the wire formats.
+pub mod openai;
+pub mod sse;

@@ -1,0 +1,30 @@
+//! Rate limits for LLM traffic.
+//!
+//! A [`RateLimiter`] answers at once: take the units, or here is how long to wait. Its state is one atomic word
+//! (GCRA): no interleaving of callers admits more than the burst and the rate allow.
+//!
+//! # Limitations
+//! One process. Nothing here sleeps; a caller that wants to wait waits as long as [`Denied`] says.
+//!
+//! # Example
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use llm_core::ManualClock;
+//! use llm_ratelimit::{Denied, RateLimiter, TokenBucketConfig};
+//!
+//! let clock = ManualClock::new();
+//! let limiter = RateLimiter::new(TokenBucketConfig::new(100, 2)).with_clock(Arc::new(clock.clone()));
+//! assert_eq!(limiter.check_n(2), Ok(()));
+//! assert_eq!(limiter.check_and_consume(), Err(Denied::Until { wait: Duration::from_millis(10) }));
+//! clock.advance(Duration::from_millis(10));
+//! assert_eq!(limiter.check_and_consume(), Ok(()));
+//! ```
+mod bucket;
+mod config;
+mod limiter;
+
+pub use bucket::Denied;
+pub use config::{ConfigError, TokenBucketConfig};
+pub use limiter::{Charge, RateLimiter};
