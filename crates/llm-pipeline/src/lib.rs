@@ -1,1 +1,32 @@
-//! 
+//! The path of a request, in one function: [`Pipeline::handle`].
+//!
+//! ```text
+//! claim ── an identical call in flight is joined: before limits, so that followers cost no quota
+//!  route ─ ordered candidates; open circuits are left out
+//!   admit ─ the tenant's limit, once a request; before the permit, so that a denial uses up no probe
+//!    permit ─ the breaker
+//!     send ── the provider, with its four clocks
+//!      record ─ one outcome told once: breaker, limit, observer
+//! (again, while the attempts and the deadline allow)
+//! ```
+//!
+//! # Limitations
+//! Only answers that come whole are shared; streams have a call of their own each.
+//!
+//! # Example
+//! See `tests/path.rs` for a scripted provider, and the facade `llmkit` for a client over this path.
+mod attempt;
+mod builder;
+mod ending;
+mod handle;
+mod limits;
+mod request;
+mod retry;
+mod routes;
+mod share;
+
+pub use builder::{ConfigError, ModelConfig, PipelineBuilder, ProviderConfig, TargetConfig};
+pub use handle::Pipeline;
+pub use request::{Reply, Request, Response, Served, Whole};
+pub use retry::RetryPolicy;
+pub use routes::{Circuit, DefaultRoute};

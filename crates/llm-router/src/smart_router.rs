@@ -85,7 +85,6 @@ impl SmartRouter {
     }
 
     /// Decides for one request.
-    #[must_use]
     pub fn plan(&self) -> Plan<'_> {
         // Relaxed: the counter hands out places and publishes nothing else.
         let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);

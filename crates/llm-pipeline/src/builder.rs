@@ -1,0 +1,339 @@
+//! How a path is put together, and how a reload keeps what the old one has learnt.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+use llm_breaker::{CircuitBreaker, CircuitBreakerConfig};
+use llm_core::{Clock, ModelId, NoObserver, Observer, Price, Provider, ProviderId, SystemClock, TenantId};
+use llm_ratelimit::{RateLimiter, TokenBucketConfig};
+use llm_router::{SmartRouter, Strategy};
+
+use crate::handle::{Inner, Pipeline};
+use crate::limits::Limits;
+use crate::retry::RetryPolicy;
+use crate::routes::{AUTO, DefaultRoute, Route, Routes, Target, Upstream};
+use crate::share::Sharer;
+
+/// Why a path cannot be put together.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Two providers have one name.
+    #[error("two providers are called `{0}`")]
+    DuplicateProvider(ProviderId),
+    /// Two models have one name.
+    #[error("two models are called `{0}`")]
+    DuplicateModel(ModelId),
+    /// A target names a provider that is not there.
+    #[error("model `{model}` names the provider `{provider}`, which is not configured")]
+    UnknownProvider {
+        /// The model.
+        model: ModelId,
+        /// The missing provider.
+        provider: ProviderId,
+    },
+    /// The targets of a model do not make a route.
+    #[error("model `{model}`: {source}")]
+    Route {
+        /// The model.
+        model: ModelId,
+        /// What is wrong with them.
+        source: llm_router::ConfigError,
+    },
+    /// The tenants' limit is not a limit.
+    #[error(transparent)]
+    Limit(#[from] llm_ratelimit::ConfigError),
+    /// The breaker's settings contradict each other.
+    #[error(transparent)]
+    Breaker(#[from] llm_breaker::ConfigError),
+}
+
+/// A provider of the path.
+pub struct ProviderConfig {
+    /// Who answers.
+    pub provider: Arc<dyn Provider>,
+    /// When its circuit opens.
+    pub breaker: CircuitBreakerConfig,
+}
+
+impl fmt::Debug for ProviderConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProviderConfig").field("provider", self.provider.id()).field("breaker", &self.breaker).finish()
+    }
+}
+
+/// A model of the path.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfig {
+    /// What callers ask for.
+    pub name: ModelId,
+    /// Who may answer.
+    pub targets: Vec<TargetConfig>,
+    /// Who is asked first.
+    pub strategy: Strategy,
+}
+
+/// A model of a provider that may answer for a model of the path.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetConfig {
+    /// The provider.
+    pub provider: ProviderId,
+    /// The model, as the provider spells it.
+    pub model: ModelId,
+    /// Its share of the traffic.
+    pub weight: u32,
+    /// What it costs.
+    pub price: Option<Price>,
+}
+
+/// Puts a [`Pipeline`] together. Without settings: no providers, no limit, retries and sharing on.
+pub struct PipelineBuilder {
+    clock: Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+    providers: Vec<ProviderConfig>,
+    circuit: Option<CircuitBreaker>,
+    models: Vec<ModelConfig>,
+    default: DefaultRoute,
+    retry: RetryPolicy,
+    limit: Option<(TokenBucketConfig, Vec<TenantId>)>,
+    limiters: HashMap<TenantId, RateLimiter>,
+    sharing: Option<usize>,
+    share_sampled: bool,
+}
+
+impl fmt::Debug for PipelineBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PipelineBuilder")
+            .field("providers", &self.providers)
+            .field("models", &self.models)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for PipelineBuilder {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock::new()),
+            observer: Arc::new(NoObserver),
+            providers: Vec::new(),
+            circuit: None,
+            models: Vec::new(),
+            default: DefaultRoute::None,
+            retry: RetryPolicy::default(),
+            limit: None,
+            limiters: HashMap::new(),
+            sharing: Some(10_000),
+            share_sampled: true,
+        }
+    }
+}
+
+impl PipelineBuilder {
+    /// Reads time from `clock`.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Tells `observer` what happens.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    /// Adds a provider. Its models are reached as `provider/model`.
+    #[must_use]
+    pub fn provider(mut self, provider: ProviderConfig) -> Self {
+        self.providers.push(provider);
+        self
+    }
+
+    /// Guards all providers by this one circuit instead of one each.
+    #[must_use]
+    pub fn one_circuit(mut self, breaker: CircuitBreaker) -> Self {
+        self.circuit = Some(breaker);
+        self
+    }
+
+    /// Adds a model.
+    #[must_use]
+    pub fn model(mut self, model: ModelConfig) -> Self {
+        self.models.push(model);
+        self
+    }
+
+    /// Says where unknown names go. Default: nowhere.
+    #[must_use]
+    pub fn default_route(mut self, route: DefaultRoute) -> Self {
+        self.default = route;
+        self
+    }
+
+    /// Sets how often a request is tried.
+    #[must_use]
+    pub const fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Limits each of `tenants` to `quota`. Default: no limit.
+    #[must_use]
+    pub fn limit(mut self, quota: TokenBucketConfig, tenants: Vec<TenantId>) -> Self {
+        self.limit = Some((quota, tenants));
+        self
+    }
+
+    /// Limits `tenant` by a limiter that is shared with its owner.
+    #[must_use]
+    pub fn limiter(mut self, tenant: TenantId, limiter: RateLimiter) -> Self {
+        self.limiters.insert(tenant, limiter);
+        self
+    }
+
+    /// Shares at most `max` different calls in flight; `None` shares none. Default 10,000.
+    #[must_use]
+    pub const fn sharing(mut self, max: Option<usize>) -> Self {
+        self.sharing = max;
+        self
+    }
+
+    /// Whether calls whose answer is a draw (temperature other than 0) are shared. Default: they are.
+    #[must_use]
+    pub const fn share_sampled(mut self, share: bool) -> Self {
+        self.share_sampled = share;
+        self
+    }
+
+    /// Puts the path together. From `old`, buckets and circuits of the same name keep their state.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names what does not fit.
+    pub fn build(self, old: Option<&Pipeline>) -> Result<Pipeline, ConfigError> {
+        let upstreams = self.upstreams(old)?;
+        let routes = self.routes(upstreams)?;
+        let limits = self.limits(old)?;
+        let sharer = self.sharing.map(|max| Sharer::new(max, self.share_sampled));
+        Ok(Pipeline::new(Inner {
+            clock: self.clock,
+            observer: self.observer,
+            routes,
+            limits,
+            retry: self.retry,
+            sharer,
+        }))
+    }
+
+    fn upstreams(&self, old: Option<&Pipeline>) -> Result<Vec<Arc<Upstream>>, ConfigError> {
+        let mut seen = HashSet::new();
+        let mut upstreams = Vec::with_capacity(self.providers.len());
+        for ProviderConfig { provider, breaker } in &self.providers {
+            let id = provider.id();
+            if !seen.insert(id.clone()) {
+                return Err(ConfigError::DuplicateProvider(id.clone()));
+            }
+            let circuit = match (&self.circuit, old.and_then(|old| circuit_in(old, id))) {
+                (Some(shared), _) => shared.clone(),
+                (None, Some(circuit)) if circuit.config() == breaker => circuit,
+                (None, _) => self.circuit_of(id, breaker.clone())?,
+            };
+            let direct = self.observer.target(id, &ModelId::from("other"));
+            upstreams.push(Arc::new(Upstream { provider: provider.clone(), breaker: circuit, direct }));
+        }
+        Ok(upstreams)
+    }
+
+    fn circuit_of(&self, id: &ProviderId, config: CircuitBreakerConfig) -> Result<CircuitBreaker, ConfigError> {
+        let (observer, id) = (self.observer.clone(), id.clone());
+        let builder = CircuitBreaker::builder()
+            .config(config)
+            .clock(self.clock.clone())
+            .on_transition(move |transition| observer.circuit_changed(&id, transition));
+        Ok(builder.try_build()?)
+    }
+
+    fn routes(&self, upstreams: Vec<Arc<Upstream>>) -> Result<Routes, ConfigError> {
+        let mut models = HashMap::new();
+        let mut listed = Vec::new();
+        for model in &self.models {
+            let route = Arc::new(self.route(model, &upstreams)?);
+            if models.insert(model.name.clone(), route).is_some() {
+                return Err(ConfigError::DuplicateModel(model.name.clone()));
+            }
+            listed.push(model.name.clone());
+        }
+        let auto = self.auto(&upstreams)?.map(Arc::new);
+        let one = [llm_router::Target { weight: 1 }];
+        let only = SmartRouter::try_new(Strategy::Fallback, &one)
+            .map_err(|source| ConfigError::Route { model: ModelId::from(AUTO), source })?;
+        Ok(Routes {
+            models,
+            listed,
+            upstreams,
+            auto,
+            default: self.default.clone(),
+            only: Arc::new(only),
+            created: self.clock.unix_time().as_secs(),
+        })
+    }
+
+    fn route(&self, model: &ModelConfig, upstreams: &[Arc<Upstream>]) -> Result<Route, ConfigError> {
+        let target = |target: &TargetConfig| {
+            let upstream = upstreams.iter().find(|upstream| *upstream.provider.id() == target.provider);
+            let upstream = upstream.ok_or_else(|| ConfigError::UnknownProvider {
+                model: model.name.clone(),
+                provider: target.provider.clone(),
+            })?;
+            Ok(Target {
+                upstream: upstream.clone(),
+                model: target.model.clone(),
+                price: target.price,
+                observer: self.observer.target(&target.provider, &model.name),
+            })
+        };
+        let targets = model.targets.iter().map(target).collect::<Result<Vec<_>, ConfigError>>()?;
+        let weights: Vec<_> = model.targets.iter().map(|t| llm_router::Target { weight: t.weight }).collect();
+        let router = SmartRouter::try_new(model.strategy, &weights)
+            .map_err(|source| ConfigError::Route { model: model.name.clone(), source })?;
+        Ok(Route { name: Some(model.name.clone()), targets, router: Arc::new(router) })
+    }
+
+    /// All targets of all models, each once.
+    fn auto(&self, upstreams: &[Arc<Upstream>]) -> Result<Option<Route>, ConfigError> {
+        let mut targets: Vec<TargetConfig> = Vec::new();
+        for target in self.models.iter().flat_map(|model| &model.targets) {
+            let known = |seen: &TargetConfig| seen.provider == target.provider && seen.model == target.model;
+            if target.weight > 0 && !targets.iter().any(known) {
+                targets.push(target.clone());
+            }
+        }
+        targets.truncate(SmartRouter::MAX_TARGETS);
+        if targets.is_empty() {
+            return Ok(None);
+        }
+        let model = ModelConfig { name: ModelId::from(AUTO), targets, strategy: Strategy::Weighted };
+        self.route(&model, upstreams).map(Some)
+    }
+
+    fn limits(&self, old: Option<&Pipeline>) -> Result<Limits, ConfigError> {
+        let mut buckets = self.limiters.clone();
+        if let Some((quota, tenants)) = &self.limit {
+            for tenant in tenants {
+                let bucket = match old.and_then(|old| old.inner().limits.of(tenant)) {
+                    Some(bucket) => bucket.adopt(*quota)?,
+                    None => RateLimiter::try_new(*quota)?.with_clock(self.clock.clone()),
+                };
+                buckets.insert(tenant.clone(), bucket);
+            }
+        }
+        Ok(Limits::new(buckets))
+    }
+}
+
+/// The circuit that `path` has for `id`.
+fn circuit_in(path: &Pipeline, id: &ProviderId) -> Option<CircuitBreaker> {
+    let mut upstreams = path.inner().routes.upstreams.iter();
+    upstreams.find(|upstream| upstream.provider.id() == id).map(|upstream| upstream.breaker.clone())
+}

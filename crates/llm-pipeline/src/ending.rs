@@ -1,0 +1,122 @@
+//! A request's end: told once, whenever and however it comes; the caller's deadline is one of the ways.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use llm_core::{BoxStream, Error, ErrorKind, ModelId, Observer, Operation, RequestRecord, Sharing, Tick};
+use tokio::time::Sleep;
+
+use crate::attempt::Step;
+use crate::request::{Reply, Response};
+
+/// Runs `future` until `deadline`.
+pub(crate) async fn before<T>(
+    deadline: Option<Tick>,
+    now: Tick,
+    future: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    match deadline {
+        None => future.await,
+        Some(deadline) => tokio::time::timeout(deadline.since(now), future).await.unwrap_or_else(|_| Err(passed())),
+    }
+}
+
+fn passed() -> Error {
+    Error::new(ErrorKind::Timeout, "the deadline of x-llmkit-deadline-ms has passed")
+}
+
+/// What will be told of a request. Dropped untold, its caller has left.
+pub(crate) struct Ending {
+    observer: Option<Arc<dyn Observer>>,
+    operation: Operation,
+    pub(crate) model: Option<ModelId>,
+    sharing: Sharing,
+    attempts: u32,
+}
+
+impl Ending {
+    pub(crate) fn begin(observer: &Arc<dyn Observer>, operation: Operation) -> Self {
+        Self { observer: Some(observer.clone()), operation, model: None, sharing: Sharing::Bypass, attempts: 0 }
+    }
+
+    pub(crate) fn failed(mut self, error: Error) -> Error {
+        self.attempts = error.attempts();
+        self.tell(Some(error.kind()));
+        error
+    }
+
+    /// A whole answer is the request's end; a stream is watched to its own, the deadline at the latest.
+    pub(crate) fn answered(mut self, response: Response, deadline: Option<Tick>, now: Tick) -> Response {
+        let Response { reply, served } = response;
+        self.sharing = served.sharing;
+        self.attempts = served.attempts;
+        let reply = match reply {
+            Reply::Frames { headers, frames } => Reply::Frames { headers, frames: self.watch(frames, deadline, now) },
+            Reply::Events(events) => Reply::Events(self.watch(events, deadline, now)),
+            whole => {
+                self.tell(None);
+                whole
+            }
+        };
+        Response { reply, served }
+    }
+
+    fn watch<T: Step + 'static>(
+        self,
+        items: BoxStream<Result<T, Error>>,
+        deadline: Option<Tick>,
+        now: Tick,
+    ) -> BoxStream<Result<T, Error>> {
+        let sleep = deadline.map(|deadline| Box::pin(tokio::time::sleep(deadline.since(now))));
+        Box::pin(Watched { items: Some(items), ending: self, sleep })
+    }
+
+    fn tell(&mut self, error: Option<ErrorKind>) {
+        let Some(observer) = self.observer.take() else { return };
+        observer.request_ended(&RequestRecord {
+            operation: self.operation,
+            model: self.model.as_ref(),
+            sharing: self.sharing,
+            attempts: self.attempts,
+            error,
+        });
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.tell(Some(ErrorKind::Cancelled));
+    }
+}
+
+struct Watched<T> {
+    items: Option<BoxStream<Result<T, Error>>>,
+    ending: Ending,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T: Step> Stream for Watched<T> {
+    type Item = Result<T, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        let Some(items) = &mut this.items else { return Poll::Ready(None) };
+        let mut item = items.as_mut().poll_next(cx);
+        if item.is_pending()
+            && let Some(sleep) = &mut this.sleep
+            && sleep.as_mut().poll(cx).is_ready()
+        {
+            this.items = None;
+            item = Poll::Ready(Some(Err(passed())));
+        }
+        match &item {
+            Poll::Ready(Some(Ok(step))) if step.last() => this.ending.tell(None),
+            Poll::Ready(Some(Err(error))) => this.ending.tell(Some(error.kind())),
+            Poll::Ready(None) => this.ending.tell(None),
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+        }
+        item
+    }
+}

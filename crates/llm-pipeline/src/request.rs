@@ -1,0 +1,93 @@
+//! What enters the path and what leaves it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use llm_core::{
+    BoxStream, CallBody, CompletionResponse, EmbeddingResponse, Error, Frames, ProviderId, RequestId, Sharing,
+    StreamEvent, TenantId, Tick,
+};
+
+/// A request on its way.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Who asks: whose limits apply, and with whom calls may be shared.
+    pub tenant: TenantId,
+    /// The request's name.
+    pub id: RequestId,
+    /// What is asked.
+    pub body: CallBody,
+    /// Headers that the provider is to see.
+    pub headers: HeaderMap,
+    /// Whether an identical call in flight may answer it.
+    pub share: bool,
+    /// When the request arrived.
+    pub received: Tick,
+    /// When its caller stops waiting.
+    pub deadline: Option<Tick>,
+}
+
+/// An answer and how it came about.
+#[derive(Debug)]
+pub struct Response {
+    /// The answer.
+    pub reply: Reply,
+    /// How it came about.
+    pub served: Served,
+}
+
+/// How an answer came about.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// Who answered.
+    pub provider: ProviderId,
+    /// Whose upstream call it was.
+    pub sharing: Sharing,
+    /// Calls made upstream for it.
+    pub attempts: u32,
+    /// From the first call's begin to the answer's head, pauses between attempts included.
+    pub upstream: Duration,
+}
+
+/// An answer in the form of the request.
+pub enum Reply {
+    /// Bytes, all of them. Shared among the callers of one flight.
+    Whole(Arc<Whole>),
+    /// Bytes, frame by frame.
+    Frames {
+        /// The provider's headers for the caller.
+        headers: HeaderMap,
+        /// The frames.
+        frames: Frames,
+    },
+    /// A completion.
+    Completion(Box<CompletionResponse>),
+    /// A completion, event by event.
+    Events(BoxStream<Result<StreamEvent, Error>>),
+    /// Vectors.
+    Embeddings(Box<EmbeddingResponse>),
+}
+
+/// The bytes of a whole answer.
+#[derive(Debug)]
+pub struct Whole {
+    /// The provider's headers for the caller.
+    pub headers: HeaderMap,
+    /// The body, as received.
+    pub bytes: Bytes,
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(whole) => whole.fmt(f),
+            Self::Frames { headers, .. } => f.debug_struct("Frames").field("headers", headers).finish_non_exhaustive(),
+            Self::Completion(response) => response.fmt(f),
+            Self::Events(_) => f.write_str("Events(..)"),
+            Self::Embeddings(response) => response.fmt(f),
+        }
+    }
+}

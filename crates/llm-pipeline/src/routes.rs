@@ -1,0 +1,159 @@
+//! Which providers a model's name stands for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use llm_breaker::{CircuitBreaker, CircuitBreakerStats};
+use llm_core::{Error, ErrorKind, Model, ModelId, Price, Provider, ProviderId, TargetObserver, Tick};
+use llm_router::SmartRouter;
+
+/// A provider and its circuit.
+pub(crate) struct Upstream {
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) breaker: CircuitBreaker,
+    /// Told of calls that name the provider's model directly.
+    pub(crate) direct: Arc<dyn TargetObserver>,
+}
+
+/// A model of a provider.
+pub(crate) struct Target {
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) model: ModelId,
+    pub(crate) price: Option<Price>,
+    pub(crate) observer: Arc<dyn TargetObserver>,
+}
+
+impl Target {
+    pub(crate) fn provider(&self) -> &ProviderId {
+        self.upstream.provider.id()
+    }
+
+    /// Whether a call may be sent as far as is known without taking a permit.
+    pub(crate) fn usable(&self, now: Tick) -> bool {
+        self.upstream.breaker.is_available(now).is_ok()
+    }
+}
+
+/// The candidates that a model's name stands for, and who chooses among them.
+pub(crate) struct Route {
+    /// The configured name; none for a provider's model addressed directly.
+    pub(crate) name: Option<ModelId>,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) router: Arc<SmartRouter>,
+}
+
+/// Where a name goes that is no configured model and names no provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DefaultRoute {
+    /// Nowhere: 404.
+    None,
+    /// To this provider, as the name of one of its models.
+    Provider(ProviderId),
+}
+
+/// What health pages show of a provider.
+#[derive(Clone, Debug)]
+pub struct Circuit {
+    /// The provider.
+    pub provider: ProviderId,
+    /// Its circuit.
+    pub stats: CircuitBreakerStats,
+}
+
+/// All names.
+pub(crate) struct Routes {
+    pub(crate) models: HashMap<ModelId, Arc<Route>>,
+    /// The configured names in their order.
+    pub(crate) listed: Vec<ModelId>,
+    pub(crate) upstreams: Vec<Arc<Upstream>>,
+    /// Any configured target will do.
+    pub(crate) auto: Option<Arc<Route>>,
+    pub(crate) default: DefaultRoute,
+    /// Chooses the only candidate.
+    pub(crate) only: Arc<SmartRouter>,
+    /// Unix seconds at which the configuration was read, as the models' birthday.
+    pub(crate) created: u64,
+}
+
+/// The name that lets the router pick among all targets.
+pub(crate) const AUTO: &str = "auto";
+
+impl Routes {
+    /// First an exact name; then `provider/model`, cut at the first `/`; then `auto`; then the default.
+    pub(crate) fn resolve(&self, name: &str) -> Result<Arc<Route>, Error> {
+        if let Some(route) = self.models.get(name) {
+            return Ok(route.clone());
+        }
+        if let Some((provider, model)) = name.split_once('/')
+            && !model.is_empty()
+            && let Some(upstream) = self.upstream(provider)
+        {
+            return Ok(self.direct(upstream, model));
+        }
+        if name == AUTO
+            && let Some(route) = &self.auto
+        {
+            return Ok(route.clone());
+        }
+        if let DefaultRoute::Provider(provider) = &self.default
+            && let Some(upstream) = self.upstream(provider.as_str())
+        {
+            return Ok(self.direct(upstream, name));
+        }
+        Err(Error::new(
+            ErrorKind::NotFound,
+            format!("the model `{name}` does not exist or you do not have access to it"),
+        )
+        .with_param("model")
+        .with_code("model_not_found"))
+    }
+
+    fn upstream(&self, provider: &str) -> Option<&Arc<Upstream>> {
+        self.upstreams.iter().find(|upstream| upstream.provider.id() == provider)
+    }
+
+    fn direct(&self, upstream: &Arc<Upstream>, model: &str) -> Arc<Route> {
+        let target = Target {
+            upstream: upstream.clone(),
+            model: ModelId::from(model),
+            price: None,
+            observer: upstream.direct.clone(),
+        };
+        Arc::new(Route { name: None, targets: vec![target], router: self.only.clone() })
+    }
+
+    /// The models that callers may name, as a list shows them.
+    pub(crate) fn list(&self) -> Vec<Model> {
+        let auto = (self.auto.is_some() && !self.models.contains_key(AUTO)).then(|| ModelId::from(AUTO));
+        self.listed.iter().chain(auto.iter()).map(|id| self.show(id.as_str())).collect()
+    }
+
+    /// The model that `name` stands for.
+    pub(crate) fn find(&self, name: &str) -> Result<Model, Error> {
+        self.resolve(name).map(|_| self.show(name))
+    }
+
+    fn show(&self, name: &str) -> Model {
+        let owner = self.resolve(name).map_or_else(|_| GATEWAY.to_owned(), |route| owner(&route).to_owned());
+        Model { id: name.to_owned(), created: self.created, owned_by: owner }
+    }
+
+    pub(crate) fn circuits(&self, now: Tick) -> Vec<Circuit> {
+        let circuit = |upstream: &Arc<Upstream>| Circuit {
+            provider: upstream.provider.id().clone(),
+            stats: upstream.breaker.stats(now),
+        };
+        self.upstreams.iter().map(circuit).collect()
+    }
+}
+
+/// The provider of a model with one, else the gateway.
+fn owner(route: &Route) -> &str {
+    match route.targets.as_slice() {
+        [target] => target.provider().as_str(),
+        _ => GATEWAY,
+    }
+}
+
+/// Who owns a model that several providers answer for.
+const GATEWAY: &str = "llmkit";

@@ -1,0 +1,145 @@
+//! Which requests may share a call, and what they share of it.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+use llm_core::{BoxFuture, CallBody, Dialect, Error, ErrorKind, Sharing};
+use llm_dedup::{Claim, Flights, RequestKey, Subscriber};
+
+use crate::request::{Reply, Request, Response, Served, Whole};
+
+/// The calls in flight that may be joined.
+#[derive(Debug)]
+pub(crate) struct Sharer {
+    flights: Flights<Result<Shared, Error>>,
+    sampled: bool,
+}
+
+/// What every subscriber of a flight gets.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    whole: Arc<Whole>,
+    served: Served,
+}
+
+impl Sharer {
+    /// Shares at most `max` calls at once; those whose answer is a draw only if `sampled`.
+    pub(crate) fn new(max: usize, sampled: bool) -> Self {
+        Self { flights: Flights::new(max), sampled }
+    }
+
+    /// What the request must equal another in; none when it is not to be shared.
+    pub(crate) fn key(&self, request: &Request) -> Option<RequestKey> {
+        let CallBody::Wire(envelope) = &request.body else { return None };
+        if !request.share || envelope.stream || (envelope.sampled && !self.sampled) {
+            return None;
+        }
+        let mut route = BytesMut::with_capacity(64);
+        route.put_slice(envelope.operation.as_str().as_bytes());
+        route.put_slice(match envelope.dialect {
+            Dialect::OpenAi => b"\nopenai",
+        });
+        for (name, value) in &request.headers {
+            for part in [name.as_str().as_bytes(), value.as_bytes()] {
+                route.put_u32(part.len() as u32);
+                route.put_slice(part);
+            }
+        }
+        Some(RequestKey::new(request.tenant.clone(), route.freeze(), envelope.body.clone()))
+    }
+
+    /// Joins the flight of `key`, or starts one with `lead`. None when there are too many flights.
+    pub(crate) fn join<F>(&self, key: RequestKey, lead: impl FnOnce() -> F) -> Option<Joined>
+    where
+        F: Future<Output = Result<Response, Error>> + Send + 'static,
+    {
+        let start = || -> BoxFuture<'static, _> {
+            let call = lead();
+            Box::pin(async move { call.await.and_then(shareable) })
+        };
+        match self.flights.claim(key, start) {
+            Claim::Lead(subscriber) => Some(Joined { subscriber, sharing: Sharing::Miss }),
+            Claim::Follow(subscriber) => Some(Joined { subscriber, sharing: Sharing::Joined }),
+            Claim::Full => None,
+        }
+    }
+}
+
+/// A place in a flight.
+pub(crate) struct Joined {
+    subscriber: Subscriber<Result<Shared, Error>>,
+    sharing: Sharing,
+}
+
+impl Joined {
+    /// Waits for the flight's answer.
+    pub(crate) async fn response(self) -> Result<Response, Error> {
+        let Self { subscriber, sharing } = self;
+        let shared = subscriber.await.map_err(|lost| Error::new(ErrorKind::Internal, lost.to_string()))??;
+        Ok(Response { reply: Reply::Whole(shared.whole), served: Served { sharing, ..shared.served } })
+    }
+}
+
+fn shareable(response: Response) -> Result<Shared, Error> {
+    match response.reply {
+        Reply::Whole(whole) => Ok(Shared { whole, served: response.served }),
+        other => {
+            Err(Error::new(ErrorKind::Internal, format!("an answer that is not whole cannot be shared: {other:?}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue};
+    use llm_core::{Envelope, Operation, RequestId, Span, TenantId, Tick};
+
+    use super::*;
+
+    fn request(stream: bool, sampled: bool) -> Request {
+        let body = Bytes::from_static(b"{\"model\":\"m\"}");
+        Request {
+            tenant: TenantId::from("t"),
+            id: RequestId::from("r"),
+            body: CallBody::Wire(Envelope {
+                dialect: Dialect::OpenAi,
+                operation: Operation::Chat,
+                body,
+                model: Span { start: 9, end: 12 },
+                escaped_model: None,
+                stream,
+                sampled,
+                wants_usage: false,
+                ask_usage: None,
+            }),
+            headers: HeaderMap::new(),
+            share: true,
+            received: Tick::ZERO,
+            deadline: None,
+        }
+    }
+
+    #[test]
+    fn streams_and_the_unwilling_go_alone() {
+        let sharer = Sharer::new(10, true);
+        assert!(sharer.key(&request(false, true)).is_some());
+        assert!(sharer.key(&request(true, true)).is_none());
+        assert!(sharer.key(&Request { share: false, ..request(false, true) }).is_none());
+    }
+
+    #[test]
+    fn draws_are_shared_only_where_that_is_wanted() {
+        let sharer = Sharer::new(10, false);
+        assert!(sharer.key(&request(false, true)).is_none());
+        assert!(sharer.key(&request(false, false)).is_some());
+    }
+
+    #[test]
+    fn headers_that_are_sent_on_keep_calls_apart() {
+        let sharer = Sharer::new(10, true);
+        let mut other = request(false, true);
+        other.headers.insert("openai-beta", HeaderValue::from_static("assistants=v2"));
+        assert_ne!(sharer.key(&request(false, true)), sharer.key(&other));
+    }
+}
