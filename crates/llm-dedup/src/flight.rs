@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use llm_core::BoxFuture;
-use llm_core::sync::{AtomicBool, Mutex, Ordering};
+use llm_core::sync::Mutex;
 
 /// The call panicked: there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,8 +17,6 @@ pub struct Lost;
 pub(crate) struct Flight<T> {
     /// Held while the call is polled. Empty once it has ended or was cancelled.
     call: Mutex<Option<BoxFuture<'static, T>>>,
-    /// Whether the call has asked to be polled: those who only join or look do not disturb it.
-    woken: AtomicBool,
     state: Mutex<State<T>>,
 }
 
@@ -46,7 +44,7 @@ impl Place {
 impl<T: Clone + Send + 'static> Flight<T> {
     pub(crate) fn new(call: BoxFuture<'static, T>) -> Self {
         let state = State { outcome: None, places: Vec::new(), subscribers: 0 };
-        Self { call: Mutex::new(Some(call)), woken: AtomicBool::new(true), state: Mutex::new(state) }
+        Self { call: Mutex::new(Some(call)), state: Mutex::new(state) }
     }
 
     /// A place among the subscribers; none when the flight has ended or was cancelled.
@@ -110,10 +108,6 @@ impl<T: Clone + Send + 'static> Flight<T> {
                 None => Poll::Pending,
             };
         };
-        // AcqRel: sees what the one who woke the call has done before.
-        if !self.woken.swap(false, Ordering::AcqRel) {
-            return Poll::Pending;
-        }
         let waker = Waker::from(self.clone());
         let polled =
             std::panic::catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut Context::from_waker(&waker))));
@@ -134,8 +128,6 @@ impl<T: Clone + Send + 'static> Flight<T> {
 
 impl<T> Flight<T> {
     fn wake_all(&self) {
-        // Release: pairs with the swap of whoever polls the call next.
-        self.woken.store(true, Ordering::Release);
         let wakers: Vec<Waker> = {
             let mut state = self.state.lock();
             state.places.iter_mut().filter_map(Place::take_waker).collect()

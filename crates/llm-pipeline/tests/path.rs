@@ -87,7 +87,7 @@ impl Provider for Scripted {
                 }
                 Step::Hang => std::future::pending().await,
             };
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
             std::mem::forget(left);
             Ok(Answer::Wire(WireAnswer { headers: HeaderMap::new(), body }))
         })
@@ -173,7 +173,7 @@ async fn a_failed_candidate_is_followed_by_the_next_at_once() {
     let begun = bench.clock.now();
     let response = bench.ask("x").await.unwrap();
     assert_eq!((response.served.provider.as_str(), response.served.attempts), ("good", 2));
-    assert_eq!(bench.clock.now(), begun);
+    assert!(bench.clock.now().since(begun) < Duration::from_millis(5), "no pause");
 }
 
 #[tokio::test(start_paused = true)]

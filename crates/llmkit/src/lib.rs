@@ -1,1 +1,45 @@
-//! 
+//! One client for every model, with the limits, breakers, routing and retries that LLM traffic needs.
+//!
+//! A [`Client`] walks the same path as the gateway: admission, circuit, attempt, record. Each mechanism is a
+//! crate of its own and can be taken alone; here they stand behind features.
+//!
+//! # Limitations
+//! Concurrent identical requests are not joined by the client; the gateway joins them.
+//!
+//! # Example
+//! ```
+//! # #[cfg(feature = "sim")]
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::sync::Arc;
+//!
+//! use llmkit::{ClientBuilder, CompletionRequest, EchoProvider, Message};
+//!
+//! let client = ClientBuilder::new().with_provider(Arc::new(EchoProvider::new("echo"))).build()?;
+//! let request = CompletionRequest::new("any", vec![Message::user("What is 2+2?")]);
+//! let response = client.complete(&request).await?;
+//! assert_eq!(response.text_content(), "What is 2+2?");
+//! # Ok(())
+//! # }
+//! ```
+mod builder;
+mod client;
+
+pub use builder::{BuildError, ClientBuilder};
+pub use client::{Client, Events};
+pub use llm_core::{
+    Choice, CompletionRequest, CompletionResponse, EmbeddingRequest, EmbeddingResponse, Error, ErrorKind, FaultClass,
+    Json, Message, Model, ModelId, Part, Provider, ProviderId, ResponseFormat, Role, StopReason, StreamEvent, Tool,
+    ToolCall, ToolChoice, Usage,
+};
+pub use llm_pipeline::RetryPolicy;
+
+#[cfg(feature = "circuit-breaker")]
+pub use llm_breaker::{CircuitBreaker, CircuitBreakerConfig, CircuitState};
+#[cfg(feature = "sim")]
+pub use llm_providers::{EchoProvider, SimConfig, SimProvider};
+#[cfg(feature = "openai")]
+pub use llm_providers::{OpenAiConfig, OpenAiProvider};
+#[cfg(feature = "rate-limiter")]
+pub use llm_ratelimit::{RateLimiter, TokenBucketConfig};
+#[cfg(feature = "smart-router")]
+pub use {llm_pipeline::TargetConfig, llm_router::Strategy};
