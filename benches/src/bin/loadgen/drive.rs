@@ -1,0 +1,163 @@
+//! The load: closed loop, open loop, or streams held open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep, timeout};
+
+use crate::ask::Connection;
+use crate::measured::{Measured, now};
+use crate::options::{Options, Schedule};
+use crate::prompt::Prompts;
+
+/// Beyond the asked duration: a last stream, and a slow machine.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Numbers that one connection has for its prompts.
+const PROMPTS_EACH: u64 = 1 << 32;
+
+/// Connects, waits for the word, loads, reports, and waits again.
+pub(crate) async fn run(options: Options) -> Result<(), String> {
+    let connections =
+        timeout(GRACE, connect_all(&options)).await.map_err(|_| "the target does not take connections")??;
+    if options.schedule == Schedule::Hold {
+        return hold(&options, connections).await;
+    }
+    println!("ready");
+    next_line().await?;
+    let started = now();
+    let load = async {
+        match options.schedule {
+            Schedule::Open { per_second } => open(&options, connections, per_second).await,
+            _ => closed(&options, connections).await,
+        }
+    };
+    let (measured, connections) =
+        timeout(options.duration + GRACE, load).await.map_err(|_| "the load did not end")??;
+    println!("{}", measured.line(started.elapsed()));
+    next_line().await?;
+    drop(connections);
+    Ok(())
+}
+
+async fn connect_all(options: &Options) -> Result<Vec<Connection>, String> {
+    let mut connections = Vec::with_capacity(options.connections);
+    for _ in 0..options.connections {
+        connections.push(Connection::open(options.target, options.stream).await?);
+    }
+    Ok(connections)
+}
+
+/// Each connection for itself, until the time is over; what has begun is finished.
+async fn closed(options: &Options, connections: Vec<Connection>) -> Result<(Measured, Vec<Connection>), String> {
+    let started = now();
+    let mut tasks = JoinSet::new();
+    let every = u32::try_from(options.connections).unwrap_or(u32::MAX);
+    for (number, mut connection) in connections.into_iter().enumerate() {
+        let mut prompts = prompts(options, number);
+        let duration = options.duration;
+        let wait = options.stagger * u32::try_from(number).unwrap_or(u32::MAX) / every;
+        tasks.spawn(async move {
+            sleep(wait).await;
+            let mut measured = Measured::default();
+            while started.elapsed() < duration {
+                let sent = now();
+                let events = connection.ask(prompts.body()).await?;
+                measured.note(events, sent.elapsed());
+            }
+            Ok::<_, String>((measured, connection))
+        });
+    }
+    let mut all = Measured::default();
+    let mut connections = Vec::new();
+    while let Some(ended) = tasks.join_next().await {
+        let (measured, connection) = ended.map_err(|error| error.to_string())??;
+        all.add(measured);
+        connections.push(connection);
+    }
+    Ok((all, connections))
+}
+
+/// A request at each tick, on whichever connection is idle.
+///
+/// Latency counts from when the request is handed to its connection: at the low rates this is for, none waits for another, and
+/// the runtime's timer, which is a millisecond coarse, stays out of it.
+async fn open(
+    options: &Options,
+    mut idle: Vec<Connection>,
+    per_second: u32,
+) -> Result<(Measured, Vec<Connection>), String> {
+    let mut prompts = prompts(options, 0);
+    let mut ticks = interval(Duration::from_secs(1) / per_second);
+    let mut asked = JoinSet::new();
+    let mut all = Measured::default();
+    let started = now();
+    while started.elapsed() < options.duration || !asked.is_empty() {
+        tokio::select! {
+            _ = ticks.tick(), if started.elapsed() < options.duration => {
+                let mut connection = match idle.pop() {
+                    Some(connection) => connection,
+                    None => Connection::open(options.target, options.stream).await?,
+                };
+                let body = prompts.body();
+                asked.spawn(async move {
+                    let sent = now();
+                    let events = connection.ask(body).await?;
+                    Ok::<_, String>((events, sent.elapsed(), connection))
+                });
+            }
+            Some(ended) = asked.join_next() => {
+                let (events, latency, connection) = ended.map_err(|error| error.to_string())??;
+                all.note(events, latency);
+                idle.push(connection);
+            }
+        }
+    }
+    Ok((all, idle))
+}
+
+/// One stream a connection; says `ready` when each has brought something, and reads on until the next line.
+async fn hold(options: &Options, connections: Vec<Connection>) -> Result<(), String> {
+    let mut tasks = JoinSet::new();
+    let arrivals = Arc::new(Semaphore::new(0));
+    for (number, mut connection) in connections.into_iter().enumerate() {
+        let body = prompts(options, number).body();
+        let arrivals = Arc::clone(&arrivals);
+        tasks.spawn(async move {
+            let mut answer = connection.send(body).await?;
+            let mut is_first = true;
+            while let Some(frame) = answer.body_mut().frame().await {
+                frame.map_err(|error| format!("a held stream broke off: {error}"))?;
+                if std::mem::take(&mut is_first) {
+                    arrivals.add_permits(1);
+                }
+            }
+            Err::<(), _>("a held stream ended too early".to_owned())
+        });
+    }
+    let every = u32::try_from(options.connections).map_err(|_| "that is too many streams")?;
+    tokio::select! {
+        _ = arrivals.acquire_many(every) => println!("ready"),
+        Some(ended) = tasks.join_next() => ended.map_err(|error| error.to_string())??,
+        () = sleep(options.duration + GRACE) => return Err("the held streams did not all begin".to_owned()),
+    }
+    tokio::select! {
+        told = next_line() => told,
+        Some(ended) = tasks.join_next() => ended.map_err(|error| error.to_string())?,
+    }
+}
+
+/// The prompts of one connection, apart from those of all others.
+fn prompts(options: &Options, connection: usize) -> Prompts {
+    let seed = options.seed + PROMPTS_EACH * connection as u64;
+    Prompts::new(&options.model, options.body_bytes, options.stream, seed)
+}
+
+/// Waits for a line, or the end, of the standard input.
+async fn next_line() -> Result<(), String> {
+    let line = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
+    line.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string()).map(drop)
+}

@@ -1,0 +1,12 @@
+//! Benchmarks: of the mechanisms, and of the gateway as a whole.
+
+mod gateway;
+
+use crate::{Outcome, process};
+
+pub(crate) use gateway::{Pace, run as gateway};
+
+/// The criterion benches; `arguments` go to cargo.
+pub(crate) fn criterion(arguments: &[&str]) -> Outcome {
+    process::run(process::cargo(["bench", "--package", "benches"]).args(arguments))
+}

@@ -1,0 +1,139 @@
+//! The gateway beside nginx and the bare floor, driven in turn with the same load.
+//!
+//! What counts is the CPU time of a system per request, from the operating system's accounts. The load generator and the upstream
+//! share the machine with the system under test, so requests per second say more about the machine than about the system.
+
+mod accounts;
+mod load;
+mod report;
+mod running;
+mod systems;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::setup::{self, Need};
+use crate::stopwatch::{Stopwatch, wait_for};
+use crate::workspace::{Metadata, Reach};
+use crate::{Outcome, process};
+
+use accounts::Accounts;
+use load::{LARGE, LOW, Load, PACED, SLOW, SMALL, STREAM, Scenario};
+use report::{Report, Sample};
+use systems::{Programs, System};
+
+/// How long it may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// About three minutes.
+    Full,
+    /// About three quarters of a minute, for a first look.
+    Quick,
+}
+
+/// What each round drives at each system.
+const SCENARIOS: &[Scenario] = &[SMALL, LARGE, STREAM, PACED, LOW];
+
+/// Connections have been accepted, and idle memory has been reached, after this.
+const SETTLED: Duration = Duration::from_millis(100);
+
+/// Builds, starts, drives, reports, and ends what it started.
+pub(crate) fn run(pace: Pace) -> Outcome {
+    setup::run(Need::Bench)?;
+    let programs = build()?;
+    let watch = Stopwatch::start();
+    let accounts = Accounts::open()?;
+    let upstream = systems::upstream(&programs)?;
+    let systems = [
+        systems::nginx(&programs, upstream.address)?,
+        systems::floor(&programs, upstream.address)?,
+        systems::gateway(&programs, upstream.address)?,
+    ];
+    let bench = Bench { programs, accounts, pace, seed: 0 };
+    let report = bench.measure(upstream.address, &systems)?;
+    drop(systems);
+    drop(upstream);
+    println!("\n{report}\nMeasured in {:.0} s.", watch.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn build() -> Outcome<Programs> {
+    println!("bench: building in release mode");
+    // One at a time: together, the generator's features would become the gateway's.
+    for (package, program) in [("llm-server", "llmkit"), ("benches", "loadgen")] {
+        process::run(&mut process::cargo(["build", "--quiet", "--release", "--package", package, "--bin", program]))?;
+    }
+    let target = Metadata::read(Reach::Members)?.target_directory;
+    let scratch: PathBuf = target.join("bench-gateway");
+    std::fs::create_dir_all(&scratch).map_err(|error| format!("{}: {error}", scratch.display()))?;
+    let nginx = process::find("nginx").ok_or("set-up has not brought nginx")?;
+    Ok(Programs { llmkit: target.join("release/llmkit"), loadgen: target.join("release/loadgen"), nginx, scratch })
+}
+
+struct Bench {
+    programs: Programs,
+    accounts: Accounts,
+    pace: Pace,
+    seed: u64,
+}
+
+impl Bench {
+    fn measure(mut self, upstream: SocketAddr, systems: &[System]) -> Outcome<Report> {
+        let mut report = Report::new(systems);
+        for (at, system) in systems.iter().enumerate() {
+            println!("bench: memory of {}", system.name);
+            self.warm_up(system)?;
+            report.idle_bytes[at] = self.accounts.memory(system.process.id())?;
+            report.stream_bytes[at] = self.memory_of_a_stream(system)?;
+        }
+        let rounds = if self.pace == Pace::Full { 5 } else { 2 };
+        for round in 0..rounds {
+            println!("bench: round {} of {rounds}", round + 1);
+            for scenario in SCENARIOS {
+                // Another one begins each round, so that a drift of the machine hits all alike.
+                for turn in 0..systems.len() {
+                    let at = (round + turn) % systems.len();
+                    let sample = self.sample(scenario, &systems[at])?;
+                    report.note(scenario, at, sample);
+                }
+            }
+            let direct = self.load(&LOW, upstream, systems::upstream_model(LOW.model))?.go()?;
+            report.note_direct(direct);
+        }
+        Ok(report)
+    }
+
+    fn warm_up(&mut self, system: &System) -> Outcome {
+        let brief = Scenario { full_ms: 300, quick_ms: 300, ..SMALL };
+        self.load(&brief, system.address, (system.model)(brief.model))?.go().map(drop)
+    }
+
+    fn sample(&mut self, scenario: &Scenario, system: &System) -> Outcome<Sample> {
+        let mut load = self.load(scenario, system.address, (system.model)(scenario.model))?;
+        settle();
+        let before = self.accounts.cpu(system.process.id())?;
+        let seen = load.go()?;
+        let cpu = self.accounts.cpu(system.process.id())?.saturating_sub(before);
+        Ok(Sample { cpu, seen })
+    }
+
+    fn memory_of_a_stream(&mut self, system: &System) -> Outcome<u64> {
+        let before = self.accounts.memory(system.process.id())?;
+        let held = self.load(&SLOW, system.address, (system.model)(SLOW.model))?;
+        settle();
+        let grown = self.accounts.memory(system.process.id())?.saturating_sub(before);
+        drop(held);
+        Ok(grown / u64::from(SLOW.connections))
+    }
+
+    /// Each load has prompts of its own: an answer that is kept or shared would be no work.
+    fn load(&mut self, scenario: &Scenario, target: SocketAddr, model: String) -> Outcome<Load> {
+        self.seed += 1 << 48;
+        Load::start(&self.programs.loadgen, scenario, self.pace, target, &model, self.seed)
+    }
+}
+
+fn settle() {
+    let _: Option<()> = wait_for(SETTLED, || None);
+}

@@ -1,0 +1,71 @@
+//! Repository chores: `cargo xtask COMMAND`.
+
+mod bench;
+mod ci;
+mod features;
+mod fuzz;
+mod layers;
+mod loom;
+mod markdown;
+mod process;
+mod setup;
+mod stopwatch;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+/// What a chore comes back with; the message is for the person who ran it.
+type Outcome<T = ()> = Result<T, String>;
+
+const HELP: &str = "\
+usage: cargo xtask COMMAND
+
+  setup                    install what the tests and the benches need; skips what is there
+  test                     set-up, then every check and every test
+  ci                       what a forge checks before `test`: the lock files fit the manifests
+  layers                   crates depend only on layers below their own
+  tidy                     source headers, README's crate table, features, licences and bans
+  features                 each feature combination compiles alone, without warnings
+  loom                     the models of the atomic protocols
+  fuzz [--seconds N] [TARGET…]
+                           each fuzz target, or those named, for N seconds (default 60)
+  bench [ARGS…]            the criterion benches; ARGS go to `cargo bench`
+  bench gateway [--quick]  the gateway beside nginx and the bare floor, as one table
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match command(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("\nxtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command(words: &[&str]) -> Outcome {
+    match words {
+        ["setup"] => setup::run(setup::Need::Everything).map(drop),
+        ["test"] => test::run(),
+        ["ci"] => ci::run(),
+        ["layers"] => layers::run(),
+        ["tidy"] => tidy::run(),
+        ["features"] => features::run(),
+        ["loom"] => loom::run(),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
+        ["bench", "gateway"] => bench::gateway(bench::Pace::Full),
+        ["bench", "gateway", "--quick"] => bench::gateway(bench::Pace::Quick),
+        ["bench", "gateway", rest @ ..] => Err(format!("`bench gateway` does not know `{}`\n\n{HELP}", rest.join(" "))),
+        ["bench", rest @ ..] => bench::criterion(rest),
+        ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        [] => Err(format!("no command\n\n{HELP}")),
+        [unknown, ..] => Err(format!("no such command, or not with these arguments: `{unknown}`\n\n{HELP}")),
+    }
+}
