@@ -89,24 +89,16 @@ fn echo(request: &CompletionRequest) -> Reply {
     let mut stop = StopReason::Stop;
     if let Some(most) = request.max_tokens.filter(|most| *most < estimate_tokens(&text)) {
         // The longest text that is estimated at that many tokens; none at 0.
-        let kept = if most == 0 { 0 } else { first_bytes(&text, usize::try_from(most * 4).unwrap_or(usize::MAX)).len() };
+        let kept =
+            if most == 0 { 0 } else { first_bytes(&text, usize::try_from(most * 4).unwrap_or(usize::MAX)).len() };
         text.truncate(kept);
         stop = StopReason::Length;
     }
     let count = u64::from(request.n.unwrap_or(1).clamp(1, MOST_CHOICES));
-    let usage = Usage {
-        input: input_tokens(&request.messages),
-        output: count * estimate_tokens(&text),
-        ..Usage::default()
-    };
+    let usage =
+        Usage { input: input_tokens(&request.messages), output: count * estimate_tokens(&text), ..Usage::default() };
     let choices = (0..count).map(|_| Spoken { said: Said::Text(text.clone()), stop: stop.clone() }).collect();
-    Reply {
-        id: "chatcmpl-echo".into(),
-        model: request.model.as_str().into(),
-        created: 0,
-        choices,
-        usage: Some(usage),
-    }
+    Reply { id: "chatcmpl-echo".into(), model: request.model.as_str().into(), created: 0, choices, usage: Some(usage) }
 }
 
 /// The most choices that are given, as with OpenAI.

@@ -20,6 +20,14 @@ mod vector;
 #[cfg(feature = "sim")]
 mod words;
 
+#[cfg(feature = "http")]
+pub use openai::{ConfigError, OpenAiConfig, OpenAiProvider, Timeouts, check_base_url};
+#[cfg(feature = "http")]
+pub use transport::{
+    AddressError, Chunks, ConnectOptions, HttpAnswer, HttpRequest, HttpTransport, ProxyConfig, ProxyError, RequestBody,
+    Transport,
+};
+
 #[cfg(feature = "sim")]
 pub use echo::EchoProvider;
 #[cfg(feature = "sim-server")]

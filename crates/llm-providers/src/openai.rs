@@ -1,1 +1,11 @@
-//! openai
+//! OpenAI, and every server that speaks its format.
+
+mod answer;
+mod assemble;
+mod clocks;
+mod config;
+mod live;
+mod provider;
+
+pub use self::config::{ConfigError, OpenAiConfig, Timeouts, check_base_url};
+pub use self::provider::OpenAiProvider;

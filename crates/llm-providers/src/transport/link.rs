@@ -1,0 +1,217 @@
+//! The transport over HTTP: which connection a request goes out on.
+
+use std::error::Error as StdError;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use http::header::{HOST, PROXY_AUTHORIZATION};
+use http::{HeaderMap, Request, Uri, Version};
+use llm_core::{BoxFuture, Clock, Error, ErrorKind, SystemClock};
+use tokio::sync::Semaphore;
+
+use super::body::Outgoing;
+use super::connect::{ConnectOptions, Dialer};
+use super::http1::Http1;
+use super::http2::{Http2, Shared};
+use super::pool::Pool;
+use super::proxy::ProxyError;
+use super::socket::Heard;
+use super::tls::is_http2;
+use super::{Endpoint, HttpAnswer, HttpRequest, Transport};
+
+/// Sends requests over connections that are kept: HTTP/1.1, or HTTP/2 where the other side chooses it in the
+/// TLS handshake.
+///
+/// A kept connection that turns out to be closed before the first byte of an answer is replaced by a new one,
+/// once; nothing else is sent twice. Redirects are answers like others.
+#[derive(Debug)]
+pub struct HttpTransport {
+    dialer: Dialer,
+    idle: Arc<Pool<Box<Http1>>>,
+    shared: Shared,
+    /// One connection at a time is made until it is known whether it can be shared.
+    gate: Semaphore,
+    /// Relaxed: a hint. Wrong, it costs a connection.
+    speaks_http1: AtomicBool,
+}
+
+impl HttpTransport {
+    /// A transport to `endpoint`, by the machine's clock.
+    pub(crate) fn to(endpoint: Endpoint, options: ConnectOptions) -> Result<Self, ProxyError> {
+        Self::with_clock(endpoint, options, Arc::new(SystemClock::new()))
+    }
+
+    fn with_clock(endpoint: Endpoint, options: ConnectOptions, clock: Arc<dyn Clock>) -> Result<Self, ProxyError> {
+        let speaks_http1 = AtomicBool::new(!endpoint.is_tls());
+        Ok(Self {
+            dialer: Dialer::new(endpoint, options)?,
+            idle: Arc::new(Pool::new(clock)),
+            shared: Shared::default(),
+            gate: Semaphore::new(1),
+            speaks_http1,
+        })
+    }
+
+    async fn exchange(&self, request: HttpRequest) -> Result<HttpAnswer, Error> {
+        if let Some(kept) = self.kept() {
+            match self.send_on(kept, request.clone()).await {
+                Err(failure) if failure.unanswered => {}
+                answer => return answer.map_err(|failure| failure.error),
+            }
+        }
+        let new = self.dialer.within_timeout(self.connect()).await?;
+        self.send_on(new, request).await.map_err(|failure| failure.error)
+    }
+
+    /// A connection that has carried requests before.
+    fn kept(&self) -> Option<Link> {
+        if !self.speaks_http1.load(Relaxed)
+            && let Some(place) = self.shared.take()
+        {
+            return Some(Link::Http2(place));
+        }
+        self.idle.take(|connection| connection.is_idle()).map(Link::Http1)
+    }
+
+    async fn connect(&self) -> Result<Link, Error> {
+        let mut gate = None;
+        if !self.speaks_http1.load(Relaxed) {
+            gate = self.gate.acquire().await.ok();
+            // Whoever was before in the gate may have made a connection that can be shared.
+            if let Some(place) = self.shared.take() {
+                return Ok(Link::Http2(place));
+            }
+        }
+        if self.speaks_http1.load(Relaxed) {
+            drop(gate.take());
+        }
+        let socket = self.dialer.dial().await?;
+        let speaks_http1 = !is_http2(&socket);
+        self.speaks_http1.store(speaks_http1, Relaxed);
+        let link = if speaks_http1 {
+            Http1::open(socket).await.map(Link::Http1)
+        } else {
+            self.shared.open(socket).await.map(Link::Http2)
+        };
+        link.map_err(|failure| failure.error)
+    }
+
+    async fn send_on(&self, link: Link, request: HttpRequest) -> Result<HttpAnswer, Failure> {
+        match link {
+            Link::Http1(connection) => connection.send(self.http1(request), self.idle.clone()).await,
+            Link::Http2(place) => place.send(self.http2(request)).await,
+        }
+    }
+
+    fn http1(&self, request: HttpRequest) -> Request<Outgoing> {
+        let endpoint = self.dialer.endpoint();
+        let mut headers = HeaderMap::with_capacity(request.common.len() + request.headers.len() + 2);
+        headers.insert(HOST, endpoint.host_header.clone());
+        let mut target = Uri::from(request.target.clone());
+        if let Some(proxy) = self.dialer.forwarder() {
+            target = self.absolute(&request);
+            headers.extend(proxy.authorization.clone().map(|value| (PROXY_AUTHORIZATION, value)));
+        }
+        outgoing(target, Version::HTTP_11, headers, request)
+    }
+
+    fn http2(&self, request: HttpRequest) -> Request<Outgoing> {
+        let headers = HeaderMap::with_capacity(request.common.len() + request.headers.len());
+        outgoing(self.absolute(&request), Version::HTTP_2, headers, request)
+    }
+
+    fn absolute(&self, request: &HttpRequest) -> Uri {
+        let endpoint = self.dialer.endpoint();
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(endpoint.scheme.clone());
+        parts.authority = Some(endpoint.authority.clone());
+        parts.path_and_query = Some(request.target.clone());
+        Uri::from_parts(parts).expect("a scheme, an authority and a path are a URI")
+    }
+}
+
+impl Transport for HttpTransport {
+    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpAnswer, Error>> {
+        Box::pin(self.exchange(request))
+    }
+}
+
+/// A connection to send one request on.
+enum Link {
+    Http1(Box<Http1>),
+    Http2(Http2),
+}
+
+fn outgoing(target: Uri, version: Version, mut headers: HeaderMap, request: HttpRequest) -> Request<Outgoing> {
+    headers.extend(request.common.iter().map(|(name, value)| (name.clone(), value.clone())));
+    for (name, value) in &request.headers {
+        headers.insert(name, value.clone());
+    }
+    let mut outgoing = Request::new(Outgoing::new(request.body));
+    *outgoing.method_mut() = request.method;
+    *outgoing.uri_mut() = target;
+    *outgoing.version_mut() = version;
+    *outgoing.headers_mut() = headers;
+    outgoing
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: Error,
+    /// Whether the connection was found closed before the first byte of an answer.
+    pub(super) unanswered: bool,
+}
+
+impl Failure {
+    /// What `error` means for a request, given what was `heard` since it was sent.
+    pub(super) fn of(error: &hyper::Error, heard: &Heard) -> Self {
+        if error.is_parse() {
+            let error = Error::new(ErrorKind::BadAnswer, "the provider's answer is not HTTP, or its head is too long");
+            return Self { error, unanswered: false };
+        }
+        Self { unanswered: is_closed(error), ..Self::closed(heard) }.unless(heard)
+    }
+
+    /// The connection closed.
+    pub(super) fn closed(heard: &Heard) -> Self {
+        let error = Error::new(ErrorKind::Connection, "the provider closed the connection before it answered");
+        Self { error, unanswered: true }.unless(heard)
+    }
+
+    fn unless(mut self, heard: &Heard) -> Self {
+        self.unanswered &= !heard.anything();
+        self
+    }
+}
+
+/// The body of an answer broke off.
+pub(super) fn interrupted() -> Error {
+    Error::new(ErrorKind::StreamInterrupted, "the provider's answer broke off before its end")
+}
+
+/// Whether the connection was closed, or is being closed and did not look at the request.
+fn is_closed(error: &hyper::Error) -> bool {
+    if error.is_canceled() || error.is_closed() || error.is_incomplete_message() {
+        return true;
+    }
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.is_go_away() || error.is_io() || error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        }
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::NotConnected
+                    | io::ErrorKind::UnexpectedEof
+            );
+        }
+        cause = error.source();
+    }
+    false
+}

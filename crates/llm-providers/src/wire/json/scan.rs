@@ -1,0 +1,504 @@
+//! One pass over JSON text: strict RFC 8259, and nothing is built.
+
+/// Objects and arrays may lie this deep within each other.
+const MAX_DEPTH: u32 = 128;
+
+const BOM: &[u8] = b"\xEF\xBB\xBF";
+
+/// The length of a leading byte order mark: 3 or 0.
+pub(crate) fn skip_bom(text: &[u8]) -> usize {
+    if text.starts_with(BOM) { BOM.len() } else { 0 }
+}
+
+/// Why a text is not JSON, and where it stops being it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Syntax {
+    pub(crate) at: usize,
+    pub(crate) what: &'static str,
+}
+
+impl Syntax {
+    /// The sentence for people; `text` is what was scanned.
+    pub(crate) fn describe(self, text: &[u8]) -> String {
+        let before = &text[..self.at.min(text.len())];
+        let line = 1 + memchr::memchr_iter(b'\n', before).count();
+        let column = 1 + before.len() - memchr::memrchr(b'\n', before).map_or(0, |end| end + 1);
+        format!("{} at line {line} column {column}", self.what)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Object,
+    Array,
+    String,
+    Number,
+    True,
+    False,
+    Null,
+}
+
+impl Kind {
+    /// The kind with its article.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Object => "an object",
+            Self::Array => "an array",
+            Self::String => "a string",
+            Self::Number => "a number",
+            Self::True | Self::False => "a boolean",
+            Self::Null => "null",
+        }
+    }
+}
+
+/// A value that was stepped over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Token {
+    pub(crate) kind: Kind,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    /// Whether it is a string with escapes.
+    pub(crate) escaped: bool,
+}
+
+impl Token {
+    /// The bytes between a string's quotes.
+    pub(crate) fn inner<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        &text[self.start + 1..self.end - 1]
+    }
+}
+
+/// Steps through JSON text value by value. What it steps over is checked; UTF-8 is checked at the end.
+#[derive(Debug)]
+pub(crate) struct Scanner<'a> {
+    text: &'a [u8],
+    at: usize,
+    depth: u32,
+    /// The bytes seen in strings, one over the other: tells whether there was any but ASCII.
+    seen: u64,
+}
+
+impl<'a> Scanner<'a> {
+    /// A scanner of `text` that begins at `at`.
+    pub(crate) const fn new(text: &'a [u8], at: usize) -> Self {
+        Self { text, at, depth: 0, seen: 0 }
+    }
+
+    /// What the next value is, if it is one.
+    pub(crate) fn peek(&mut self) -> Result<Kind, Syntax> {
+        Ok(match self.visible() {
+            Some(b'{') => Kind::Object,
+            Some(b'[') => Kind::Array,
+            Some(b'"') => Kind::String,
+            Some(b'-' | b'0'..=b'9') => Kind::Number,
+            Some(b't') => Kind::True,
+            Some(b'f') => Kind::False,
+            Some(b'n') => Kind::Null,
+            _ => return Err(self.expected("expected a value")),
+        })
+    }
+
+    /// Steps into the object or the array that [`peek`](Self::peek) saw.
+    pub(crate) fn enter(&mut self) -> Result<(), Syntax> {
+        self.deeper(1)?;
+        self.depth += 1;
+        self.at += 1;
+        Ok(())
+    }
+
+    /// The object's next key, with its colon stepped over; `None` at the object's end.
+    pub(crate) fn key(&mut self, first: &mut bool) -> Result<Option<Token>, Syntax> {
+        match self.visible() {
+            Some(b'}') => {
+                self.at += 1;
+                self.depth -= 1;
+                return Ok(None);
+            }
+            _ if std::mem::take(first) => {}
+            Some(b',') => self.at += 1,
+            _ => return Err(self.expected("expected `,` or `}`")),
+        }
+        self.member().map(Some)
+    }
+
+    /// Whether the array goes on; its next item then follows.
+    pub(crate) fn item(&mut self, first: &mut bool) -> Result<bool, Syntax> {
+        match self.visible() {
+            Some(b']') => {
+                self.at += 1;
+                self.depth -= 1;
+                return Ok(false);
+            }
+            _ if std::mem::take(first) => {}
+            Some(b',') => self.at += 1,
+            _ => return Err(self.expected("expected `,` or `]`")),
+        }
+        Ok(true)
+    }
+
+    /// Steps over a value with all that is in it.
+    pub(crate) fn value(&mut self) -> Result<Token, Syntax> {
+        let kind = self.peek()?;
+        let start = self.at;
+        let mut escaped = false;
+        match kind {
+            Kind::String => escaped = self.string()?.escaped,
+            Kind::Object | Kind::Array => self.nested()?,
+            Kind::Number => self.number()?,
+            Kind::True => self.word(b"true")?,
+            Kind::False => self.word(b"false")?,
+            Kind::Null => self.word(b"null")?,
+        }
+        Ok(Token { kind, start, end: self.at, escaped })
+    }
+
+    /// Steps over the string that begins here.
+    pub(crate) fn string(&mut self) -> Result<Token, Syntax> {
+        let start = self.at;
+        let mut escaped = false;
+        let mut at = start + 1;
+        loop {
+            at = self.plain(at);
+            match self.text.get(at) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    escaped = true;
+                    at = self.escape(at)?;
+                }
+                Some(_) => return Err(Syntax { at, what: "a control character in a string" }),
+                None => return Err(Syntax { at, what: "the text ends within a string" }),
+            }
+        }
+        self.at = at + 1;
+        Ok(Token { kind: Kind::String, start, end: self.at, escaped })
+    }
+
+    /// Checks that nothing but white space follows.
+    pub(crate) fn end_of_value(&mut self) -> Result<(), Syntax> {
+        match self.visible() {
+            Some(_) => Err(Syntax { at: self.at, what: "something follows the value" }),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that nothing but white space follows, and that the text is UTF-8.
+    pub(crate) fn end(&mut self) -> Result<(), Syntax> {
+        self.end_of_value()?;
+        if self.seen & HIGH == 0 {
+            return Ok(());
+        }
+        std::str::from_utf8(self.text)
+            .map(|_| ())
+            .map_err(|error| Syntax { at: error.valid_up_to(), what: "the text is not UTF-8" })
+    }
+
+    /// Where the scanner stands.
+    pub(crate) const fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Objects and arrays, without recursion: one bit a level says which of the two it is.
+    fn nested(&mut self) -> Result<(), Syntax> {
+        let mut objects = 0_u128;
+        let mut depth = 0;
+        loop {
+            match self.visible() {
+                Some(open @ (b'{' | b'[')) => {
+                    depth += 1;
+                    self.deeper(depth)?;
+                    objects = objects << 1 | u128::from(open == b'{');
+                    self.at += 1;
+                    match self.visible() {
+                        Some(b'}') if open == b'{' => {}
+                        Some(b']') if open == b'[' => {}
+                        _ => {
+                            if open == b'{' {
+                                self.member()?;
+                            }
+                            continue;
+                        }
+                    }
+                }
+                Some(b'"') => {
+                    self.string()?;
+                }
+                Some(b'-' | b'0'..=b'9') => self.number()?,
+                Some(b't') => self.word(b"true")?,
+                Some(b'f') => self.word(b"false")?,
+                Some(b'n') => self.word(b"null")?,
+                _ => return Err(self.expected("expected a value")),
+            }
+            loop {
+                match (self.visible(), objects & 1 == 1) {
+                    (Some(b','), true) => {
+                        self.at += 1;
+                        self.member()?;
+                        break;
+                    }
+                    (Some(b','), false) => {
+                        self.at += 1;
+                        break;
+                    }
+                    (Some(b'}'), true) | (Some(b']'), false) => {
+                        self.at += 1;
+                        objects >>= 1;
+                        depth -= 1;
+                        if depth == 0 {
+                            return Ok(());
+                        }
+                    }
+                    (_, true) => return Err(self.expected("expected `,` or `}`")),
+                    (_, false) => return Err(self.expected("expected `,` or `]`")),
+                }
+            }
+        }
+    }
+
+    /// A key and its colon.
+    fn member(&mut self) -> Result<Token, Syntax> {
+        if self.visible() != Some(b'"') {
+            return Err(self.expected("expected a string as key"));
+        }
+        let key = self.string()?;
+        if self.visible() != Some(b':') {
+            return Err(self.expected("expected `:`"));
+        }
+        self.at += 1;
+        Ok(key)
+    }
+
+    /// The next byte that is no white space.
+    #[inline]
+    fn visible(&mut self) -> Option<u8> {
+        loop {
+            match self.text.get(self.at) {
+                Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
+                other => return other.copied(),
+            }
+        }
+    }
+
+    /// The end of a run of string bytes that need no look. Most strings are short: two words are tried before
+    /// the blocks that only pay off in long ones.
+    #[inline]
+    fn plain(&mut self, mut at: usize) -> usize {
+        for words in [2, usize::MAX] {
+            for _ in 0..words {
+                let Some(block) = self.text[at..].first_chunk() else { return self.plain_rest(at) };
+                let word = u64::from_le_bytes(*block);
+                self.seen |= word;
+                let hit = special(word);
+                if hit != 0 {
+                    return at + (hit.trailing_zeros() / 8) as usize;
+                }
+                at += 8;
+            }
+            at = self.plain_blocks(at);
+        }
+        at
+    }
+
+    /// As [`plain`](Self::plain), in steps of 32 bytes: it stops before the first block that needs a look.
+    fn plain_blocks(&mut self, mut at: usize) -> usize {
+        while let Some(block) = self.text[at..].first_chunk::<32>() {
+            let mut hit = 0;
+            let mut seen = 0;
+            for &byte in block {
+                hit |= u8::from(byte < 0x20) | u8::from(byte == b'"') | u8::from(byte == b'\\');
+                seen |= byte;
+            }
+            if hit != 0 {
+                break;
+            }
+            self.seen |= u64::from(seen);
+            at += block.len();
+        }
+        at
+    }
+
+    /// As [`plain`](Self::plain), for the last bytes of the text.
+    fn plain_rest(&mut self, mut at: usize) -> usize {
+        while let Some(&byte) = self.text.get(at) {
+            if byte < 0x20 || byte == b'"' || byte == b'\\' {
+                break;
+            }
+            self.seen |= u64::from(byte);
+            at += 1;
+        }
+        at
+    }
+
+    /// Steps over the escape at `at`. Half of a surrogate pair passes: it has a spelling, if no character.
+    fn escape(&self, at: usize) -> Result<usize, Syntax> {
+        match self.text.get(at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
+            Some(b'u') => match self.text.get(at + 2..at + 6) {
+                Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => Ok(at + 6),
+                _ => Err(Syntax { at, what: "`\\u` without four hexadecimal digits" }),
+            },
+            Some(_) => Err(Syntax { at, what: "an unknown escape" }),
+            None => Err(Syntax { at, what: "the text ends within a string" }),
+        }
+    }
+
+    fn number(&mut self) -> Result<(), Syntax> {
+        let mut at = self.at + usize::from(self.text[self.at] == b'-');
+        match self.text.get(at) {
+            Some(b'0') => at += 1,
+            Some(b'1'..=b'9') => at = self.digits(at),
+            _ => return Err(Syntax { at, what: "a number without digits" }),
+        }
+        if self.text.get(at) == Some(&b'.') {
+            let end = self.digits(at + 1);
+            if end == at + 1 {
+                return Err(Syntax { at: end, what: "a number without digits" });
+            }
+            at = end;
+        }
+        if let Some(b'e' | b'E') = self.text.get(at) {
+            let begin = at + 1 + usize::from(matches!(self.text.get(at + 1), Some(b'+' | b'-')));
+            at = self.digits(begin);
+            if at == begin {
+                return Err(Syntax { at, what: "a number without digits" });
+            }
+        }
+        self.at = at;
+        Ok(())
+    }
+
+    fn digits(&self, at: usize) -> usize {
+        at + self.text[at..].iter().take_while(|byte| byte.is_ascii_digit()).count()
+    }
+
+    fn word(&mut self, word: &[u8]) -> Result<(), Syntax> {
+        if !self.text[self.at..].starts_with(word) {
+            return Err(self.expected("expected a value"));
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn deeper(&self, by: u32) -> Result<(), Syntax> {
+        if self.depth + by > MAX_DEPTH {
+            return Err(Syntax { at: self.at, what: "more than 128 levels of nesting" });
+        }
+        Ok(())
+    }
+
+    fn expected(&self, what: &'static str) -> Syntax {
+        let what = if self.at >= self.text.len() { "the text ends too early" } else { what };
+        Syntax { at: self.at, what }
+    }
+}
+
+const ONES: u64 = u64::MAX / 255;
+const HIGH: u64 = ONES * 0x80;
+
+/// The high bit of each byte that is a quote, a backslash or a control character. Exact up to the lowest bit
+/// set, which is all that is looked at.
+#[inline]
+const fn special(word: u64) -> u64 {
+    let quote = word ^ (ONES * b'"' as u64);
+    let backslash = word ^ (ONES * b'\\' as u64);
+    let zero_quote = quote.wrapping_sub(ONES) & !quote;
+    let zero_backslash = backslash.wrapping_sub(ONES) & !backslash;
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    (zero_quote | zero_backslash | control) & HIGH
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn scan(text: &[u8]) -> Result<Token, Syntax> {
+        let mut scanner = Scanner::new(text, 0);
+        let token = scanner.value()?;
+        scanner.end().map(|()| token)
+    }
+
+    #[test]
+    fn every_byte_is_told_special_or_plain_at_every_place() {
+        for byte in 0..=255_u8 {
+            for place in 0..8 {
+                let mut block = [b'a'; 8];
+                block[place] = byte;
+                let hit = special(u64::from_le_bytes(block));
+                let is = byte < 0x20 || byte == b'"' || byte == b'\\';
+                assert_eq!(hit != 0, is, "{byte:#x}");
+                assert!(!is || hit.trailing_zeros() as usize / 8 == place);
+            }
+        }
+    }
+
+    #[test]
+    fn exactly_128_levels_pass() {
+        let nest = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(scan(nest(128).as_bytes()).is_ok());
+        assert!(scan(nest(129).as_bytes()).is_err());
+        let mixed = |levels: usize| format!("{}1{}", r#"{"a":["#.repeat(levels), "]}".repeat(levels));
+        assert!(scan(mixed(64).as_bytes()).is_ok());
+        assert!(scan(mixed(65).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_place_is_told_by_line_and_column() {
+        let text = b"{\n  \"a\": nope}";
+        assert_eq!(scan(text).unwrap_err().describe(text), "expected a value at line 2 column 8");
+    }
+
+    /// serde_json's reader of ignored values, which has no depth limit and does not check UTF-8.
+    fn oracle(text: &[u8]) -> bool {
+        std::str::from_utf8(text).is_ok_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok())
+    }
+
+    fn json() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            Just("true".to_owned()),
+            Just("false".to_owned()),
+            "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,5})?([eE][+-]?[0-9]{1,4})?",
+            "\"([a-zé\u{1f600} ]|\\\\[\"\\\\/bfnrtu]|\\\\ud83d|\\\\u00e9){0,12}\"",
+        ];
+        leaf.prop_recursive(4, 40, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(|items| format!("[{}]", items.join(" ,"))),
+                prop::collection::vec(("[a-z]{0,3}", inner), 0..5).prop_map(|members| {
+                    let members: Vec<_> = members.iter().map(|(key, value)| format!("\"{key}\" :{value}")).collect();
+                    format!("{{{}}}\n", members.join(", "))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn it_agrees_with_serde_json_on_what_is_json(
+            text in json(), at in any::<prop::sample::Index>(), byte in any::<u8>(), change in 0..4_u8,
+        ) {
+            let mut text = text.into_bytes();
+            let at = at.index(text.len());
+            match change {
+                0 => {}
+                1 => text[at] = byte,
+                2 => text.insert(at, byte),
+                _ => { text.remove(at); }
+            }
+            prop_assert_eq!(scan(&text).is_ok(), oracle(&text), "{:?}", String::from_utf8_lossy(&text));
+        }
+
+        #[test]
+        fn it_agrees_with_serde_json_on_noise(text in "[\\[\\]{}:,\"\\\\0-9eE+\\-. a-fnrtlsu\u{1}é]{0,24}") {
+            prop_assert_eq!(scan(text.as_bytes()).is_ok(), oracle(text.as_bytes()));
+        }
+
+        #[test]
+        fn a_token_spans_what_serde_json_reads(text in json()) {
+            let token = scan(text.as_bytes()).ok();
+            let raw = serde_json::from_str::<&serde_json::value::RawValue>(&text).ok();
+            prop_assert_eq!(token.map(|token| &text[token.start..token.end]), raw.map(|raw| raw.get()));
+        }
+    }
+}

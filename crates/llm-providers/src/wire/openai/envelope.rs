@@ -1,0 +1,423 @@
+//! Request bodies that pass through: what is checked and found in them, and the splice that forwards them.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use llm_core::{Dialect, Edit, Envelope, Error, ErrorKind, Operation, Span};
+
+use crate::wire::json::{Kind, Scanner, Syntax, Token, skip_bom, unescape};
+
+/// Reads a chat completion request as far as needed to route it. The body must be strict JSON, an object, with
+/// `model` a non-empty string and `messages` a non-empty array of objects, `stream` a boolean and `stream_options`
+/// an object, where they are given; what else it says is the provider's to judge.
+///
+/// # Errors
+/// `InvalidRequest`, naming the parameter, or the place where the body stops being JSON.
+pub fn read_chat(body: Bytes) -> Result<Envelope, Error> {
+    read(body, Operation::Chat)
+}
+
+/// Reads an embeddings request as far as needed to route it: as [`read_chat`], with `input` in place of `messages`.
+///
+/// # Errors
+/// As [`read_chat`].
+pub fn read_embeddings(body: Bytes) -> Result<Envelope, Error> {
+    read(body, Operation::Embeddings)
+}
+
+/// The body of `envelope` with `model` in place of its model's name and, if `ask_usage`, with the edit that asks
+/// for a stream's usage. All other bytes are shared with the body, not copied; a leading byte order mark is left out.
+#[must_use]
+pub fn splice(envelope: &Envelope, model: &str, ask_usage: bool) -> Spliced {
+    let body = &envelope.body;
+    let name = (envelope.model_name() != model).then(|| {
+        let quoted = serde_json::to_vec(model).expect("a string can be written to memory");
+        (envelope.model, Bytes::from(quoted))
+    });
+    let ask = envelope.ask_usage.filter(|_| ask_usage);
+    let mut edits = [name, ask.map(|edit| (edit.at, Bytes::from_static(edit.with.as_bytes())))];
+    edits.sort_by_key(|edit| edit.as_ref().map(|(at, _)| at.start));
+
+    let mut spliced = Spliced { segments: Default::default(), used: 0 };
+    let mut from = skip_bom(body);
+    for (at, with) in edits.into_iter().flatten() {
+        let at = at.range();
+        spliced.push(body.slice(from..at.start));
+        spliced.push(with);
+        from = at.end;
+    }
+    spliced.push(body.slice(from..));
+    spliced
+}
+
+/// A body in segments.
+#[derive(Clone, Debug)]
+pub struct Spliced {
+    segments: [Bytes; 5],
+    used: usize,
+}
+
+impl Spliced {
+    /// The segments, in order; at most five, none empty.
+    #[must_use]
+    pub fn segments(&self) -> &[Bytes] {
+        &self.segments[..self.used]
+    }
+
+    /// The bytes of all segments.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.segments().iter().map(Bytes::len).sum()
+    }
+
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    /// The segments as one; copied unless there is only one.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        match self.segments() {
+            [only] => only.clone(),
+            several => several.concat().into(),
+        }
+    }
+
+    fn push(&mut self, segment: Bytes) {
+        if !segment.is_empty() {
+            self.segments[self.used] = segment;
+            self.used += 1;
+        }
+    }
+}
+
+fn read(body: Bytes, operation: Operation) -> Result<Envelope, Error> {
+    if u32::try_from(body.len()).is_err() {
+        return Err(Error::new(ErrorKind::TooLarge, "the body is longer than 4 GiB"));
+    }
+    let mut reader = Reader::new(&body, operation);
+    reader.read().map_err(|syntax| not_json(syntax, &body))?;
+    let found = reader.finish()?;
+    Ok(Envelope {
+        dialect: Dialect::OpenAi,
+        operation,
+        model: found.model,
+        escaped_model: found.escaped_model,
+        stream: found.stream,
+        sampled: found.sampled,
+        wants_usage: found.wants_usage,
+        ask_usage: found.ask_usage,
+        body,
+    })
+}
+
+/// The error for a body that is not JSON.
+pub(super) fn not_json(syntax: Syntax, body: &[u8]) -> Error {
+    Error::new(ErrorKind::InvalidRequest, format!("the body is not valid JSON: {}", syntax.describe(body)))
+}
+
+/// The error for a parameter that is not there.
+pub(super) fn missing(param: &str) -> Error {
+    invalid(param, "missing_required_parameter", format!("missing required parameter: '{param}'"))
+}
+
+/// The error for a parameter of another type than `expected`.
+pub(super) fn wrong_type(param: &str, expected: &str, got: Kind) -> Error {
+    let message = format!("invalid type for '{param}': expected {expected}, got {} instead", got.name());
+    invalid(param, "invalid_type", message)
+}
+
+/// The error for a parameter whose value cannot be.
+pub(super) fn wrong_value(param: &str, why: &str) -> Error {
+    invalid(param, "invalid_value", format!("invalid value for '{param}': {why}"))
+}
+
+/// The error for a key that two parsers could read differently.
+pub(super) fn duplicate(param: &str) -> Error {
+    wrong_value(param, "the key is given more than once")
+}
+
+fn invalid(param: &str, code: &str, message: String) -> Error {
+    Error::new(ErrorKind::InvalidRequest, message).with_param(param).with_code(code)
+}
+
+struct Found {
+    model: Span,
+    escaped_model: Option<Box<str>>,
+    stream: bool,
+    sampled: bool,
+    wants_usage: bool,
+    ask_usage: Option<Edit>,
+}
+
+/// Walks over a body once. What is wrong with a parameter is told only if the whole body is JSON.
+struct Reader<'a> {
+    body: &'a [u8],
+    scan: Scanner<'a>,
+    operation: Operation,
+    fault: Option<Error>,
+    /// One bit for each key of [`KEYS`] that was met.
+    seen: u32,
+    open: u32,
+    model: Option<Token>,
+    stream: bool,
+    sampled: bool,
+    options: Options,
+}
+
+/// The keys of which there may be only one.
+const KEYS: [&[u8]; 8] = [
+    b"model",
+    b"messages",
+    b"input",
+    b"stream",
+    b"stream_options",
+    b"temperature",
+    b"max_tokens",
+    b"max_completion_tokens",
+];
+
+/// What was found of `stream_options`.
+#[derive(Clone, Copy)]
+enum Options {
+    Absent,
+    Null(Span),
+    Object { open: u32, empty: bool },
+    Asked,
+    NotAsked(Span),
+}
+
+impl<'a> Reader<'a> {
+    fn new(body: &'a [u8], operation: Operation) -> Self {
+        Self {
+            body,
+            scan: Scanner::new(body, skip_bom(body)),
+            operation,
+            fault: None,
+            seen: 0,
+            open: 0,
+            model: None,
+            stream: false,
+            sampled: true,
+            options: Options::Absent,
+        }
+    }
+
+    fn read(&mut self) -> Result<(), Syntax> {
+        let kind = self.scan.peek()?;
+        if kind != Kind::Object {
+            let message = format!("the body must be a JSON object, not {}", kind.name());
+            self.wrong(|| Error::new(ErrorKind::InvalidRequest, message));
+            self.scan.value()?;
+            return self.scan.end();
+        }
+        self.scan.enter()?;
+        self.open = self.position();
+        let mut first = true;
+        while let Some(key) = self.scan.key(&mut first)? {
+            match self.name(key).as_ref() {
+                b"model" => self.model()?,
+                b"messages" if self.operation == Operation::Chat => self.messages()?,
+                b"input" if self.operation == Operation::Embeddings => self.input()?,
+                b"stream" => self.stream = self.boolean("stream")?.unwrap_or(false),
+                b"stream_options" => self.stream_options()?,
+                b"temperature" => {
+                    let token = self.scan.value()?;
+                    self.sampled = token.kind != Kind::Number || !is_zero(&self.body[token.start..token.end]);
+                }
+                _ => {
+                    self.scan.value()?;
+                }
+            }
+        }
+        self.scan.end()
+    }
+
+    /// The key's name. A second one of those that count is a fault.
+    fn name(&mut self, key: Token) -> Cow<'a, [u8]> {
+        let name = match text(self.body, key) {
+            Cow::Borrowed(name) => Cow::Borrowed(name.as_bytes()),
+            Cow::Owned(name) => Cow::Owned(name.into_bytes()),
+        };
+        if let Some(place) = KEYS.iter().position(|key| *key == name.as_ref()) {
+            if self.seen & 1 << place != 0 {
+                self.wrong(|| duplicate(&String::from_utf8_lossy(&name)));
+            }
+            self.seen |= 1 << place;
+        }
+        name
+    }
+
+    fn model(&mut self) -> Result<(), Syntax> {
+        let token = self.scan.value()?;
+        match token.kind {
+            Kind::String if token.inner(self.body).is_empty() => {
+                self.wrong(|| wrong_value("model", "it must not be empty"));
+            }
+            Kind::String => self.model = Some(token),
+            kind => self.wrong(|| wrong_type("model", "a string", kind)),
+        }
+        Ok(())
+    }
+
+    fn messages(&mut self) -> Result<(), Syntax> {
+        let kind = self.scan.peek()?;
+        if kind != Kind::Array {
+            self.scan.value()?;
+            self.wrong(|| wrong_type("messages", "an array of objects", kind));
+            return Ok(());
+        }
+        self.scan.enter()?;
+        let mut count = 0_usize;
+        let mut first = true;
+        while self.scan.item(&mut first)? {
+            let kind = self.scan.value()?.kind;
+            if kind != Kind::Object {
+                self.wrong(|| wrong_type(&format!("messages[{count}]"), "an object", kind));
+            }
+            count += 1;
+        }
+        if count == 0 {
+            self.wrong(|| wrong_value("messages", "it must hold at least one message"));
+        }
+        Ok(())
+    }
+
+    fn input(&mut self) -> Result<(), Syntax> {
+        let token = self.scan.value()?;
+        match token.kind {
+            Kind::String => {}
+            Kind::Array if Scanner::new(self.body, token.start + 1).peek().is_err() => {
+                self.wrong(|| wrong_value("input", "it must not be empty"));
+            }
+            Kind::Array => {}
+            kind => self.wrong(|| wrong_type("input", "a string or an array", kind)),
+        }
+        Ok(())
+    }
+
+    fn stream_options(&mut self) -> Result<(), Syntax> {
+        match self.scan.peek()? {
+            Kind::Null => {
+                let token = self.scan.value()?;
+                self.options = Options::Null(span(token));
+            }
+            Kind::Object => {
+                self.scan.enter()?;
+                self.options = Options::Object { open: self.position(), empty: true };
+                self.include_usage()?;
+            }
+            kind => {
+                self.scan.value()?;
+                self.wrong(|| wrong_type("stream_options", "an object", kind));
+            }
+        }
+        Ok(())
+    }
+
+    fn include_usage(&mut self) -> Result<(), Syntax> {
+        const PARAM: &str = "stream_options.include_usage";
+        let mut first = true;
+        let mut seen = false;
+        while let Some(key) = self.scan.key(&mut first)? {
+            if let Options::Object { empty, .. } = &mut self.options {
+                *empty = false;
+            }
+            if text(self.body, key) != "include_usage" {
+                self.scan.value()?;
+                continue;
+            }
+            if std::mem::replace(&mut seen, true) {
+                self.wrong(|| duplicate(PARAM));
+            }
+            self.scan.peek()?;
+            let start = self.position();
+            let asked = self.boolean(PARAM)?.unwrap_or(false);
+            self.options = if asked { Options::Asked } else { Options::NotAsked(Span { start, end: self.position() }) };
+        }
+        Ok(())
+    }
+
+    /// The boolean that follows; `None` for null.
+    fn boolean(&mut self, param: &str) -> Result<Option<bool>, Syntax> {
+        match self.scan.value()?.kind {
+            Kind::True => Ok(Some(true)),
+            Kind::False => Ok(Some(false)),
+            Kind::Null => Ok(None),
+            kind => {
+                self.wrong(|| wrong_type(param, "a boolean", kind));
+                Ok(None)
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<Found, Error> {
+        let needed = if self.operation == Operation::Chat { "messages" } else { "input" };
+        for (name, param) in [(&b"model"[..], "model"), (needed.as_bytes(), needed)] {
+            let place = KEYS.iter().position(|key| *key == name).expect("a key that is needed is listed");
+            if self.seen & 1 << place == 0 {
+                self.wrong(|| missing(param));
+            }
+        }
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let model = self.model.expect("a model that is no string is a fault");
+        let ask_usage = match self.options {
+            _ if !self.stream => None,
+            Options::Absent => Some(insert(self.open, r#""stream_options":{"include_usage":true},"#)),
+            Options::Null(at) => Some(Edit { at, with: r#"{"include_usage":true}"# }),
+            Options::Object { open, empty: true } => Some(insert(open, r#""include_usage":true"#)),
+            Options::Object { open, empty: false } => Some(insert(open, r#""include_usage":true,"#)),
+            Options::NotAsked(at) => Some(Edit { at, with: "true" }),
+            Options::Asked => None,
+        };
+        Ok(Found {
+            model: span(model),
+            escaped_model: model.escaped.then(|| text(self.body, model).into()),
+            stream: self.stream,
+            sampled: self.sampled,
+            wants_usage: self.stream && matches!(self.options, Options::Asked),
+            ask_usage,
+        })
+    }
+
+    /// Remembers the first fault.
+    fn wrong(&mut self, fault: impl FnOnce() -> Error) {
+        if self.fault.is_none() {
+            self.fault = Some(fault());
+        }
+    }
+
+    fn position(&self) -> u32 {
+        offset(self.scan.position())
+    }
+}
+
+/// The text of a string. Bytes that are no UTF-8 are told at the body's end.
+fn text(body: &[u8], token: Token) -> Cow<'_, str> {
+    let inner = String::from_utf8_lossy(token.inner(body));
+    if !token.escaped {
+        return inner;
+    }
+    Cow::Owned(unescape(&inner).0.into_owned())
+}
+
+const fn insert(at: u32, with: &'static str) -> Edit {
+    Edit { at: Span { start: at, end: at }, with }
+}
+
+fn span(token: Token) -> Span {
+    Span { start: offset(token.start), end: offset(token.end) }
+}
+
+fn offset(at: usize) -> u32 {
+    u32::try_from(at).expect("a body is shorter than 4 GiB")
+}
+
+/// Whether a number's text spells zero: `0`, `-0`, `0.0`, `0e5`.
+fn is_zero(number: &[u8]) -> bool {
+    number.iter().take_while(|byte| !matches!(byte, b'e' | b'E')).all(|byte| !matches!(byte, b'1'..=b'9'))
+}

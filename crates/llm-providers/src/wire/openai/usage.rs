@@ -1,0 +1,88 @@
+//! The `usage` member, between totals with subsets (here) and classes that do not overlap (neutral).
+
+use llm_core::Usage;
+
+use crate::wire::json::{Raw, Writer};
+
+/// Reads a usage object. Subsets larger than their total are cut to it, so that totals stay as reported.
+/// `None` when it counts nothing.
+pub(super) fn read_usage(usage: Raw<'_>) -> Option<Usage> {
+    let count = |name| usage.member(name).and_then(Raw::u64);
+    let detail = |group, name| usage.member(group).and_then(|group| group.member(name)).and_then(Raw::u64);
+    let (prompt, completion) = (count("prompt_tokens"), count("completion_tokens"));
+    if prompt.is_none() && completion.is_none() {
+        return None;
+    }
+    let (prompt, completion) = (prompt.unwrap_or(0), completion.unwrap_or(0));
+    let cache_read = detail("prompt_tokens_details", "cached_tokens").map(|count| count.min(prompt));
+    let uncached = prompt - cache_read.unwrap_or(0);
+    let cache_write = detail("prompt_tokens_details", "cache_write_tokens").map(|count| count.min(uncached));
+    let reasoning = detail("completion_tokens_details", "reasoning_tokens").map(|count| count.min(completion));
+    Some(Usage {
+        input: uncached - cache_write.unwrap_or(0),
+        cache_read,
+        cache_write,
+        output: completion - reasoning.unwrap_or(0),
+        reasoning,
+    })
+}
+
+/// Writes a usage object; details only where they are known.
+pub(super) fn write_usage(writer: &mut Writer, usage: &Usage) {
+    writer.object(|writer| {
+        writer.key("prompt_tokens").integer(usage.input_total());
+        writer.key("completion_tokens").integer(usage.output_total());
+        writer.key("total_tokens").integer(usage.total());
+        let prompt = [("cached_tokens", usage.cache_read), ("cache_write_tokens", usage.cache_write)];
+        details(writer, "prompt_tokens_details", &prompt);
+        details(writer, "completion_tokens_details", &[("reasoning_tokens", usage.reasoning)]);
+    });
+}
+
+fn details(writer: &mut Writer, group: &str, counts: &[(&str, Option<u64>)]) {
+    if counts.iter().all(|(_, count)| count.is_none()) {
+        return;
+    }
+    writer.key(group).object(|writer| {
+        for (name, count) in counts {
+            if let Some(count) = count {
+                writer.key(name).integer(count);
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Option<Usage> {
+        read_usage(Raw::parse(text.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn subsets_become_classes_of_their_own() {
+        let text = r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150,
+            "prompt_tokens_details":{"cached_tokens":60,"cache_write_tokens":10,"audio_tokens":0},
+            "completion_tokens_details":{"reasoning_tokens":20}}"#;
+        let usage = Usage { input: 30, cache_read: Some(60), cache_write: Some(10), output: 30, reasoning: Some(20) };
+        assert_eq!(read(text), Some(usage));
+        assert_eq!((usage.input_total(), usage.output_total()), (100, 50));
+    }
+
+    #[test]
+    fn totals_stay_as_reported_when_a_subset_exceeds_them() {
+        let text = r#"{"prompt_tokens":5,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":9,
+            "cache_write_tokens":9},"completion_tokens_details":{"reasoning_tokens":9}}"#;
+        let usage = read(text).unwrap();
+        assert_eq!((usage.input_total(), usage.output_total()), (5, 1));
+    }
+
+    #[test]
+    fn what_was_not_counted_stays_unknown() {
+        assert_eq!(read("null"), None);
+        assert_eq!(read("{}"), None);
+        let usage = read(r#"{"prompt_tokens":3,"total_tokens":3,"prompt_tokens_details":null}"#).unwrap();
+        assert_eq!(usage, Usage { input: 3, ..Usage::default() });
+    }
+}

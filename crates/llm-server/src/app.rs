@@ -1,0 +1,180 @@
+//! What one configuration amounts to: the path, the keys, the bounds. A reload makes another.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use llm_breaker::CircuitBreakerConfig;
+use llm_core::{Clock, Observer, Price, Provider, ProviderId, SystemClock, TenantId};
+use llm_pipeline::{DefaultRoute, ModelConfig, Pipeline, ProviderConfig, RetryPolicy, TargetConfig};
+use llm_providers::{EchoProvider, OpenAiConfig, OpenAiProvider, SimConfig, SimProvider, Timeouts};
+use llm_ratelimit::TokenBucketConfig;
+use secrecy::ExposeSecret;
+
+use crate::config::{self, ApiKey, Config, Kind, Loaded, Preset, Scope, Strategy};
+use crate::http::auth::{Caller, Keys, digest};
+use crate::unbuilt::Unbuilt;
+
+/// Everything of a configuration that requests meet.
+pub(crate) struct App {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) keys: Keys,
+    pub(crate) limits: Limits,
+}
+
+/// The bounds of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) max_body_bytes: usize,
+    pub(crate) body_idle_timeout: Duration,
+}
+
+/// What kept a checked configuration from being used.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct AppError(String);
+
+impl AppError {
+    fn of(place: impl std::fmt::Display, error: impl std::fmt::Display) -> Self {
+        Self(format!("{place}: {error}"))
+    }
+}
+
+impl App {
+    /// Puts the parts together; circuits and buckets of `old` go on.
+    pub(crate) fn new(loaded: &Loaded, observer: Arc<dyn Observer>, old: Option<&Self>) -> Result<Self, AppError> {
+        let config = &loaded.config;
+        let (keys, tenants) = keys(loaded)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let mut path = Pipeline::builder().clock(clock).observer(observer).retry(retry(config));
+        for provider in &config.providers {
+            path = path.provider(ProviderConfig { provider: built(loaded, provider)?, breaker: breaker(config) });
+        }
+        for model in &config.models {
+            path = path.model(self::model(model)?);
+        }
+        if let Some(provider) = &loaded.default_provider {
+            path = path.default_route(DefaultRoute::Provider(ProviderId::from(provider.as_str())));
+        }
+        if let Some(limits) = config.rate_limits.as_ref().filter(|limits| limits.enabled) {
+            path = path.limit(TokenBucketConfig::new(limits.requests_per_second, limits.burst_capacity), tenants);
+        }
+        let dedup = &config.deduplication;
+        path = path.sharing(dedup.enabled.then_some(dedup.max_entries)).share_sampled(dedup.share_sampled);
+        let pipeline = path.build(old.map(|old| &old.pipeline)).map_err(|error| AppError(error.to_string()))?;
+        let limits = Limits {
+            max_body_bytes: config.server.max_body_bytes,
+            body_idle_timeout: config.server.body_idle_timeout.0,
+        };
+        Ok(Self { pipeline, keys, limits })
+    }
+}
+
+fn retry(config: &Config) -> RetryPolicy {
+    let resilience = &config.resilience;
+    RetryPolicy {
+        attempts: resilience.retry_attempts,
+        base: Duration::from_millis(resilience.retry_base_ms),
+        max: Duration::from_millis(resilience.retry_max_ms),
+    }
+}
+
+fn breaker(config: &Config) -> CircuitBreakerConfig {
+    let resilience = &config.resilience;
+    let preset = match resilience.breaker_preset {
+        Preset::Aggressive => CircuitBreakerConfig::aggressive(),
+        Preset::Production => CircuitBreakerConfig::production(),
+        Preset::Conservative => CircuitBreakerConfig::conservative(),
+    };
+    CircuitBreakerConfig {
+        failures: resilience.circuit_breaker_threshold,
+        open_for: resilience.circuit_breaker_timeout_s.map_or(preset.open_for, Duration::from_secs),
+        success_share: resilience.circuit_breaker_success_rate,
+        shadow: resilience.breaker_shadow,
+        ..preset
+    }
+}
+
+/// The keys, and all tenants that there are.
+fn keys(loaded: &Loaded) -> Result<(Keys, Vec<TenantId>), AppError> {
+    let configured = &loaded.config.server.api_keys;
+    if configured.is_empty() {
+        return Ok((Keys::open(), vec![TenantId::from("default")]));
+    }
+    let mut callers = HashMap::with_capacity(configured.len());
+    for key in configured {
+        let (secret, tenant, scopes) = match key {
+            ApiKey::Plain(secret) => (secret, None, &[Scope::Inference][..]),
+            ApiKey::Table(table) => (&table.key, table.tenant.as_deref(), table.scopes.as_slice()),
+        };
+        let secret = secret.resolve(&loaded.environment).map_err(|error| AppError::of("server.api_keys", error))?;
+        let hash = digest(secret.expose_secret());
+        let tenant = match tenant {
+            Some(name) => TenantId::from(name),
+            None => {
+                TenantId::new(format!("key-{}", hash[..4].iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+            }
+        };
+        let may = |scope| scopes.contains(&scope);
+        callers.insert(hash, Caller::new(tenant, may(Scope::Inference), may(Scope::Admin)));
+    }
+    let tenants = callers.values().map(|caller| caller.tenant.clone()).collect();
+    Ok((Keys::Known(callers), tenants))
+}
+
+fn built(loaded: &Loaded, provider: &config::Provider) -> Result<Arc<dyn Provider>, AppError> {
+    let place = format!("providers.{}", provider.name);
+    let name = provider.name.as_str();
+    Ok(match provider.kind {
+        Kind::Echo => Arc::new(EchoProvider::new(name)),
+        Kind::Sim => {
+            let script = |(model, text): (&String, &String)| {
+                let script = text.parse().map_err(|error| AppError::of(format!("{place}.scripts.{model}"), error));
+                Ok((model.clone(), script?))
+            };
+            let models = provider.scripts.iter().map(script).collect::<Result<_, AppError>>()?;
+            Arc::new(SimProvider::new(name, SimConfig { seed: provider.seed, models, ..SimConfig::default() }))
+        }
+        Kind::OpenAi | Kind::OpenAiCompatible => {
+            let key = provider.api_key.as_ref().map(|key| key.resolve(&loaded.environment)).transpose();
+            let api_key = key.map_err(|error| AppError::of(&place, error))?;
+            let defaults = OpenAiConfig::default();
+            let config = OpenAiConfig {
+                base_url: provider.base_url.clone().unwrap_or(defaults.base_url),
+                api_key,
+                timeouts: Timeouts {
+                    connect_timeout: provider.connect_timeout.0,
+                    first_token_timeout: provider.first_token_timeout.0,
+                    token_gap_timeout: provider.token_gap_timeout.0,
+                    comments_reset_timeouts: provider.comments_reset_timeouts,
+                    total_timeout: provider.total_timeout.0,
+                },
+                ..OpenAiConfig::default()
+            };
+            Arc::new(OpenAiProvider::try_new(name, config).map_err(|error| AppError::of(place, error))?)
+        }
+        unbuilt => Arc::new(Unbuilt::new(name, unbuilt)),
+    })
+}
+
+fn model(model: &config::Model) -> Result<ModelConfig, AppError> {
+    let place = format!("models.{}", model.name);
+    let target = |target: &config::Target| {
+        let price = target.price.as_ref().map(|price| {
+            let amount = |text: &str| text.parse().map_err(|error| AppError::of(&place, error));
+            Ok(Price::per_million(amount(&price.input)?, amount(&price.output)?))
+        });
+        Ok(TargetConfig {
+            provider: ProviderId::from(target.provider.as_str()),
+            model: target.model.as_str().into(),
+            weight: target.weight,
+            price: price.transpose()?,
+        })
+    };
+    let targets = model.targets.iter().map(target).collect::<Result<Vec<_>, AppError>>()?;
+    let strategy = match model.strategy {
+        Strategy::Weighted => llm_router::Strategy::Weighted,
+        Strategy::Fallback => llm_router::Strategy::Fallback,
+    };
+    Ok(ModelConfig { name: model.name.as_str().into(), targets, strategy })
+}

@@ -1,0 +1,60 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// An OpenAI-compatible gateway in front of any model provider.
+#[derive(Debug, Parser)]
+#[command(name = "llmkit", version, about, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the gateway; also what happens without a command.
+    Serve(ServeArgs),
+    /// Check a configuration file, or print its JSON Schema.
+    Check(CheckArgs),
+    /// Serve a simulated upstream that speaks OpenAI's format.
+    Sim(SimArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The configuration file. Without one: the providers whose keys are in the environment, and always `echo` and
+    /// `sim`.
+    #[arg(long, env = "LLMKIT_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Address and port to listen on; goes before the file's `server.listen`.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The configuration file.
+    #[arg(required_unless_present = "schema", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Print the JSON Schema of the configuration.
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) schema: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimArgs {
+    /// Address and port to listen on; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:9000", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// Where the randomness begins: the same seed and requests give the same answers.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// What every model does unless its name or a request's header says otherwise, such as `ttft=50ms,tokens=20`.
+    #[arg(long, default_value = "", value_name = "SCRIPT")]
+    pub(crate) script: String,
+}

@@ -1,0 +1,19 @@
+//! The configuration: what is in the file, where values come from, and what is checked of them.
+
+mod check;
+mod environment;
+mod file;
+mod layers;
+mod pending;
+mod secret;
+mod span;
+
+pub use self::check::Problem;
+pub use self::environment::Environment;
+pub use self::file::{
+    ApiKey, Config, Deduplication, Kind, Model, Observability, Preset, PriceText, Provider, RateLimits, Resilience,
+    Scope, Server, Strategy, Target,
+};
+pub use self::layers::{LoadError, Loaded, Source};
+pub use self::secret::{Secret, SecretError};
+pub use self::span::Span;

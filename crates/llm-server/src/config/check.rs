@@ -1,0 +1,240 @@
+//! What the types do not say: names that fit together, values within their bounds.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use llm_core::Money;
+use llm_providers::SimScript;
+
+use super::environment::Environment;
+use super::file::{ApiKey, Config, Kind, Model, Provider};
+
+/// Something wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, such as `models.fast.targets`.
+    pub key: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.what)
+    }
+}
+
+/// All that is wrong with `config`.
+pub(crate) fn problems(config: &Config, environment: &Environment) -> Vec<Problem> {
+    let mut problems = Problems(Vec::new());
+    server(config, environment, &mut problems);
+    providers(config, environment, &mut problems);
+    models(config, &mut problems);
+    let resilience = &config.resilience;
+    problems.unless(resilience.retry_attempts <= 100, "resilience.retry_attempts", "at most 100");
+    problems.unless(resilience.circuit_breaker_threshold > 0, "resilience.circuit_breaker_threshold", "at least 1");
+    let wait = resilience.circuit_breaker_timeout_s;
+    problems.unless(
+        wait.is_none_or(|wait| (1..=31_536_000).contains(&wait)),
+        "resilience.circuit_breaker_timeout_s",
+        "1 to 31536000",
+    );
+    let share = resilience.circuit_breaker_success_rate;
+    problems.unless(share > 0.0 && share <= 1.0, "resilience.circuit_breaker_success_rate", "above 0 and at most 1");
+    if let Some(limits) = &config.rate_limits {
+        let quota = llm_ratelimit::TokenBucketConfig::new(limits.requests_per_second, limits.burst_capacity);
+        if let Err(error) = llm_ratelimit::RateLimiter::try_new(quota) {
+            let text = error.to_string();
+            let text = text.replace("rate_per_second", "requests_per_second").replace("burst:", "burst_capacity:");
+            problems.add("rate_limits", text);
+        }
+    }
+    problems.unless(config.deduplication.max_entries > 0, "deduplication.max_entries", "at least 1");
+    problems.0
+}
+
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn add(&mut self, key: impl Into<String>, what: impl Into<String>) {
+        self.0.push(Problem { key: key.into(), what: what.into() });
+    }
+
+    fn unless(&mut self, fine: bool, key: impl Into<String>, bound: &str) {
+        if !fine {
+            self.add(key, format!("must be {bound}"));
+        }
+    }
+}
+
+fn server(config: &Config, environment: &Environment, problems: &mut Problems) {
+    let server = &config.server;
+    if !server.listen.ip().is_loopback() && server.api_keys.is_empty() {
+        problems.add(
+            "server.listen",
+            format!("{} is open to others: set server.api_keys, or listen on 127.0.0.1", server.listen),
+        );
+    }
+    for (number, key) in server.api_keys.iter().enumerate() {
+        let place = format!("server.api_keys[{number}]");
+        let (secret, table) = match key {
+            ApiKey::Plain(secret) => (secret, None),
+            ApiKey::Table(table) => (&table.key, Some(table)),
+        };
+        if let Err(error) = secret.resolve(environment) {
+            problems.add(&place, error.to_string());
+        }
+        if let Some(table) = table {
+            problems.unless(
+                !table.scopes.is_empty(),
+                format!("{place}.scopes"),
+                "at least one of \"inference\", \"admin\"",
+            );
+            problems.unless(table.tenant.as_deref() != Some(""), format!("{place}.tenant"), "a name");
+        }
+    }
+    problems.unless(
+        server.max_body_bytes > 0 && server.max_body_bytes < u32::MAX as usize,
+        "server.max_body_bytes",
+        "1 to 4294967294",
+    );
+    for (key, span) in [("header_timeout", server.header_timeout), ("body_idle_timeout", server.body_idle_timeout)] {
+        problems.unless(!span.0.is_zero(), format!("server.{key}"), "longer than zero");
+    }
+    let metrics = config.observability.metrics_port;
+    problems.unless(
+        metrics.is_none_or(|port| port != server.listen.port()),
+        "observability.metrics_port",
+        "another than server.listen's",
+    );
+}
+
+fn providers(config: &Config, environment: &Environment, problems: &mut Problems) {
+    let mut names = HashSet::new();
+    for provider in &config.providers {
+        let place = format!("providers.{}", provider.name);
+        problems.unless(!provider.name.is_empty() && !provider.name.contains('/'), &place, "a name without `/`");
+        if !names.insert(&provider.name) {
+            problems.add(&place, "another provider has this name");
+        }
+        if let Some(Err(error)) = provider.api_key.as_ref().map(|key| key.resolve(environment)) {
+            problems.add(format!("{place}.api_key"), error.to_string());
+        }
+        let spans = [
+            ("connect_timeout", provider.connect_timeout),
+            ("first_token_timeout", provider.first_token_timeout),
+            ("token_gap_timeout", provider.token_gap_timeout),
+            ("total_timeout", provider.total_timeout),
+        ];
+        for (key, span) in spans {
+            problems.unless(!span.0.is_zero(), format!("{place}.{key}"), "longer than zero");
+        }
+        base_url(config, provider, &place, problems);
+        for (model, script) in &provider.scripts {
+            if let Err(error) = script.parse::<SimScript>() {
+                problems.add(format!("{place}.scripts.{model}"), error.to_string());
+            }
+        }
+        let scripted = provider.scripts.is_empty() && provider.seed == 0;
+        problems.unless(
+            scripted || provider.kind == Kind::Sim,
+            format!("{place}.scripts"),
+            "left to the kind `sim`, as `seed` is",
+        );
+    }
+}
+
+fn base_url(config: &Config, provider: &Provider, place: &str, problems: &mut Problems) {
+    let key = format!("{place}.base_url");
+    match (&provider.base_url, provider.kind) {
+        (None, Kind::OpenAiCompatible) => problems.add(key, "is needed for the kind `openai_compatible`"),
+        (Some(_), Kind::Echo | Kind::Sim) => problems.add(key, "has no meaning for this kind"),
+        (Some(url), _) => {
+            if let Err(error) = llm_providers::check_base_url(url) {
+                problems.add(key, error.to_string());
+            } else if url.contains(&format!("//{}/", config.server.listen))
+                || url.ends_with(&format!("//{}", config.server.listen))
+            {
+                problems.add(key, "is this gateway's own address: it would call itself");
+            }
+        }
+        (None, _) => {}
+    }
+}
+
+fn models(config: &Config, problems: &mut Problems) {
+    let mut names = HashSet::new();
+    for model in &config.models {
+        let place = format!("models.{}", model.name);
+        problems.unless(!model.name.is_empty(), &place, "a name");
+        if !names.insert(&model.name) {
+            problems.add(&place, "another model has this name");
+        }
+        targets(config, model, &place, problems);
+    }
+}
+
+fn targets(config: &Config, model: &Model, place: &str, problems: &mut Problems) {
+    let place = format!("{place}.targets");
+    problems.unless((1..=64).contains(&model.targets.len()), &place, "1 to 64 targets");
+    let weighted = model.strategy == super::file::Strategy::Weighted;
+    let silent = weighted && model.targets.iter().all(|target| target.weight == 0);
+    problems.unless(!silent || model.targets.is_empty(), &place, "given a weight above 0 at least once");
+    for target in &model.targets {
+        if !config.providers.iter().any(|provider| provider.name == target.provider) {
+            problems.add(&place, format!("there is no provider `{}`", target.provider));
+        }
+        problems.unless(!target.model.is_empty(), &place, "given a model each");
+        for (key, amount) in target.price.iter().flat_map(|price| [("input", &price.input), ("output", &price.output)])
+        {
+            if let Err(error) = amount.parse::<Money>() {
+                problems.add(format!("{place}.price.{key}"), error.to_string());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(text: &str) -> Vec<String> {
+        let config: Config = toml::from_str(text).unwrap();
+        problems(&config, &Environment::default()).into_iter().map(|problem| problem.key).collect()
+    }
+
+    #[test]
+    fn each_rule_names_its_key() {
+        for (text, key) in [
+            ("[server]\nlisten = \"0.0.0.0:80\"", "server.listen"),
+            ("[server]\napi_keys = [\"env:NOT_SET\"]", "server.api_keys[0]"),
+            ("[server]\napi_keys = [{ key = \"k\", scopes = [] }]", "server.api_keys[0].scopes"),
+            ("[server]\nmax_body_bytes = 0", "server.max_body_bytes"),
+            ("[server]\nheader_timeout = \"0s\"", "server.header_timeout"),
+            ("[observability]\nmetrics_port = 8080", "observability.metrics_port"),
+            ("[resilience]\ncircuit_breaker_threshold = 0", "resilience.circuit_breaker_threshold"),
+            ("[resilience]\ncircuit_breaker_success_rate = 0.0", "resilience.circuit_breaker_success_rate"),
+            ("[resilience]\ncircuit_breaker_timeout_s = 0", "resilience.circuit_breaker_timeout_s"),
+            ("[rate_limits]\nrequests_per_second = 0.0", "rate_limits"),
+            ("[rate_limits]\nburst_capacity = 0", "rate_limits"),
+            ("[deduplication]\nmax_entries = 0", "deduplication.max_entries"),
+            ("[[providers]]\nname = \"a/b\"\nkind = \"echo\"", "providers.a/b"),
+            ("[[providers]]\nname = \"a\"\nkind = \"openai_compatible\"", "providers.a.base_url"),
+            ("[[providers]]\nname = \"a\"\nkind = \"openai\"\nbase_url = \"nowhere\"", "providers.a.base_url"),
+            (
+                "[[providers]]\nname = \"a\"\nkind = \"openai\"\nbase_url = \"http://127.0.0.1:8080/v1\"",
+                "providers.a.base_url",
+            ),
+            ("[[providers]]\nname = \"a\"\nkind = \"openai\"\napi_key = \"env:NOT_SET\"", "providers.a.api_key"),
+            ("[[providers]]\nname = \"a\"\nkind = \"sim\"\nscripts = { m = \"speed=9\" }", "providers.a.scripts.m"),
+            ("[[providers]]\nname = \"a\"\nkind = \"echo\"\nscripts = { m = \"tokens=9\" }", "providers.a.scripts"),
+            ("[[models]]\nname = \"m\"\ntargets = []", "models.m.targets"),
+            ("[[models]]\nname = \"m\"\ntargets = [{ provider = \"none\", model = \"x\" }]", "models.m.targets"),
+        ] {
+            assert_eq!(keys(text), [key], "{text}");
+        }
+        let twice = "[[providers]]\nname = \"a\"\nkind = \"echo\"\n[[providers]]\nname = \"a\"\nkind = \"sim\"";
+        assert_eq!(keys(twice), ["providers.a"]);
+        assert_eq!(keys("[[providers]]\nname = \"a\"\nkind = \"echo\""), Vec::<String>::new());
+    }
+}

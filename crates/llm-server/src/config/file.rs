@@ -1,0 +1,377 @@
+//! What is in the file. Every key has a default, or the section says that it is needed.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use llm_telemetry::log::LogFormat;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::secret::Secret;
+use super::span::Span;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The process: where it listens, who may call, how much it takes.
+    pub server: Server,
+    /// Who answers.
+    pub providers: Vec<Provider>,
+    /// What callers ask for.
+    pub models: Vec<Model>,
+    /// Retries and circuits.
+    pub resilience: Resilience,
+    /// One bucket of requests a tenant. Without the section there is no limit.
+    pub rate_limits: Option<RateLimits>,
+    /// Sharing of identical calls.
+    pub deduplication: Deduplication,
+    /// Logs and metrics.
+    pub observability: Observability,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address and port. Another address than loopback needs `api_keys`.
+    pub listen: SocketAddr,
+    /// Keys that callers present. Each different key is a tenant of its own. Without keys everybody is the tenant
+    /// `default`.
+    pub api_keys: Vec<ApiKey>,
+    /// The largest request body, in bytes, at least 1; larger ones are a 413.
+    pub max_body_bytes: usize,
+    /// How long a request's head may take once it has begun.
+    pub header_timeout: Span,
+    /// How long a request's body may pause.
+    pub body_idle_timeout: Span,
+    /// How long requests under way may take to finish when the process is asked to end.
+    pub drain_timeout: Span,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            api_keys: Vec::new(),
+            max_body_bytes: 32 << 20,
+            header_timeout: Span::secs(10),
+            body_idle_timeout: Span::secs(30),
+            drain_timeout: Span::secs(30),
+        }
+    }
+}
+
+/// A key that callers present.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ApiKey {
+    /// With the scope `inference` and a tenant named for its hash.
+    Plain(Secret),
+    /// With a tenant and scopes.
+    Table(ApiKeyTable),
+}
+
+/// A key with a tenant and scopes.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKeyTable {
+    /// The key.
+    pub key: Secret,
+    /// Its tenant; keys with one tenant share limits and calls. Default: `key-` and 8 digits of the key's SHA-256.
+    pub tenant: Option<String>,
+    /// What it may be used for.
+    #[serde(default = "inference")]
+    pub scopes: Vec<Scope>,
+}
+
+fn inference() -> Vec<Scope> {
+    vec![Scope::Inference]
+}
+
+/// What a key may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// The data plane.
+    Inference,
+    /// Operations.
+    Admin,
+}
+
+/// `[[providers]]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// The name, without `/`; unique.
+    pub name: String,
+    /// What it speaks.
+    pub kind: Kind,
+    /// As the provider's own SDK takes it, with `/v1`. Default for `openai`: `https://api.openai.com/v1`; needed for
+    /// `openai_compatible`.
+    pub base_url: Option<String>,
+    /// The key sent to it.
+    pub api_key: Option<Secret>,
+    /// To connect, TLS included.
+    #[serde(default = "connect_timeout")]
+    pub connect_timeout: Span,
+    /// From sending to a stream's first content.
+    #[serde(default = "first_token_timeout")]
+    pub first_token_timeout: Span,
+    /// From one content of a stream to the next.
+    #[serde(default = "token_gap_timeout")]
+    pub token_gap_timeout: Span,
+    /// Whether comments in a stream count as content for the clocks.
+    #[serde(default)]
+    pub comments_reset_timeouts: bool,
+    /// From sending to the answer's end.
+    #[serde(default = "total_timeout")]
+    pub total_timeout: Span,
+    /// For `sim`: where its randomness begins.
+    #[serde(default)]
+    pub seed: u64,
+    /// For `sim`: what each model does, such as `"ttft=50ms,tokens=20"`.
+    #[serde(default)]
+    pub scripts: BTreeMap<String, String>,
+}
+
+impl Provider {
+    /// A provider with defaults.
+    #[must_use]
+    pub fn new(name: &str, kind: Kind) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            base_url: None,
+            api_key: None,
+            connect_timeout: connect_timeout(),
+            first_token_timeout: first_token_timeout(),
+            token_gap_timeout: token_gap_timeout(),
+            comments_reset_timeouts: false,
+            total_timeout: total_timeout(),
+            seed: 0,
+            scripts: BTreeMap::new(),
+        }
+    }
+}
+
+const fn connect_timeout() -> Span {
+    Span::secs(10)
+}
+
+const fn first_token_timeout() -> Span {
+    Span::secs(120)
+}
+
+const fn token_gap_timeout() -> Span {
+    Span::secs(60)
+}
+
+const fn total_timeout() -> Span {
+    Span::secs(600)
+}
+
+/// What a provider speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// OpenAI.
+    #[serde(rename = "openai", alias = "open_ai")]
+    OpenAi,
+    /// Any server that speaks OpenAI's format.
+    #[serde(rename = "openai_compatible")]
+    OpenAiCompatible,
+    /// Answers with the last user text.
+    Echo,
+    /// Simulated, with scripted latency and faults.
+    Sim,
+    /// Not built yet.
+    Anthropic,
+    /// Not built yet.
+    Gemini,
+    /// Not built yet.
+    #[serde(rename = "azure_openai")]
+    AzureOpenAi,
+    /// Not built yet.
+    LlamaCpp,
+    /// Not built yet.
+    Vllm,
+    /// Not built yet.
+    Ollama,
+}
+
+impl Kind {
+    /// Whether calls to it are answered.
+    #[must_use]
+    pub const fn is_built(self) -> bool {
+        matches!(self, Self::OpenAi | Self::OpenAiCompatible | Self::Echo | Self::Sim)
+    }
+
+    /// The kind's name in the file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::OpenAiCompatible => "openai_compatible",
+            Self::Echo => "echo",
+            Self::Sim => "sim",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::AzureOpenAi => "azure_openai",
+            Self::LlamaCpp => "llama_cpp",
+            Self::Vllm => "vllm",
+            Self::Ollama => "ollama",
+        }
+    }
+}
+
+/// `[[models]]`
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// What callers ask for; unique.
+    pub name: String,
+    /// Who may answer, 1 to 64.
+    pub targets: Vec<Target>,
+    /// Who is asked first; the others are the fallbacks.
+    #[serde(default)]
+    pub strategy: Strategy,
+}
+
+/// One of a model's targets.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// The provider's name.
+    pub provider: String,
+    /// The model, as the provider spells it.
+    pub model: String,
+    /// Its share of the traffic; 0 makes it a fallback only.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// What it costs. Without a price the cost is unknown, not 0.
+    pub price: Option<PriceText>,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// A price in dollars per million tokens, as decimal text.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PriceText {
+    /// Input, such as `"0.15"`.
+    pub input: String,
+    /// Output, reasoning included.
+    pub output: String,
+}
+
+/// Who is asked first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// By weight, evenly spread.
+    #[default]
+    Weighted,
+    /// In the order listed.
+    Fallback,
+}
+
+/// `[resilience]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resilience {
+    /// Further attempts after the first, over all candidates; 0 to 100.
+    pub retry_attempts: u32,
+    /// The longest pause before the second attempt, in milliseconds; doubles with each further one.
+    pub retry_base_ms: u64,
+    /// The longest pause, and the longest `Retry-After` that is waited for, in milliseconds.
+    pub retry_max_ms: u64,
+    /// Failures in a row that open a provider's circuit, at least 1.
+    pub circuit_breaker_threshold: u32,
+    /// How long a circuit stays open before it is probed, in seconds, at least 1; doubles with each failed round of
+    /// probes, up to 64 times. Default: the preset's.
+    pub circuit_breaker_timeout_s: Option<u64>,
+    /// The share of the probes that must succeed to close a circuit, above 0 and at most 1.
+    pub circuit_breaker_success_rate: f64,
+    /// What the circuits' other settings are: `aggressive` waits 10 s, `production` 60 s, `conservative` 120 s.
+    pub breaker_preset: Preset,
+    /// Circuits judge and report, and never refuse.
+    pub breaker_shadow: bool,
+}
+
+impl Default for Resilience {
+    fn default() -> Self {
+        Self {
+            retry_attempts: 3,
+            retry_base_ms: 100,
+            retry_max_ms: 5000,
+            circuit_breaker_threshold: 5,
+            circuit_breaker_timeout_s: None,
+            circuit_breaker_success_rate: 0.8,
+            breaker_preset: Preset::Production,
+            breaker_shadow: false,
+        }
+    }
+}
+
+/// A set of circuit settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// Probes again after 10 s.
+    Aggressive,
+    /// Probes again after 60 s.
+    #[default]
+    Production,
+    /// Probes again after 120 s.
+    Conservative,
+}
+
+/// `[rate_limits]`
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateLimits {
+    /// Whether the limit applies.
+    pub enabled: bool,
+    /// Requests a second that each tenant is refilled with, above 0; fractions are allowed.
+    pub requests_per_second: f64,
+    /// Requests that a tenant may make at once, at least 1.
+    pub burst_capacity: u32,
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self { enabled: true, requests_per_second: 100.0, burst_capacity: 20 }
+    }
+}
+
+/// `[deduplication]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Deduplication {
+    /// Whether identical calls in flight are one call.
+    pub enabled: bool,
+    /// Whether that goes for calls whose answer is a draw, too; else only for those at temperature 0.
+    pub share_sampled: bool,
+    /// Different calls in flight that can be joined at once, at least 1; further ones go alone.
+    pub max_entries: usize,
+}
+
+impl Default for Deduplication {
+    fn default() -> Self {
+        Self { enabled: true, share_sampled: true, max_entries: 10_000 }
+    }
+}
+
+/// `[observability]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Observability {
+    /// `pretty` for people, `json` for one object a line.
+    #[schemars(with = "String")]
+    pub log_format: LogFormat,
+    /// A port of its own for `/metrics`, on the address of `server.listen`. `/metrics` is on the main port too.
+    pub metrics_port: Option<u16>,
+}

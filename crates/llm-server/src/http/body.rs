@@ -1,0 +1,181 @@
+//! The bodies that go out, and how the bodies that come in are collected.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use llm_core::{Dialect, Error, ErrorKind, Frames};
+
+use super::error::error_frame;
+use super::inbound::Exchange;
+
+/// What goes out.
+pub(crate) enum Payload {
+    /// All of it.
+    Whole(Bytes),
+    /// Frame by frame; what breaks the stream is told in the caller's dialect.
+    Frames(Frames, Dialect),
+    /// What axum's routes answer.
+    Routed(axum::body::Body),
+    /// Nothing more.
+    Done,
+}
+
+/// An answer's body. Its end, or its drop, frees the connection for the next head.
+pub(crate) struct Body {
+    payload: Payload,
+    exchange: Arc<Exchange>,
+}
+
+impl Body {
+    pub(crate) const fn new(payload: Payload, exchange: Arc<Exchange>) -> Self {
+        Self { payload, exchange }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.exchange.answered();
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = self.get_mut();
+        loop {
+            let data = match &mut this.payload {
+                Payload::Done => return Poll::Ready(None),
+                Payload::Whole(bytes) => {
+                    let bytes = std::mem::take(bytes);
+                    this.payload = Payload::Done;
+                    bytes
+                }
+                Payload::Frames(frames, dialect) => match ready!(frames.poll_next_unpin(cx)) {
+                    Some(Ok(frame)) => frame.bytes,
+                    Some(Err(error)) => {
+                        tracing::warn!(%error, kind = ?error.kind(), "stream broke off");
+                        let frame = error_frame(*dialect, &error);
+                        this.payload = Payload::Done;
+                        frame
+                    }
+                    None => {
+                        this.payload = Payload::Done;
+                        continue;
+                    }
+                },
+                Payload::Routed(body) => match ready!(Pin::new(body).poll_frame(cx)) {
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => data,
+                        Err(_) => continue,
+                    },
+                    Some(Err(_)) | None => {
+                        this.payload = Payload::Done;
+                        continue;
+                    }
+                },
+            };
+            if !data.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.payload {
+            Payload::Done => true,
+            Payload::Whole(bytes) => bytes.is_empty(),
+            Payload::Frames(..) => false,
+            Payload::Routed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.payload {
+            Payload::Done => SizeHint::with_exact(0),
+            Payload::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Payload::Frames(..) => SizeHint::default(),
+            Payload::Routed(body) => body.size_hint(),
+        }
+    }
+}
+
+/// Reads a request's body: at most `max` bytes, each piece within `idle`. A body that came in one piece is not copied.
+pub(crate) async fn collect(mut body: Incoming, max: usize, idle: Duration) -> Result<Bytes, Error> {
+    let announced = body.size_hint().lower();
+    if announced > max as u64 {
+        discard(body, max, idle).await;
+        return Err(too_large(max));
+    }
+    let mut first = Bytes::new();
+    let mut rest: Option<BytesMut> = None;
+    while let Some(data) = next(&mut body, idle).await? {
+        let so_far = rest.as_ref().map_or(first.len(), BytesMut::len);
+        if so_far + data.len() > max {
+            discard(body, max, idle).await;
+            return Err(too_large(max));
+        }
+        match &mut rest {
+            Some(rest) => rest.extend_from_slice(&data),
+            None if first.is_empty() => first = data,
+            None => {
+                // What a length header promises is believed up to a point: memory follows what has come.
+                let expected = usize::try_from(announced).unwrap_or(max).min(BELIEVED);
+                let mut joined = BytesMut::with_capacity(expected.max(first.len() + data.len()));
+                joined.extend_from_slice(&first);
+                joined.extend_from_slice(&data);
+                rest = Some(joined);
+            }
+        }
+    }
+    Ok(rest.map_or(first, BytesMut::freeze))
+}
+
+/// The largest buffer that is made on the word of a length header.
+const BELIEVED: usize = 1 << 20;
+
+async fn next(body: &mut Incoming, idle: Duration) -> Result<Option<Bytes>, Error> {
+    loop {
+        let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
+        let Ok(frame) = tokio::time::timeout(idle, frame).await else {
+            return Err(
+                Error::new(ErrorKind::Cancelled, "the request's body stopped coming").with_code("request_timeout")
+            );
+        };
+        match frame {
+            None => return Ok(None),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => return Ok(Some(data)),
+                Err(_trailers) => {}
+            },
+            Some(Err(error)) => {
+                return Err(Error::new(ErrorKind::InvalidRequest, format!("the request's body is broken: {error}")));
+            }
+        }
+    }
+}
+
+/// Reads on for a while, so that a caller that is still sending gets to read its answer.
+async fn discard(mut body: Incoming, max: usize, idle: Duration) {
+    let mut left = max.saturating_mul(2);
+    while let Ok(Some(data)) = next(&mut body, idle.min(LINGER)).await {
+        left = left.saturating_sub(data.len());
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+/// How long a refused body may pause before its connection is closed.
+const LINGER: Duration = Duration::from_secs(1);
+
+fn too_large(max: usize) -> Error {
+    Error::new(ErrorKind::TooLarge, format!("the request is larger than {max} bytes")).because("server.max_body_bytes")
+}

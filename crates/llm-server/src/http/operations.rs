@@ -1,0 +1,173 @@
+//! The routes beside the data plane: models, health, metrics.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{OriginalUri, Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use http::{HeaderMap, Method, StatusCode, header};
+use llm_breaker::CircuitState;
+use llm_core::{Dialect, Error, ErrorKind, RequestId};
+use llm_pipeline::Circuit;
+use llm_providers::wire::openai;
+use secrecy::ExposeSecret;
+use serde::Serialize;
+use subtle::ConstantTimeEq;
+
+use super::auth::presented;
+use super::error::render;
+use super::service::{METHOD_NOT_SUPPORTED, wrong_method};
+use crate::config::Scope;
+use crate::process::Process;
+
+/// All routes that are not the data plane's.
+pub(crate) fn routes(process: Arc<Process>) -> Router {
+    Router::new()
+        .route("/v1/models", get(models))
+        .route("/v1/models/{*id}", get(model))
+        .route("/v1/health", get(health))
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .merge(metrics_routes())
+        .method_not_allowed_fallback(async |id: Extension<RequestId>, method: Method| {
+            refusal(&wrong_method(&method), &id)
+        })
+        .fallback(unknown)
+        .with_state(process)
+}
+
+/// What the listener of `metrics_port` serves.
+pub(crate) fn metrics_only(process: Arc<Process>) -> Router {
+    metrics_routes().fallback(unknown).with_state(process)
+}
+
+fn metrics_routes() -> Router<Arc<Process>> {
+    Router::new().route("/metrics", get(metrics))
+}
+
+/// An error in its caller's format; these routes speak OpenAI's.
+fn refusal(error: &Error, id: &RequestId) -> Response {
+    let rendered = render(Dialect::OpenAi, error, id);
+    let status =
+        if error.code() == Some(METHOD_NOT_SUPPORTED) { StatusCode::METHOD_NOT_ALLOWED } else { rendered.status };
+    (status, rendered.headers, Body::from(rendered.body)).into_response()
+}
+
+async fn unknown(Extension(id): Extension<RequestId>, method: Method, OriginalUri(uri): OriginalUri) -> Response {
+    let error = Error::new(ErrorKind::NotFound, format!("unknown request URL: {method} {}", uri.path()));
+    refusal(&error.with_code("unknown_url"), &id)
+}
+
+async fn models(
+    State(process): State<Arc<Process>>,
+    Extension(id): Extension<RequestId>,
+    headers: HeaderMap,
+) -> Response {
+    let app = process.app.load();
+    match app.keys.authenticate(&headers, Scope::Inference) {
+        Ok(_) => json(openai::encode_models(&app.pipeline.models())),
+        Err(error) => refusal(&error, &id),
+    }
+}
+
+async fn model(
+    State(process): State<Arc<Process>>,
+    Extension(id): Extension<RequestId>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let app = process.app.load();
+    let found = app.keys.authenticate(&headers, Scope::Inference).and_then(|_| app.pipeline.model(&name));
+    match found {
+        Ok(model) => json(openai::encode_model(&model)),
+        Err(error) => refusal(&error, &id),
+    }
+}
+
+fn json(body: bytes::Bytes) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response()
+}
+
+/// What `/v1/health` says: states only.
+#[derive(Debug, Serialize)]
+struct Health {
+    status: &'static str,
+    version: &'static str,
+    circuit_breaker: Option<CircuitHealth>,
+    providers: Vec<ProviderHealth>,
+}
+
+#[derive(Debug, Serialize)]
+struct ProviderHealth {
+    name: String,
+    circuit_breaker: CircuitHealth,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct CircuitHealth {
+    state: CircuitState,
+    failure_count: u32,
+    probe_failures: u32,
+    next_probe_in_secs: Option<f64>,
+}
+
+impl From<&Circuit> for CircuitHealth {
+    fn from(circuit: &Circuit) -> Self {
+        let stats = &circuit.stats;
+        Self {
+            state: stats.state,
+            failure_count: stats.consecutive_failures,
+            probe_failures: stats.probe_failures,
+            next_probe_in_secs: stats.next_probe_in.map(|wait| wait.as_secs_f64()),
+        }
+    }
+}
+
+async fn health(State(process): State<Arc<Process>>) -> Json<Health> {
+    let circuits = process.app.load().pipeline.circuits();
+    let rank = |state: CircuitState| match state {
+        CircuitState::Closed => 0,
+        CircuitState::HalfOpen => 1,
+        CircuitState::Open => 2,
+    };
+    let worst = circuits.iter().max_by_key(|circuit| rank(circuit.stats.state));
+    let degraded = worst.is_some_and(|circuit| circuit.stats.state != CircuitState::Closed);
+    let status = match (process.is_ready(), degraded) {
+        (false, _) => "draining",
+        (true, true) => "degraded",
+        (true, false) => "ok",
+    };
+    Json(Health {
+        status,
+        version: env!("CARGO_PKG_VERSION"),
+        circuit_breaker: worst.map(CircuitHealth::from),
+        providers: circuits
+            .iter()
+            .map(|circuit| ProviderHealth { name: circuit.provider.to_string(), circuit_breaker: circuit.into() })
+            .collect(),
+    })
+}
+
+async fn ready(State(process): State<Arc<Process>>) -> (StatusCode, &'static str) {
+    if process.is_ready() { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "draining\n") }
+}
+
+async fn metrics(
+    State(process): State<Arc<Process>>,
+    id: Option<Extension<RequestId>>,
+    headers: HeaderMap,
+) -> Response {
+    if let Some(expected) = &process.metrics_key {
+        let given = presented(&headers).unwrap_or_default();
+        if !bool::from(given.as_bytes().ct_eq(expected.expose_secret().as_bytes())) {
+            let error = Error::new(ErrorKind::Unauthenticated, "metrics need the key of METRICS_API_KEY");
+            let id = id.map_or_else(|| RequestId::from("metrics"), |id| id.0);
+            return refusal(&error.with_code("invalid_api_key"), &id);
+        }
+    }
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let (content_type, text) = process.telemetry.render(accept);
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
+}

@@ -1,0 +1,231 @@
+//! One request of a connection: the data plane's few paths are matched here, all others go to axum.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use llm_core::{Clock, Dialect, Error, ErrorKind, Operation, RequestId, Sharing, Tick};
+use llm_pipeline::{Reply, Served};
+use llm_providers::wire::openai;
+use tower::ServiceExt;
+
+use super::auth::Caller;
+use super::body::{Body, Payload, collect};
+use super::error::render;
+use super::inbound::Exchange;
+use crate::app::App;
+use crate::config::Scope;
+use crate::process::Process;
+
+/// Answers one request.
+pub(crate) async fn serve(
+    process: Arc<Process>,
+    exchange: Arc<Exchange>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let received = process.clock.now();
+    let id = request_id(request.headers());
+    let ambiguous = exchange.ambiguous();
+    let mut response = match (request.uri().path(), request.method()) {
+        _ if ambiguous => {
+            let error = Error::new(ErrorKind::InvalidRequest, "the request gives the length of its body in two ways");
+            refuse(&exchange, &error, &id)
+        }
+        ("/v1/chat/completions", &Method::POST) => {
+            infer(&process, &exchange, Operation::Chat, request, &id, received).await
+        }
+        ("/v1/embeddings", &Method::POST) => {
+            infer(&process, &exchange, Operation::Embeddings, request, &id, received).await
+        }
+        ("/v1/chat/completions" | "/v1/embeddings", method) => refuse(&exchange, &wrong_method(method), &id),
+        _ => routed(process.routes(), exchange.clone(), &id, request).await,
+    };
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    response
+}
+
+/// Answers one request of the listener that serves only `routes`.
+pub(crate) async fn serve_routes(
+    routes: Router,
+    exchange: Arc<Exchange>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let id = request_id(request.headers());
+    routed(routes, exchange, &id, request).await
+}
+
+/// The data plane: authenticate, read, hand to the pipeline, send on.
+async fn infer(
+    process: &Process,
+    exchange: &Arc<Exchange>,
+    operation: Operation,
+    request: Request<Incoming>,
+    id: &RequestId,
+    received: Tick,
+) -> Response<Body> {
+    let app = process.app.load_full();
+    let (parts, body) = request.into_parts();
+    let caller = match app.keys.authenticate(&parts.headers, Scope::Inference) {
+        Ok(caller) => caller,
+        Err(error) => return refuse(exchange, &error, id),
+    };
+    let body = match collect(body, app.limits.max_body_bytes, app.limits.body_idle_timeout).await {
+        Ok(body) => body,
+        Err(error) => return refuse(exchange, &error, id),
+    };
+    match answer(&app, caller, operation, &parts.headers, body, id, received).await {
+        Ok(response) => {
+            let elapsed = process.clock.now().since(received);
+            success(exchange, response.reply, &response.served, elapsed)
+        }
+        Err(error) => {
+            tracing::debug!(request_id = %id, %error, kind = ?error.kind(), "request failed");
+            failure(exchange, &error, id)
+        }
+    }
+}
+
+async fn answer(
+    app: &App,
+    caller: &Caller,
+    operation: Operation,
+    headers: &HeaderMap,
+    body: Bytes,
+    id: &RequestId,
+    received: Tick,
+) -> Result<llm_pipeline::Response, Error> {
+    let envelope = match operation {
+        Operation::Chat => openai::read_chat(body)?,
+        Operation::Embeddings | Operation::Models => openai::read_embeddings(body)?,
+    };
+    let request = llm_pipeline::Request {
+        tenant: caller.tenant.clone(),
+        id: id.clone(),
+        body: llm_core::CallBody::Wire(envelope),
+        headers: forwarded(headers),
+        share: !declines_sharing(headers),
+        received,
+        deadline: deadline(headers, received)?,
+    };
+    app.pipeline.handle(request).await
+}
+
+fn success(exchange: &Arc<Exchange>, reply: Reply, served: &Served, elapsed: Duration) -> Response<Body> {
+    let (mut headers, payload) = match reply {
+        Reply::Whole(whole) => (whole.headers.clone(), Payload::Whole(whole.bytes.clone())),
+        Reply::Frames { mut headers, frames } => {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+            (headers, Payload::Frames(frames, Dialect::OpenAi))
+        }
+        Reply::Completion(_) | Reply::Events(_) | Reply::Embeddings(_) => {
+            unreachable!("a wire body is answered in wire bytes")
+        }
+    };
+    if let Ok(provider) = HeaderValue::from_str(served.provider.as_str()) {
+        headers.insert(X_LLMKIT_PROVIDER, provider);
+    }
+    headers.insert(X_LLMKIT_ATTEMPTS, HeaderValue::from(served.attempts));
+    headers.insert(X_LLMKIT_CACHE, HeaderValue::from_static(served.sharing.as_str()));
+    let overhead = match served.sharing {
+        // A follower waits for a call that began before it came: none of that wait is ours.
+        Sharing::Joined => Duration::ZERO,
+        Sharing::Miss | Sharing::Bypass => elapsed.saturating_sub(served.upstream),
+    };
+    let micros = u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX);
+    headers.insert(X_LLMKIT_OVERHEAD_US, HeaderValue::from(micros));
+    respond(StatusCode::OK, headers, payload, exchange)
+}
+
+/// An error after the request was read.
+fn failure(exchange: &Arc<Exchange>, error: &Error, id: &RequestId) -> Response<Body> {
+    let rendered = render(Dialect::OpenAi, error, id);
+    respond(rendered.status, rendered.headers, Payload::Whole(rendered.body), exchange)
+}
+
+/// An error before the request was read: what is left of it is not waited for.
+fn refuse(exchange: &Arc<Exchange>, error: &Error, id: &RequestId) -> Response<Body> {
+    let mut response = failure(exchange, error, id);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if error.code() == Some(METHOD_NOT_SUPPORTED) {
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    }
+    response
+}
+
+/// The routes that are not the data plane's.
+async fn routed(routes: Router, exchange: Arc<Exchange>, id: &RequestId, request: Request<Incoming>) -> Response<Body> {
+    let mut request = request.map(axum::body::Body::new);
+    request.extensions_mut().insert(id.clone());
+    let (parts, body) = match routes.oneshot(request).await {
+        Ok(response) => response.into_parts(),
+        Err(never) => match never {},
+    };
+    Response::from_parts(parts, Body::new(Payload::Routed(body), exchange))
+}
+
+fn respond(status: StatusCode, headers: HeaderMap, payload: Payload, exchange: &Arc<Exchange>) -> Response<Body> {
+    let mut response = Response::new(Body::new(payload, exchange.clone()));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The error of a known path that is asked in another way than it answers.
+pub(crate) fn wrong_method(method: &Method) -> Error {
+    Error::new(ErrorKind::InvalidRequest, format!("{method} is not supported on this route"))
+        .with_code(METHOD_NOT_SUPPORTED)
+}
+
+pub(crate) const METHOD_NOT_SUPPORTED: &str = "method_not_supported";
+
+/// The caller's name for the request, at most 128 visible ASCII characters; else one of our own.
+fn request_id(headers: &HeaderMap) -> RequestId {
+    let given = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
+    match given {
+        Some(id) if (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => RequestId::from(id),
+        _ => RequestId::from_random(fastrand::u128(..)),
+    }
+}
+
+/// The caller's headers that the provider is to see: such as change the answer and hold no credentials.
+fn forwarded(headers: &HeaderMap) -> HeaderMap {
+    let mut forwarded = HeaderMap::new();
+    for value in headers.get_all(OPENAI_BETA) {
+        forwarded.append(OPENAI_BETA, value.clone());
+    }
+    forwarded
+}
+
+fn declines_sharing(headers: &HeaderMap) -> bool {
+    headers.get(X_LLMKIT_CACHE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"bypass"))
+}
+
+fn deadline(headers: &HeaderMap, received: Tick) -> Result<Option<Tick>, Error> {
+    let Some(value) = headers.get(X_LLMKIT_DEADLINE_MS) else { return Ok(None) };
+    let millis: Option<u64> = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    match millis {
+        Some(millis @ 1..) => Ok(Some(received.after(Duration::from_millis(millis)))),
+        _ => {
+            Err(Error::new(ErrorKind::InvalidRequest, "x-llmkit-deadline-ms is not a positive number of milliseconds")
+                .with_param("x-llmkit-deadline-ms")
+                .with_code("invalid_value"))
+        }
+    }
+}
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_LLMKIT_ATTEMPTS: HeaderName = HeaderName::from_static("x-llmkit-attempts");
+const X_LLMKIT_CACHE: HeaderName = HeaderName::from_static("x-llmkit-cache");
+const X_LLMKIT_DEADLINE_MS: HeaderName = HeaderName::from_static("x-llmkit-deadline-ms");
+const X_LLMKIT_OVERHEAD_US: HeaderName = HeaderName::from_static("x-llmkit-overhead-us");
+const X_LLMKIT_PROVIDER: HeaderName = HeaderName::from_static("x-llmkit-provider");
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const OPENAI_BETA: HeaderName = HeaderName::from_static("openai-beta");

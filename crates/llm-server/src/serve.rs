@@ -1,0 +1,105 @@
+//! `llmkit serve`: start, reload, drain.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::Request;
+use hyper::body::Incoming;
+use llm_telemetry::Telemetry;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::config::{Loaded, Source};
+use crate::http::listener::listen;
+use crate::http::{operations, service};
+use crate::process::Process;
+use crate::reload::Changes;
+
+/// Serves until the process is asked to end.
+pub(crate) async fn run(source: Source, loaded: Loaded) -> Result<(), Box<dyn std::error::Error>> {
+    let telemetry = Arc::new(Telemetry::new());
+    let app = App::new(&loaded, telemetry.clone(), None)?;
+    let metrics_key =
+        loaded.environment.get("METRICS_API_KEY").filter(|key| !key.is_empty()).map(|key| key.to_owned().into());
+    let process = Process::new(app, telemetry, metrics_key);
+    let server = &loaded.config.server;
+    let stop = CancellationToken::new();
+    let listener = bind(server.listen).await?;
+    let address = listener.local_addr()?;
+    let data = listen(listener, server.header_timeout.0, stop.clone(), {
+        let process = process.clone();
+        move |exchange, request| service::serve(process.clone(), exchange, request)
+    });
+    let data = tokio::spawn(data);
+    if let Some(port) = loaded.config.observability.metrics_port {
+        let listener = bind(SocketAddr::new(server.listen.ip(), port)).await?;
+        let routes = operations::metrics_only(process.clone());
+        let serve =
+            move |exchange, request: Request<Incoming>| service::serve_routes(routes.clone(), exchange, request);
+        tokio::spawn(listen(listener, server.header_timeout.0, stop.clone(), serve));
+    }
+    greet(address, &process);
+    let mut changes = Changes::of(source.file.as_deref())?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    loop {
+        tokio::select! {
+            () = changes.next() => reload(&source, &process, address),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    process.drain();
+    stop.cancel();
+    let patience = loaded.config.server.drain_timeout.0;
+    tracing::info!("draining for at most {patience:?}");
+    if tokio::time::timeout(patience, data).await.is_err() {
+        tracing::warn!("requests that outlasted drain_timeout are cut off");
+    }
+    Ok(())
+}
+
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+}
+
+/// What a person sees at the start, on standard output.
+fn greet(address: SocketAddr, process: &Process) {
+    let models = process.app.load().pipeline.models();
+    let names: Vec<_> = models.iter().map(|model| model.id.as_str()).collect();
+    println!("llmkit {} listening on http://{address}", env!("CARGO_PKG_VERSION"));
+    println!("models: {}", names.join(", "));
+    if let Some(first) = names.first() {
+        println!(
+            "try:\n  curl http://{address}/v1/chat/completions -H 'content-type: application/json' \
+             -d '{{\"model\":\"{first}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'"
+        );
+    }
+}
+
+/// Swaps the configuration in one step, or keeps the old one.
+fn reload(source: &Source, process: &Process, address: SocketAddr) {
+    let loaded = match source.load() {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            tracing::error!("the configuration is kept, the new one is refused:\n{error}");
+            return;
+        }
+    };
+    let old = process.app.load_full();
+    match App::new(&loaded, process.telemetry.clone(), Some(&old)) {
+        Ok(app) => {
+            process.app.store(Arc::new(app));
+            loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            let listen = loaded.config.server.listen;
+            if listen.port() != 0 && source.listen.is_none() && listen != address {
+                tracing::warn!("server.listen has changed to {listen}: a restart is needed for it");
+            }
+            tracing::info!("configuration reloaded");
+        }
+        Err(error) => tracing::error!("the configuration is kept, the new one is refused: {error}"),
+    }
+}

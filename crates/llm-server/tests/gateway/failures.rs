@@ -1,0 +1,147 @@
+//! An upstream that fails: what the caller sees of it, what is tried again, when it is left alone.
+
+use crate::process::{Gateway, Upstream};
+
+const ONCE: &str = "[resilience]\nretry_attempts = 0\ncircuit_breaker_threshold = 1000\n";
+
+#[test]
+fn each_failure_has_its_status_and_shape() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, ONCE);
+    for (script, status, kind, code) in [
+        ("status=429,retry_after=7s", 429, "rate_limit_error", "rate_limit_exceeded"),
+        ("status=429,code=insufficient_quota", 429, "insufficient_quota", "insufficient_quota"),
+        ("status=500", 502, "server_error", "upstream_error"),
+        ("status=502,html", 502, "server_error", "upstream_error"),
+        ("status=503", 503, "service_unavailable_error", "server_is_overloaded"),
+        ("status=504", 502, "server_error", "upstream_error"),
+        ("html", 502, "server_error", "upstream_error"),
+        ("truncate", 502, "server_error", "upstream_error"),
+        ("hangup", 502, "server_error", "upstream_error"),
+        ("status=401", 502, "server_error", "upstream_auth_error"),
+        ("status=404", 404, "invalid_request_error", "model_not_found"),
+    ] {
+        let answer = gateway.chat(&format!("up/sim?{script}"), script);
+        let error = answer.error();
+        assert_eq!(answer.status, status, "{script}: {}", answer.text());
+        assert_eq!((error["code"].as_str(), answer.header("x-llmkit-attempts")), (Some(code), Some("1")), "{script}");
+        if status >= 500 {
+            assert_eq!(error["type"], kind, "{script}");
+        }
+        assert!(answer.header("x-request-id").is_some());
+    }
+    let limited = gateway.chat("up/sim?status=429,retry_after=7s", "again");
+    assert_eq!((limited.header("retry-after"), limited.header("retry-after-ms")), (Some("7"), Some("7000")));
+    let refused = gateway.chat("up/sim?status=400", "x");
+    assert_eq!((refused.status, refused.error()["type"].as_str()), (400, Some("invalid_request_error")));
+}
+
+#[test]
+fn a_failure_that_passes_is_hidden_and_the_attempts_are_counted() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "[resilience]\nretry_base_ms = 1\n");
+    let answer = gateway.chat("up/sim?fail_first=2,status=503", "x");
+    assert_eq!((answer.status, answer.header("x-llmkit-attempts")), (200, Some("3")), "{}", answer.text());
+    let answer = gateway.chat("up/sim?status=500", "x");
+    assert_eq!((answer.status, answer.header("x-llmkit-attempts")), (502, Some("4")));
+    assert_eq!(answer.header("x-should-retry"), Some("false"));
+}
+
+#[test]
+fn a_short_retry_after_is_waited_for() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "");
+    let answer = gateway.chat("up/sim?fail_first=1,status=429,retry_after=20ms", "x");
+    assert_eq!((answer.status, answer.header("x-llmkit-attempts")), (200, Some("2")), "{}", answer.text());
+}
+
+#[test]
+fn a_fallback_answers_for_a_provider_that_fails() {
+    let upstream = Upstream::start();
+    let models = "[[models]]\nname = \"fast\"\nstrategy = \"fallback\"\ntargets = [\n\
+                  { provider = \"up\", model = \"sim?status=500\" },\n{ provider = \"up2\", model = \"sim?reply=second\" }]\n";
+    let second = format!(
+        "[[providers]]\nname = \"up2\"\nkind = \"openai_compatible\"\nbase_url = \"http://{}\"\n",
+        upstream.0.addr
+    );
+    let gateway = Gateway::before(&upstream, &format!("{second}{models}"));
+    let answer = gateway.chat("fast", "x");
+    assert_eq!(answer.json()["choices"][0]["message"]["content"], "second");
+    assert_eq!((answer.header("x-llmkit-provider"), answer.header("x-llmkit-attempts")), (Some("up2"), Some("2")));
+}
+
+#[test]
+fn weights_divide_the_traffic_exactly() {
+    let upstream = Upstream::start();
+    let models = "[[models]]\nname = \"fast\"\ntargets = [\n\
+                  { provider = \"up\", model = \"sim?reply=a\", weight = 3 },\n{ provider = \"up\", model = \"sim?reply=b\", weight = 1 }]\n";
+    let gateway = Gateway::before(&upstream, models);
+    let mut told = [0, 0];
+    for number in 0..40 {
+        let answer = gateway.chat("fast", &number.to_string()).json();
+        told[usize::from(answer["choices"][0]["message"]["content"] == "b")] += 1;
+    }
+    assert_eq!(told, [30, 10]);
+}
+
+#[test]
+fn a_circuit_opens_refuses_and_says_when_to_come_again() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "[resilience]\nretry_attempts = 0\ncircuit_breaker_timeout_s = 30\n");
+    for number in 0..5 {
+        assert_eq!(gateway.chat("up/sim?status=500", &number.to_string()).status, 502);
+    }
+    let refused = gateway.chat("up/sim", "x");
+    assert_eq!((refused.status, refused.error()["code"].as_str()), (503, Some("server_is_overloaded")));
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((30..=33).contains(&wait), "{wait}");
+    assert!(refused.json()["llmkit"]["reasons"][0].as_str().unwrap().contains("provider up"), "{}", refused.text());
+    assert_eq!(upstream.count("requests"), 5);
+    let health = crate::wire::get(gateway.addr(), "/v1/health", &[]).json();
+    assert_eq!(health["circuit_breaker"]["state"], "Open");
+    assert_eq!(health["providers"][0]["circuit_breaker"]["failure_count"], 5);
+}
+
+#[test]
+fn a_callers_mistake_never_opens_the_circuit() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "[resilience]\ncircuit_breaker_threshold = 2\n");
+    for number in 0..10 {
+        assert_eq!(gateway.chat("up/sim?status=400", &number.to_string()).status, 400);
+    }
+    assert_eq!(gateway.chat("up/sim", "x").status, 200);
+}
+
+#[test]
+fn an_upstream_that_is_not_there_is_a_502() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gateway = Gateway::start(&crate::process::config(closed, "[resilience]\nretry_base_ms = 1\n"), &[]);
+    let answer = gateway.chat("up/sim", "x");
+    assert_eq!((answer.status, answer.header("x-llmkit-attempts")), (502, Some("4")), "{}", answer.text());
+    assert!(!answer.text().contains(&closed.port().to_string()), "addresses stay here");
+}
+
+#[test]
+fn clocks_end_a_silent_upstream() {
+    let upstream = Upstream::start();
+    let clocks = "total_timeout = \"200ms\"\nfirst_token_timeout = \"100ms\"\n";
+    let gateway = Gateway::before(&upstream, &format!("{clocks}{ONCE}"));
+    let answer = gateway.chat("up/sim?stall", "x");
+    assert_eq!((answer.status, answer.error()["code"].as_str()), (504, Some("timeout")));
+    assert!(answer.text().contains("total_timeout"));
+    let body = crate::process::chat_body("up/sim?stall", "x", ",\"stream\":true");
+    let answer = crate::wire::post(gateway.addr(), "/v1/chat/completions", &[], body.as_bytes());
+    assert_eq!(answer.status, 504);
+    assert!(answer.text().contains("first_token_timeout"), "{}", answer.text());
+    assert_eq!(upstream.stats("cancelled=2")["cancelled"], 2);
+}
+
+#[test]
+fn a_deadline_of_the_callers_is_kept() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "");
+    let answer = gateway.chat_with("up/sim?stall", "x", &[("x-llmkit-deadline-ms", "50")]);
+    assert_eq!(answer.status, 504);
+    let answer = gateway.chat_with("up/sim", "x", &[("x-llmkit-deadline-ms", "soon")]);
+    assert_eq!((answer.status, answer.error()["param"].as_str()), (400, Some("x-llmkit-deadline-ms")));
+}

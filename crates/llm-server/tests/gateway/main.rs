@@ -1,0 +1,12 @@
+//! The gateway as a process, between raw sockets and a second process as its upstream.
+
+mod bytes;
+mod connections;
+mod failures;
+mod lifecycle;
+mod limits;
+mod operations;
+mod process;
+mod sharing;
+mod streams;
+mod wire;

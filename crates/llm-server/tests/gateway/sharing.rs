@@ -1,0 +1,95 @@
+//! Identical calls in flight are one call, within a tenant.
+
+use std::thread;
+
+use crate::process::{Gateway, Upstream, chat_body, config};
+use crate::wire::{Connection, post};
+
+#[test]
+fn identical_calls_in_flight_are_one_upstream_call() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "");
+    let body = chat_body("up/sim?ttft=300ms", "same", "");
+    let (addr, same) = (gateway.addr(), body.as_bytes());
+    let answers: Vec<_> = thread::scope(|scope| {
+        let ask = || scope.spawn(move || post(addr, "/v1/chat/completions", &[], same));
+        let asked: Vec<_> = (0..50).map(|_| ask()).collect();
+        asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+    });
+    assert_eq!(upstream.count("requests"), 1);
+    assert!(answers.iter().all(|answer| answer.status == 200 && answer.body == answers[0].body));
+    let joined = answers.iter().filter(|answer| answer.header("x-llmkit-cache") == Some("joined")).count();
+    let led = answers.iter().filter(|answer| answer.header("x-llmkit-cache") == Some("miss")).count();
+    assert_eq!((led, joined), (1, 49));
+    // A finished answer is not kept.
+    assert_eq!(post(gateway.addr(), "/v1/chat/completions", &[], body.as_bytes()).status, 200);
+    assert_eq!(upstream.count("requests"), 2);
+}
+
+#[test]
+fn what_differs_declines_or_belongs_to_another_tenant_is_not_shared() {
+    let upstream = Upstream::start();
+    let keys = "[server]\napi_keys = [\"one\", \"two\"]\n";
+    let gateway = Gateway::start(&config(upstream.0.addr, keys), &[]);
+    let same = chat_body("up/sim?ttft=300ms", "same", "");
+    let other = chat_body("up/sim?ttft=300ms", "same", ",\"zzz\":1");
+    let requests: [(&str, &str, &[(&str, &str)]); 5] = [
+        ("one", &same, &[]),
+        ("two", &same, &[]),
+        ("one", &other, &[]),
+        ("one", &same, &[("x-llmkit-cache", "bypass")]),
+        ("one", &same, &[("openai-beta", "x=1")]),
+    ];
+    thread::scope(|scope| {
+        for (key, body, headers) in requests {
+            let addr = gateway.addr();
+            scope.spawn(move || {
+                let headers = [headers, &[("x-api-key", key)]].concat();
+                let answer = post(addr, "/v1/chat/completions", &headers, body.as_bytes());
+                assert_eq!(answer.status, 200);
+                assert_ne!(answer.header("x-llmkit-cache"), Some("joined"));
+            });
+        }
+    });
+    assert_eq!(upstream.count("requests"), 5);
+}
+
+#[test]
+fn the_first_caller_may_leave_and_the_last_cancels() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "");
+    let body = chat_body("up/sim?stall", "same", "");
+    let mut first = Connection::open(gateway.addr());
+    first.request("POST", "/v1/chat/completions", &[], body.as_bytes());
+    upstream.stats("requests=1&active=1");
+    let mut second = Connection::open(gateway.addr());
+    second.request("POST", "/v1/chat/completions", &[], body.as_bytes());
+    // The second has joined once a third, sent later on its connection's twin, is answered.
+    assert_eq!(gateway.chat("up/sim", "other").status, 200);
+    first.shutdown();
+    assert_eq!(gateway.chat("up/sim", "another").status, 200);
+    assert_eq!((upstream.count("active"), upstream.count("cancelled")), (1, 0));
+    second.shutdown();
+    assert_eq!(upstream.stats("cancelled=1&active=0")["requests"], 3);
+}
+
+#[test]
+fn sharing_can_be_switched_off_and_limited_to_what_is_no_draw() {
+    let upstream = Upstream::start();
+    for (section, more, calls) in [
+        ("enabled = false", "", 3),
+        ("share_sampled = false", "", 3),
+        ("share_sampled = false", ",\"temperature\":0", 1),
+    ] {
+        let gateway = Gateway::before(&upstream, &format!("[deduplication]\n{section}\n"));
+        let before = upstream.count("requests");
+        let body = chat_body("up/sim?ttft=300ms", "same", more);
+        let (addr, same) = (gateway.addr(), body.as_bytes());
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(move || assert_eq!(post(addr, "/v1/chat/completions", &[], same).status, 200));
+            }
+        });
+        assert_eq!(upstream.count("requests") - before, calls, "{section}{more}");
+    }
+}

@@ -1,0 +1,116 @@
+//! How a client is put together.
+
+use std::sync::Arc;
+
+use llm_core::{Provider, ProviderId};
+use llm_pipeline::{DefaultRoute, Pipeline, PipelineBuilder, ProviderConfig, RetryPolicy};
+
+use crate::Client;
+use crate::client::tenant;
+
+/// Why a client cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A variable that holds a provider's key is not set.
+    #[error("the environment variable {0} is not set")]
+    MissingVariable(&'static str),
+    /// There is nobody to ask.
+    #[error("a client needs at least one provider")]
+    NoProvider,
+    /// The parts do not fit together.
+    #[error(transparent)]
+    Config(#[from] llm_pipeline::ConfigError),
+    /// A provider's settings are wrong.
+    #[cfg(feature = "openai")]
+    #[error(transparent)]
+    Provider(#[from] llm_providers::ConfigError),
+}
+
+/// Collects the parts of a [`Client`].
+#[derive(Debug)]
+#[must_use]
+pub struct ClientBuilder {
+    path: PipelineBuilder,
+    providers: Vec<ProviderId>,
+}
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ClientBuilder {
+    /// A client without providers, limits or circuits of its own; failed calls are tried again.
+    pub fn new() -> Self {
+        Self { path: Pipeline::builder().sharing(None), providers: Vec::new() }
+    }
+
+    /// Adds a provider. With one provider, requests name its models; with several, `provider/model`.
+    pub fn with_provider(mut self, provider: Arc<dyn Provider>) -> Self {
+        self.providers.push(provider.id().clone());
+        self.path = self.path.provider(ProviderConfig { provider, breaker: Default::default() });
+        self
+    }
+
+    /// Adds OpenAI, as `openai`, with the key in `OPENAI_API_KEY`; `OPENAI_BASE_URL` moves it.
+    ///
+    /// # Errors
+    /// [`BuildError::MissingVariable`] when there is no key, [`BuildError::Provider`] for a bad address.
+    #[cfg(feature = "openai")]
+    pub fn with_openai_from_env(self) -> Result<Self, BuildError> {
+        const KEY: &str = "OPENAI_API_KEY";
+        let key = std::env::var(KEY).map_err(|_| BuildError::MissingVariable(KEY))?;
+        let mut config = llm_providers::OpenAiConfig { api_key: Some(key.into()), ..Default::default() };
+        if let Ok(base_url) = std::env::var("OPENAI_BASE_URL") {
+            config.base_url = base_url;
+        }
+        Ok(self.with_provider(Arc::new(llm_providers::OpenAiProvider::try_new("openai", config)?)))
+    }
+
+    /// Offers a model that any of `targets` may answer for.
+    #[cfg(feature = "smart-router")]
+    pub fn with_model(
+        mut self,
+        name: impl Into<llm_core::ModelId>,
+        strategy: llm_router::Strategy,
+        targets: Vec<llm_pipeline::TargetConfig>,
+    ) -> Self {
+        self.path = self.path.model(llm_pipeline::ModelConfig { name: name.into(), targets, strategy });
+        self
+    }
+
+    /// Limits the client's requests by `limiter`; a request that is refused fails with the wait that suffices.
+    #[cfg(feature = "rate-limiter")]
+    pub fn with_rate_limiter(mut self, limiter: llm_ratelimit::RateLimiter) -> Self {
+        self.path = self.path.limiter(tenant(), limiter);
+        self
+    }
+
+    /// Guards all providers by one circuit. Without it each provider has a circuit of its own.
+    #[cfg(feature = "circuit-breaker")]
+    pub fn with_circuit_breaker(mut self, breaker: llm_breaker::CircuitBreaker) -> Self {
+        self.path = self.path.one_circuit(breaker);
+        self
+    }
+
+    /// Sets how often a failed call is tried again.
+    pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
+        self.path = self.path.retry(retry);
+        self
+    }
+
+    /// Puts the client together.
+    ///
+    /// # Errors
+    /// [`BuildError`] names what is missing or does not fit.
+    pub fn build(self) -> Result<Client, BuildError> {
+        let default = match self.providers.as_slice() {
+            [] => return Err(BuildError::NoProvider),
+            [only] => DefaultRoute::Provider(only.clone()),
+            _ => DefaultRoute::None,
+        };
+        Ok(Client::new(self.path.default_route(default).build(None)?))
+    }
+}
