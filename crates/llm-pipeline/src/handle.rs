@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use llm_breaker::Permit;
 use llm_core::{Call, CallBody, Clock, Error, ErrorKind, Model, Observer, Sharing, Tick};
+use llm_dedup::DedupStats;
 use llm_router::Plan;
 
 use crate::attempt::Attempt;
@@ -153,6 +154,12 @@ impl Pipeline {
     #[must_use]
     pub fn circuits(&self) -> Vec<Circuit> {
         self.0.routes.circuits(self.now())
+    }
+
+    /// What sharing has come to; nothing when it is off.
+    #[must_use]
+    pub fn sharing(&self) -> DedupStats {
+        self.0.sharer.as_ref().map(Sharer::stats).unwrap_or_default()
     }
 
     /// The time on the path's clock.

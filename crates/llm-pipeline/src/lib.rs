@@ -27,6 +27,7 @@ mod share;
 
 pub use builder::{ConfigError, ModelConfig, PipelineBuilder, ProviderConfig, TargetConfig};
 pub use handle::Pipeline;
+pub use llm_dedup::DedupStats;
 pub use request::{Reply, Request, Response, Served, Whole};
 pub use retry::RetryPolicy;
 pub use routes::{Circuit, DefaultRoute};

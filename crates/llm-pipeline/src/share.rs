@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use llm_core::{BoxFuture, CallBody, Dialect, Error, ErrorKind, Sharing};
-use llm_dedup::{Claim, Flights, RequestKey, Subscriber};
+use llm_dedup::{Claim, DedupStats, Flights, RequestKey, Subscriber};
 
 use crate::request::{Reply, Request, Response, Served, Whole};
 
@@ -46,6 +46,10 @@ impl Sharer {
             }
         }
         Some(RequestKey::new(request.tenant.clone(), route.freeze(), envelope.body.clone()))
+    }
+
+    pub(crate) fn stats(&self) -> DedupStats {
+        self.flights.stats()
     }
 
     /// Joins the flight of `key`, or starts one with `lead`. None when there are too many flights.

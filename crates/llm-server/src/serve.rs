@@ -20,6 +20,7 @@ use crate::reload::Changes;
 
 /// Serves until the process is asked to end.
 pub(crate) async fn run(source: Source, loaded: Loaded) -> Result<(), Box<dyn std::error::Error>> {
+    let mut changes = Changes::of(source.file.as_deref())?;
     let telemetry = Arc::new(Telemetry::new());
     let app = App::new(&loaded, telemetry.clone(), None)?;
     let metrics_key =
@@ -41,9 +42,8 @@ pub(crate) async fn run(source: Source, loaded: Loaded) -> Result<(), Box<dyn st
             move |exchange, request: Request<Incoming>| service::serve_routes(routes.clone(), exchange, request);
         tokio::spawn(listen(listener, server.header_timeout.0, stop.clone(), serve));
     }
-    greet(address, &process);
-    let mut changes = Changes::of(source.file.as_deref())?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    greet(address, &process);
     loop {
         tokio::select! {
             () = changes.next() => reload(&source, &process, address),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use llm_core::{AttemptRecord, ErrorKind, ModelId, Observer, ProviderId, RequestRecord, TargetObserver, Transition};
 use prometheus_client::encoding::text::encode;
@@ -35,6 +35,8 @@ struct Series {
     attempts: Counter,
     shared: Family<Shared, Counter>,
     circuits: Family<Change, Counter>,
+    flights: Gauge,
+    joined: Counter,
 }
 
 /// Seconds, doubling from 10 ms to 82 s.
@@ -85,6 +87,8 @@ impl Telemetry {
             attempts: Counter::default(),
             shared: Family::default(),
             circuits: Family::default(),
+            flights: Gauge::default(),
+            joined: Counter::default(),
         };
         let mut registry = Registry::with_prefix("llmkit");
         let s = &series;
@@ -112,7 +116,15 @@ impl Telemetry {
         registry.register("attempts", "Calls made for requests", s.attempts.clone());
         registry.register("shared_requests", "Requests by whose call answered them", s.shared.clone());
         registry.register("circuit_transitions", "Changes of circuits", s.circuits.clone());
+        registry.register("flights_active", "Different calls in flight that can be joined", s.flights.clone());
+        registry.register("flights_joined", "Requests that joined a call in flight", s.joined.clone());
         Self { registry, series }
+    }
+
+    /// Takes over what sharing counts itself: calls in flight, and how many requests have joined one.
+    pub fn set_flights(&self, active: usize, joined: u64) {
+        self.series.flights.set(i64::try_from(active).unwrap_or(i64::MAX));
+        self.series.joined.inner().store(joined, Ordering::Relaxed);
     }
 
     /// The series as text, and the text's content type: OpenMetrics where `accept` asks for it, else Prometheus'

@@ -167,6 +167,8 @@ async fn metrics(
             return refusal(&error.with_code("invalid_api_key"), &id);
         }
     }
+    let sharing = process.app.load().pipeline.sharing();
+    process.telemetry.set_flights(sharing.active_requests, sharing.joined);
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let (content_type, text) = process.telemetry.render(accept);
     ([(header::CONTENT_TYPE, content_type)], text).into_response()

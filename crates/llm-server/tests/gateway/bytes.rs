@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::process::{Gateway, Upstream, chat_body};
 use crate::wire::{Connection, get, post};
 
-const ODD: &str = "{ \"zzz\" : 1.0,\t\"model\":\"fast\",\"big\":9007199254740993, \"e\":1E+2 ,\n\"messages\":[ {\"content\":\"\\u00e9\\ud83d\",\"role\":\"user\", \"x\":{}} ],\"zzz2\":[1.10,-0, {\"a\" :null}]  }";
+const ODD: &str = "{ \"zzz\" : 1.0,\t\"model\":\"fast\",\"big\":9007199254740993, \"e\":1E+2 ,\n\"messages\":[ {\"content\":\"\\u00e9\\ud83d\\ude00\",\"role\":\"user\", \"x\":{}} ],\"zzz2\":[1.10,-0, {\"a\" :null}]  }";
 
 const MODELS: &str = "[[models]]\nname = \"fast\"\ntargets = [{ provider = \"up\", model = \"sim?tokens=2\" }]";
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use llm_core::{Envelope, Error, ErrorKind, Operation};
 use tokio::net::tcp::WriteHalf;
 use tokio::time::sleep;
@@ -149,7 +149,6 @@ impl<'a, 'b> Answerer<'a, 'b> {
         let answered = if target.fixed && operation == Operation::Chat && request.head.chunks {
             self.fixed(&target, &envelope, &mut in_flight).await
         } else {
-            self.note(request);
             self.scripted(request, operation, &target, ordinal, &mut in_flight).await
         };
         if matches!(answered, Err(Broken::Refused(_) | Broken::Cut)) {
@@ -158,10 +157,10 @@ impl<'a, 'b> Answerer<'a, 'b> {
         answered
     }
 
-    /// Keeps the request for who asks about it.
-    fn note(&self, request: &Request) {
+    /// Keeps the request for who asks about it, and gives its number.
+    fn note(&self, request: &Request) -> u64 {
         let entry = Entry { head: request.raw.clone(), body: request.body.clone() };
-        self.shared.log.lock().push(entry);
+        self.shared.log.lock().push(entry)
     }
 
     fn target(&self, model: &str, script: Option<&[u8]>, last: &mut Option<LastTarget>) -> Result<Arc<Target>, Error> {
@@ -212,6 +211,7 @@ impl<'a, 'b> Answerer<'a, 'b> {
         ordinal: u64,
         in_flight: &mut InFlight,
     ) -> Result<Then, Broken> {
+        let number = self.note(request);
         let script = &target.script;
         self.admit(request, script)?;
         if operation == Operation::Embeddings {
@@ -221,7 +221,7 @@ impl<'a, 'b> Answerer<'a, 'b> {
             self.open(target, ordinal).await?;
             in_flight.tokens(response.usage.map_or(0, |usage| usage.input), 0);
             let body = encode_embedding_response(&response, asked.format);
-            return self.whole(request, script, &body, 0, in_flight).await;
+            return self.whole(request, number, script, &body, 0, in_flight).await;
         }
         let chat = Chat::read(&request.body)?;
         self.open(target, ordinal).await?;
@@ -229,11 +229,11 @@ impl<'a, 'b> Answerer<'a, 'b> {
         in_flight.tokens(exchange::input_tokens(&chat.request.messages), 0);
         if chat.stream {
             let include = chat.wire.unwrap_or(IncludeUsage::No);
-            return self.stream(request, script, reply, include, in_flight).await;
+            return self.stream(request, number, script, reply, include, in_flight).await;
         }
         let tokens = reply.tokens();
         let body = encode_chat_response(&reply.whole());
-        self.whole(request, script, &body, tokens, in_flight).await
+        self.whole(request, number, script, &body, tokens, in_flight).await
     }
 
     /// Checks the key, when the script has one.
@@ -262,6 +262,7 @@ impl<'a, 'b> Answerer<'a, 'b> {
     async fn whole(
         &mut self,
         request: &Request,
+        number: u64,
         script: &SimScript,
         body: &Bytes,
         tokens: u64,
@@ -270,7 +271,7 @@ impl<'a, 'b> Answerer<'a, 'b> {
         pass(whole_gap(script, tokens)).await;
         let half_close = script.half_close == Some(true);
         let framing = if half_close { Framing::ToTheEnd } else { Framing::Length(body.len()) };
-        self.writer.head(200, &exchange::headers("application/json"), framing, request.head.keep);
+        self.writer.head(200, &headers("application/json", number), framing, request.head.keep);
         if script.stall_after.is_some() {
             self.writer.half(framing, body).send().await?;
             return std::future::pending().await;
@@ -294,6 +295,7 @@ impl<'a, 'b> Answerer<'a, 'b> {
     async fn stream(
         &mut self,
         request: &Request,
+        number: u64,
         script: &SimScript,
         reply: Reply,
         include: IncludeUsage,
@@ -301,7 +303,7 @@ impl<'a, 'b> Answerer<'a, 'b> {
     ) -> Result<Then, Broken> {
         let framing = if request.head.chunks { Framing::Chunked } else { Framing::ToTheEnd };
         let half_close = script.half_close == Some(true);
-        let mut headers = exchange::headers("text/event-stream");
+        let mut headers = headers("text/event-stream", number);
         headers.insert("cache-control", HeaderValue::from_static("no-cache"));
         self.writer.head(200, &headers, framing, request.head.keep).send().await?;
 
@@ -378,6 +380,13 @@ impl<'a, 'b> Answerer<'a, 'b> {
         })?;
         Ok(encode_model(model))
     }
+}
+
+/// The headers of an answer to the request with this number, which names it.
+fn headers(content_type: &'static str, number: u64) -> HeaderMap {
+    let mut headers = exchange::headers(content_type);
+    headers.insert("x-request-id", HeaderValue::from_str(&format!("sim-{number}")).expect("it is plain text"));
+    headers
 }
 
 /// What happens after an answer that was given to its end.

@@ -26,16 +26,20 @@ pub(crate) struct Entry {
 pub(crate) struct Log {
     entries: VecDeque<Entry>,
     bytes: usize,
+    seen: u64,
 }
 
 impl Log {
-    pub(crate) fn push(&mut self, entry: Entry) {
+    /// Keeps a request, and gives its number: the first is 1.
+    pub(crate) fn push(&mut self, entry: Entry) -> u64 {
+        self.seen += 1;
         self.bytes += entry.size();
         self.entries.push_back(entry);
         while self.entries.len() > MOST || (self.bytes > MOST_BYTES && self.entries.len() > 1) {
             let oldest = self.entries.pop_front().expect("the log has more than one entry");
             self.bytes -= oldest.size();
         }
+        self.seen
     }
 
     pub(crate) fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
@@ -84,7 +88,7 @@ mod tests {
     #[test]
     fn the_log_is_bounded_in_requests_and_bytes() {
         let mut log = Log::default();
-        (0..100).for_each(|size| log.push(entry(size)));
+        (0..100).for_each(|size| assert_eq!(log.push(entry(size)), size as u64 + 1));
         assert_eq!(log.entries().map(Entry::size).collect::<Vec<_>>(), (36..100).collect::<Vec<_>>());
         log.push(entry(MOST_BYTES + 1));
         assert_eq!(log.entries().count(), 1);
