@@ -32,7 +32,7 @@ impl World {
 
     fn let_go(&self) {
         self.open.store(true, SeqCst);
-        let waker = self.waker.lock().unwrap().take();
+        let waker = self.waker.lock().expect("no panic").take();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -55,7 +55,7 @@ impl Future for Call {
             self.ended = true;
             return Poll::Ready(42);
         }
-        *self.world.waker.lock().unwrap() = Some(cx.waker().clone());
+        *self.world.waker.lock().expect("no panic") = Some(cx.waker().clone());
         Poll::Pending
     }
 }

@@ -76,7 +76,8 @@ fn remove(table: &mut DeTable<'_>, path: &[&str]) -> bool {
     match path {
         [] => false,
         [last] => table.remove(*last).is_some(),
-        [list, "*", rest @ ..] => tables(table, list).fold(false, |found, table| remove(table, rest) || found),
+        // Every table of the list is cleared, not only the first that has the key.
+        [list, "*", rest @ ..] => tables(table, list).map(|table| usize::from(remove(table, rest))).sum::<usize>() > 0,
         [first, rest @ ..] => {
             table.get_mut(*first).and_then(|inner| as_table(inner.get_mut())).is_some_and(|table| remove(table, rest))
         }

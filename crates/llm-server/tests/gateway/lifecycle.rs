@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::process::{Gateway, PATIENCE, Upstream, chat_body, config};
+use crate::process::{Gateway, Upstream, chat_body, config};
 use crate::wire::{Connection, get, post};
 
 #[test]
@@ -56,14 +56,13 @@ fn a_changed_file_is_taken_up_and_a_bad_one_is_not() {
 
 #[test]
 fn an_idle_process_ends_at_once() {
-    let gateway = Gateway::without_file(&[]);
+    let gateway = Gateway::without_file(&[("LLMKIT_SERVER__DRAIN_TIMEOUT", "10m")]);
     let mut idle = Connection::open(gateway.addr());
     idle.request("GET", "/livez", &[], b"");
     assert_eq!(idle.answer().unwrap().status, 200);
-    let begun = std::time::Instant::now();
     gateway.process.signal("TERM");
     let (status, _) = gateway.process.wait();
-    assert!(status.success() && begun.elapsed() < PATIENCE / 3, "{status}");
+    assert!(status.success(), "{status}");
     assert!(idle.is_closed());
 }
 

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -79,8 +79,15 @@ impl Running {
 
     /// Waits for the process to end by itself, and gives what it logged.
     pub(crate) fn wait(mut self) -> (ExitStatus, Vec<String>) {
-        let status = self.child.wait().expect("it was started");
-        (status, self.lines.iter().collect())
+        let mut lines = Vec::new();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => lines.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it does not end: {lines:?}"),
+            }
+        }
+        (self.child.wait().expect("it was started"), lines)
     }
 
     /// Memory in use, in kilobytes.

@@ -63,7 +63,6 @@ fn a_stream_that_fails_before_its_first_content_has_a_real_status() {
 fn a_caller_that_leaves_cancels_the_upstream() {
     let upstream = Upstream::start();
     let gateway = Gateway::before(&upstream, "");
-    let begun = std::time::Instant::now();
     for (number, more) in [(1, ",\"stream\":true"), (2, "")] {
         let model = if number == 1 { "up/sim?tokens=1000,gap=20ms" } else { "up/sim?stall" };
         let mut connection = Connection::open(gateway.addr());
@@ -76,7 +75,6 @@ fn a_caller_that_leaves_cancels_the_upstream() {
         connection.shutdown();
         assert_eq!(upstream.stats(&format!("cancelled={number}"))["active"], 0);
     }
-    assert!(begun.elapsed() < crate::process::PATIENCE);
 }
 
 #[test]
