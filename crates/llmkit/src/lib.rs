@@ -43,3 +43,8 @@ pub use llm_providers::{OpenAiConfig, OpenAiProvider};
 pub use llm_ratelimit::{RateLimiter, TokenBucketConfig};
 #[cfg(feature = "smart-router")]
 pub use {llm_pipeline::TargetConfig, llm_router::Strategy};
+
+/// The README's example compiles and runs.
+#[cfg(all(doctest, feature = "sim"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
