@@ -355,6 +355,29 @@ mod loom_tests {
     }
 
     #[test]
+    fn a_late_probe_does_not_count_in_the_next_round() {
+        const LATEST: Tick = Tick::from_nanos(1_000_000_000_000_000);
+        loom::model(|| {
+            let (circuit, mut config) = setup(1, 2);
+            Arc::get_mut(&mut config).unwrap().success_threshold = 2;
+            trip(&circuit, &config);
+            let (one, _) = circuit.admit(&config, LATER).unwrap();
+            let (two, _) = circuit.admit(&config, LATER).unwrap();
+            let other = {
+                let (circuit, config) = (circuit.clone(), config.clone());
+                loom::thread::spawn(move || {
+                    circuit.record(&config, one, Outcome::Failure, LATER);
+                    circuit.admit(&config, LATEST).unwrap().0
+                })
+            };
+            circuit.record(&config, two, Outcome::Success, LATER);
+            let next = other.join().unwrap();
+            circuit.record(&config, next, Outcome::Success, LATEST);
+            assert_eq!(circuit.look(&config, LATEST).state, CircuitState::HalfOpen, "one success of two");
+        });
+    }
+
+    #[test]
     fn a_probe_that_is_dropped_frees_its_place_for_another_thread() {
         loom::model(|| {
             let (circuit, config) = setup(1, 1);

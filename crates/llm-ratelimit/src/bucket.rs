@@ -121,8 +121,12 @@ impl Bucket {
     pub(crate) fn give_back(&self, quota: Quota, cost: u32, taken: Tick, now: Tick) {
         let leaked = at(now).saturating_sub(at(taken));
         let refund = quota.span(cost).saturating_sub(leaked);
-        // Relaxed: as in `take`. The word has been moved by the whole cost, so it is larger than the refund.
-        self.full_at.fetch_sub(refund, Relaxed);
+        // Relaxed: as in `take`. The word is smaller than the refund when it has been reset in between.
+        let mut seen = self.full_at.load(Relaxed);
+        while let Err(actual) = self.full_at.compare_exchange_weak(seen, seen.saturating_sub(refund), Relaxed, Relaxed)
+        {
+            seen = actual;
+        }
     }
 
     /// Fills the bucket.
@@ -191,6 +195,17 @@ mod tests {
         assert!(bucket.take(quota, 1, late).is_ok());
         bucket.give_back(quota, 1, taken, late);
         assert!(bucket.take(quota, 1, late).is_err());
+    }
+
+    #[test]
+    fn a_unit_given_back_after_a_reset_leaves_the_bucket_full_and_usable() {
+        let (bucket, quota) = (Bucket::full(), quota(1.0, 2));
+        assert!(bucket.take(quota, 1, tick(0)).is_ok());
+        bucket.refill();
+        bucket.give_back(quota, 1, tick(0), tick(0));
+        assert_eq!(bucket.available(quota, tick(0)), 2);
+        assert!(bucket.take(quota, 2, tick(0)).is_ok());
+        assert!(bucket.take(quota, 1, tick(0)).is_err());
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl RateLimiter {
         self.shared.bucket.full_in(now)
     }
 
-    /// Fills the bucket.
+    /// Fills the bucket. A charge taken before and given back later still refunds, never above the burst.
     pub fn reset(&self) {
         self.shared.bucket.refill();
     }
