@@ -6,7 +6,6 @@ use llm_core::{Provider, ProviderId};
 use llm_pipeline::{DefaultRoute, Pipeline, PipelineBuilder, ProviderConfig, RetryPolicy};
 
 use crate::Client;
-use crate::client::tenant;
 
 /// Why a client cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +83,7 @@ impl ClientBuilder {
     /// Limits the client's requests by `limiter`; a request that is refused fails with the wait that suffices.
     #[cfg(feature = "rate-limiter")]
     pub fn with_rate_limiter(mut self, limiter: llm_ratelimit::RateLimiter) -> Self {
-        self.path = self.path.limiter(tenant(), limiter);
+        self.path = self.path.limiter(crate::client::tenant(), limiter);
         self
     }
 
