@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::workspace::{self, Metadata, Reach};
+use crate::workspace::{Metadata, Reach};
 use crate::{Outcome, process};
 
 pub(crate) const MANIFEST: &str = "fuzz/Cargo.toml";
@@ -111,7 +111,7 @@ fn host() -> Outcome<String> {
 }
 
 fn fuzz(program: &Path, target: &str, seconds: u32) -> Outcome {
-    let folder = workspace::root().join("fuzz");
+    let folder = process::root().join("fuzz");
     let corpus = folder.join("corpus").join(target);
     let artifacts = folder.join("artifacts").join(target);
     for made in [&corpus, &artifacts] {

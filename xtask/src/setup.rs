@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::Outcome;
 use crate::process::{self, find, program, succeeds};
-use crate::{Outcome, workspace};
 
 /// The official SDKs, unchanged, in one version each.
 const PYTHON_PACKAGES: &[&str] = &["openai==3.54.0"];
@@ -42,7 +42,7 @@ const PACKAGES: &[Package] = &[
 /// Installs what is missing for `need`, and says what it does.
 pub(crate) fn run(need: Need) -> Outcome<Tools> {
     packages(need)?;
-    let folder = workspace::root().join("target").join("tools");
+    let folder = process::root().join("target").join("tools");
     let tools = Tools { python: folder.join("python/bin/python"), node_folder: folder.join("node") };
     if need != Need::Bench {
         python(&folder.join("python"), &tools.python)?;

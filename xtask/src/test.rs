@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::process::{cargo, output, program, run as check};
+use crate::process::{self, cargo, output, program, run as check};
 use crate::setup::{Need, Tools};
 use crate::stopwatch::{Stopwatch, wait_for};
-use crate::{Outcome, features, fuzz, layers, loom, setup, tidy, workspace};
+use crate::{Outcome, features, fuzz, layers, loom, setup, tidy};
 
 /// What every build below agrees on: other flags would be another build.
 const WHOLE: [&str; 2] = ["--workspace", "--all-features"];
@@ -97,7 +97,7 @@ fn configuration() -> Outcome {
     let gateway =
         built("bin")?.into_iter().find(|file| file.ends_with("llmkit")).ok_or("there is no binary `llmkit`")?;
     let schema = output(&mut program(gateway, ["check", "--schema"]))?;
-    let page = std::fs::read_to_string(workspace::root().join("docs/configuration.md"))
+    let page = std::fs::read_to_string(process::root().join("docs/configuration.md"))
         .map_err(|error| format!("docs/configuration.md: {error}"))?;
     let complaints = tidy::undocumented_or_unread(&schema, &page)?;
     if complaints.is_empty() { Ok(()) } else { Err(format!("\n  {}", complaints.join("\n  "))) }

@@ -7,14 +7,15 @@ mod licences;
 mod readme;
 mod sources;
 
-use crate::workspace::{self, Metadata, Reach};
+use crate::process;
+use crate::workspace::{Metadata, Reach};
 use crate::{Outcome, layers};
 
 pub(crate) use configuration::undocumented_or_unread;
 
 /// Checks the repository; every complaint is listed.
 pub(crate) fn run() -> Outcome {
-    let root = workspace::root();
+    let root = process::root();
     let sources = sources::read(&root)?;
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap_or_default();
     let deny = std::fs::read_to_string(root.join("deny.toml")).map_err(|error| format!("deny.toml: {error}"))?;

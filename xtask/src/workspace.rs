@@ -10,12 +10,6 @@ use crate::{Outcome, process};
 /// Members outside the layers: tools that may use every crate, and that no crate may use.
 pub(crate) const OUTSIDE: &[&str] = &["xtask", "benches"];
 
-/// The repository's root.
-pub(crate) fn root() -> PathBuf {
-    let here = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
-    here.parent().map(PathBuf::from).expect("xtask lies in a folder of the root")
-}
-
 /// Whether the packages that the members depend on are listed too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {

@@ -7,48 +7,16 @@ use std::time::Duration;
 
 use llm_core::{Clock, SystemClock, Tick, Transition};
 
-use crate::circuit::{Cause, Change, Circuit, CircuitState, Refused};
+use crate::circuit::{Circuit, CircuitState, Outcome, Refused};
 use crate::config::{CircuitBreakerConfig, ConfigError};
-use crate::permit::{Outcome, Permit};
+use crate::permit::Permit;
+use crate::shared::{Listener, Shared};
 
 /// A circuit. Cheap to clone; clones share the state.
 #[derive(Clone)]
 pub struct CircuitBreaker {
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
-}
-
-type Listener = Box<dyn Fn(&Transition) + Send + Sync>;
-
-pub(crate) struct Shared {
-    circuit: Circuit,
-    config: CircuitBreakerConfig,
-    listener: Option<Listener>,
-}
-
-impl Shared {
-    pub(crate) fn record(&self, generation: u32, outcome: Outcome, now: Tick) {
-        let change = self.circuit.record(&self.config, generation, outcome, now);
-        self.tell(change);
-    }
-
-    fn tell(&self, change: Option<Change>) {
-        if let (Some(Change { from, to, cause }), Some(listener)) = (change, &self.listener) {
-            listener(&Transition { from: from.as_str(), to: to.as_str(), reason: cause.to_string() });
-        }
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failures(count) => write!(f, "{count} failures in a row"),
-            Self::Waited(span) => write!(f, "probes after {span:.1?}"),
-            Self::ProbesFailed { failures, wait } => write!(f, "{failures} probes failed, next after {wait:.1?}"),
-            Self::ProbesSucceeded(count) => write!(f, "{count} probes succeeded"),
-            Self::Reset => f.write_str("reset"),
-        }
-    }
 }
 
 /// What a look at a circuit shows.

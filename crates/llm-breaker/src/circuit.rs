@@ -11,7 +11,6 @@ use llm_core::sync::{AtomicU64, Mutex, Ordering::Relaxed};
 use serde::Serialize;
 
 use crate::config::CircuitBreakerConfig;
-use crate::permit::Outcome;
 
 /// Where a circuit stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -32,6 +31,17 @@ impl CircuitState {
             Self::HalfOpen => "half-open",
         }
     }
+}
+
+/// How a call ended, as far as its circuit is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The other side did its work.
+    Success,
+    /// The other side failed, or the way to it did.
+    Failure,
+    /// Nothing was learnt of the other side: a caller's mistake, or a caller that left.
+    Ignored,
 }
 
 /// The circuit is open.

@@ -32,8 +32,9 @@ mod breaker;
 mod circuit;
 mod config;
 mod permit;
+mod shared;
 
 pub use breaker::{CallError, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerStats};
-pub use circuit::{CircuitState, Refused};
+pub use circuit::{CircuitState, Outcome, Refused};
 pub use config::{CircuitBreakerConfig, ConfigError};
-pub use permit::{Outcome, Permit};
+pub use permit::Permit;

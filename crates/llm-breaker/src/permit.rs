@@ -5,18 +5,8 @@ use std::sync::Arc;
 
 use llm_core::Tick;
 
-use crate::breaker::Shared;
-
-/// How a call ended, as far as its circuit is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// The other side did its work.
-    Success,
-    /// The other side failed, or the way to it did.
-    Failure,
-    /// Nothing was learnt of the other side: a caller's mistake, or a caller that left.
-    Ignored,
-}
+use crate::circuit::Outcome;
+use crate::shared::Shared;
 
 /// A call's leave to pass. Dropped, its outcome is [`Outcome::Ignored`] and a probe's place is free again.
 ///

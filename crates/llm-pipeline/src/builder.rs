@@ -129,6 +129,14 @@ impl Default for PipelineBuilder {
     }
 }
 
+impl Pipeline {
+    /// Begins to put a path together.
+    #[must_use]
+    pub fn builder() -> PipelineBuilder {
+        PipelineBuilder::default()
+    }
+}
+
 impl PipelineBuilder {
     /// Reads time from `clock`.
     #[must_use]

@@ -9,7 +9,6 @@ use llm_dedup::DedupStats;
 use llm_router::Plan;
 
 use crate::attempt::Attempt;
-use crate::builder::PipelineBuilder;
 use crate::ending::{self, Ending};
 use crate::limits::Limits;
 use crate::request::{Request, Response, Served};
@@ -37,12 +36,6 @@ impl fmt::Debug for Pipeline {
 }
 
 impl Pipeline {
-    /// Begins to put a path together.
-    #[must_use]
-    pub fn builder() -> PipelineBuilder {
-        PipelineBuilder::default()
-    }
-
     pub(crate) fn new(inner: Inner) -> Self {
         Self(Arc::new(inner))
     }

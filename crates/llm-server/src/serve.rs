@@ -25,14 +25,15 @@ pub(crate) async fn run(source: Source, loaded: Loaded) -> Result<(), Box<dyn st
     let app = App::new(&loaded, telemetry.clone(), None)?;
     let metrics_key =
         loaded.environment.get("METRICS_API_KEY").filter(|key| !key.is_empty()).map(|key| key.to_owned().into());
-    let process = Process::new(app, telemetry, metrics_key);
+    let process = Arc::new(Process::new(app, telemetry, metrics_key));
+    let routes = operations::routes(process.clone());
     let server = &loaded.config.server;
     let stop = CancellationToken::new();
     let listener = bind(server.listen).await?;
     let address = listener.local_addr()?;
     let data = listen(listener, server.header_timeout.0, stop.clone(), {
         let process = process.clone();
-        move |exchange, request| service::serve(process.clone(), exchange, request)
+        move |exchange, request| service::serve(process.clone(), routes.clone(), exchange, request)
     });
     let data = tokio::spawn(data);
     if let Some(port) = loaded.config.observability.metrics_port {

@@ -1,11 +1,12 @@
 //! No feature is empty: each enables something, or some code asks for it.
 
 use super::sources::Source;
-use crate::workspace::{self, Metadata};
+use crate::process;
+use crate::workspace::Metadata;
 
 /// Features that change nothing, by crate and name.
 pub(crate) fn complaints(metadata: &Metadata, sources: &[Source]) -> Vec<String> {
-    let root = workspace::root();
+    let root = process::root();
     let mut found = Vec::new();
     for package in metadata.members() {
         let folder = package.folder.strip_prefix(&root).unwrap_or(&package.folder);
@@ -31,7 +32,7 @@ mod tests {
             name: "a".to_owned(),
             version: "0.1.0".to_owned(),
             license: None,
-            folder: workspace::root().join("crates/a"),
+            folder: process::root().join("crates/a"),
             is_member: true,
             dependencies: Vec::new(),
             features: features

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use llm_core::{Dialect, Error, ErrorKind, Json, RequestId};
 use llm_providers::wire::openai::{self, ErrorBody};
 use serde::Serialize;
@@ -45,11 +45,22 @@ const fn row(kind: ErrorKind) -> (StatusCode, &'static str, Option<&'static str>
     }
 }
 
+const METHOD_NOT_SUPPORTED: &str = "method_not_supported";
+
+/// The error of a known path that is asked in another way than it answers.
+pub(crate) fn wrong_method(method: &Method) -> Error {
+    Error::new(ErrorKind::InvalidRequest, format!("{method} is not supported on this route"))
+        .with_code(METHOD_NOT_SUPPORTED)
+}
+
 /// The status of `error`: a caller's mistake that the provider found keeps the provider's status.
 fn status(error: &Error) -> StatusCode {
     let (status, ..) = row(error.kind());
     match (error.kind(), error.upstream_status()) {
         (ErrorKind::InvalidRequest, Some(code @ 400..=499)) => StatusCode::from_u16(code).unwrap_or(status),
+        (ErrorKind::InvalidRequest, None) if error.code() == Some(METHOD_NOT_SUPPORTED) => {
+            StatusCode::METHOD_NOT_ALLOWED
+        }
         _ => status,
     }
 }

@@ -17,8 +17,7 @@ use serde::Serialize;
 use subtle::ConstantTimeEq;
 
 use super::auth::presented;
-use super::error::render;
-use super::service::{METHOD_NOT_SUPPORTED, wrong_method};
+use super::error::{render, wrong_method};
 use crate::config::Scope;
 use crate::process::Process;
 
@@ -50,9 +49,7 @@ fn metrics_routes() -> Router<Arc<Process>> {
 /// An error in its caller's format; these routes speak OpenAI's.
 fn refusal(error: &Error, id: &RequestId) -> Response {
     let rendered = render(Dialect::OpenAi, error, id);
-    let status =
-        if error.code() == Some(METHOD_NOT_SUPPORTED) { StatusCode::METHOD_NOT_ALLOWED } else { rendered.status };
-    (status, rendered.headers, Body::from(rendered.body)).into_response()
+    (rendered.status, rendered.headers, Body::from(rendered.body)).into_response()
 }
 
 async fn unknown(Extension(id): Extension<RequestId>, method: Method, OriginalUri(uri): OriginalUri) -> Response {

@@ -14,15 +14,16 @@ use tower::ServiceExt;
 
 use super::auth::Caller;
 use super::body::{Body, Payload, collect};
-use super::error::render;
+use super::error::{render, wrong_method};
 use super::inbound::Exchange;
 use crate::app::App;
 use crate::config::Scope;
 use crate::process::Process;
 
-/// Answers one request.
+/// Answers one request; those that are not the data plane's by `routes`.
 pub(crate) async fn serve(
     process: Arc<Process>,
+    routes: Router,
     exchange: Arc<Exchange>,
     request: Request<Incoming>,
 ) -> Response<Body> {
@@ -41,7 +42,7 @@ pub(crate) async fn serve(
             infer(&process, &exchange, Operation::Embeddings, request, &id, received).await
         }
         ("/v1/chat/completions" | "/v1/embeddings", method) => refuse(&exchange, &wrong_method(method), &id),
-        _ => routed(process.routes(), exchange.clone(), &id, request).await,
+        _ => routed(routes, exchange.clone(), &id, request).await,
     };
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
@@ -154,9 +155,6 @@ fn failure(exchange: &Arc<Exchange>, error: &Error, id: &RequestId) -> Response<
 fn refuse(exchange: &Arc<Exchange>, error: &Error, id: &RequestId) -> Response<Body> {
     let mut response = failure(exchange, error, id);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    if error.code() == Some(METHOD_NOT_SUPPORTED) {
-        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    }
     response
 }
 
@@ -177,14 +175,6 @@ fn respond(status: StatusCode, headers: HeaderMap, payload: Payload, exchange: &
     *response.headers_mut() = headers;
     response
 }
-
-/// The error of a known path that is asked in another way than it answers.
-pub(crate) fn wrong_method(method: &Method) -> Error {
-    Error::new(ErrorKind::InvalidRequest, format!("{method} is not supported on this route"))
-        .with_code(METHOD_NOT_SUPPORTED)
-}
-
-pub(crate) const METHOD_NOT_SUPPORTED: &str = "method_not_supported";
 
 /// The caller's name for the request, at most 128 visible ASCII characters; else one of our own.
 fn request_id(headers: &HeaderMap) -> RequestId {
