@@ -10,6 +10,11 @@ pub use loom::sync::Arc;
 #[cfg(llm_loom)]
 pub use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+#[cfg(llm_loom)]
+pub use loom::hint::spin_loop;
+#[cfg(not(llm_loom))]
+pub use std::hint::spin_loop;
+
 #[cfg(not(llm_loom))]
 pub use parking_lot::{Mutex, MutexGuard};
 

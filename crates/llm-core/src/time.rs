@@ -97,13 +97,14 @@ impl Clock for SystemClock {
     #[cfg(feature = "tsc")]
     fn now(&self) -> Tick {
         use std::sync::OnceLock;
-        static ORIGIN: OnceLock<(quanta::Clock, quanta::Instant)> = OnceLock::new();
+        static ORIGIN: OnceLock<(quanta::Clock, u64)> = OnceLock::new();
         let (clock, origin) = ORIGIN.get_or_init(|| {
             let clock = quanta::Clock::new();
-            let origin = clock.now();
+            let origin = clock.raw();
             (clock, origin)
         });
-        Tick::ZERO.after(HEAD_START + clock.now().saturating_duration_since(*origin))
+        // Whole nanoseconds all the way: a detour by `Duration` costs as much as the clock itself.
+        Tick(HEAD_START.as_nanos() as u64 + clock.delta_as_nanos(*origin, clock.raw()))
     }
 
     #[cfg(not(feature = "tsc"))]

@@ -12,8 +12,32 @@ pub struct TokenBucketConfig {
     pub burst: u32,
 }
 
-/// Why a bucket cannot be.
-#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+/// The bucket of one key of a [`KeyedLimiter`](crate::KeyedLimiter).
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BucketConfig {
+    /// The key: a model's name.
+    pub model_id: String,
+    /// Requests refilled a second, above 0; fractions are allowed.
+    pub requests_per_second: f64,
+    /// Requests that may be made at once, at least 1.
+    pub burst_capacity: u32,
+}
+
+/// What a limiter is made from, and which one it makes.
+pub trait LimiterConfig {
+    /// The limiter.
+    type Limiter;
+
+    /// Makes it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key and its bound.
+    fn try_build(self) -> Result<Self::Limiter, ConfigError>;
+}
+
+/// Why a limit cannot be.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The rate is zero, negative or not a number.
@@ -30,6 +54,20 @@ pub enum ConfigError {
     /// The burst is zero: nothing would ever pass.
     #[error("burst: at least 1 is needed")]
     Burst,
+    /// A key of a table has a value that is no limit.
+    #[error("{key}: {what}")]
+    Value {
+        /// The key, such as `tokens.per`.
+        key: String,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl ConfigError {
+    pub(crate) fn value(key: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::Value { key: key.into(), what: what.into() }
+    }
 }
 
 impl TokenBucketConfig {

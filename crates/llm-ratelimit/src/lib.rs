@@ -21,10 +21,23 @@
 //! clock.advance(Duration::from_millis(10));
 //! assert_eq!(limiter.check_and_consume(), Ok(()));
 //! ```
+mod admission;
 mod bucket;
+mod cell;
 mod config;
+mod hierarchy;
+mod keyed;
 mod limiter;
+mod period;
+mod quota;
+mod rules;
+mod shelf;
 
+pub use admission::{Admission, Exhausted};
 pub use bucket::Denied;
-pub use config::{ConfigError, TokenBucketConfig};
+pub use cell::Cost;
+pub use config::{BucketConfig, ConfigError, LimiterConfig, TokenBucketConfig};
+pub use hierarchy::{Denial, Hierarchy, LimitStats, Scope};
+pub use keyed::{KeyedLimiter, LimiterStats, ModelStats};
 pub use limiter::{Charge, RateLimiter};
+pub use rules::{CapConfig, LimitConfig, MeterConfig, Resource};
