@@ -80,11 +80,24 @@ pub struct Envelope {
     pub sampled: bool,
     /// Whether the caller asked for the usage of a stream.
     pub wants_usage: bool,
+    /// Who the caller says it asks for: the value of `safety_identifier`, else of `user`, without its quotes, as
+    /// written.
+    pub user: Option<Span>,
+    /// How many tokens each answer may have at most, where the caller says so.
+    pub max_output: Option<u64>,
+    /// How many answers are wanted.
+    pub choices: u32,
     /// The edit that makes a provider report the usage of a stream whose caller did not ask.
     pub ask_usage: Option<Edit>,
 }
 
 impl Envelope {
+    /// Who the caller says it asks for.
+    #[must_use]
+    pub fn user_name(&self) -> Option<&str> {
+        std::str::from_utf8(&self.body[self.user?.range()]).ok()
+    }
+
     /// The model that the caller named.
     #[must_use]
     pub fn model_name(&self) -> &str {

@@ -113,6 +113,9 @@ fn body(model: &str, text: &str, stream: bool) -> CallBody {
         stream,
         sampled: true,
         wants_usage: false,
+        user: None,
+        max_output: None,
+        choices: 1,
         ask_usage: None,
     })
 }

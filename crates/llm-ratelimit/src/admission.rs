@@ -48,6 +48,11 @@ impl Admission {
         self.sent = true;
     }
 
+    /// The request reached nobody after all.
+    pub const fn unsent(&mut self) {
+        self.sent = false;
+    }
+
     /// Replaces what was reserved by what was `used`, at `now`: the surplus is given back, an excess charged. Places
     /// among those under way are kept until the drop.
     pub fn settle(&mut self, used: Cost, now: Tick) {
@@ -73,9 +78,7 @@ impl Admission {
         }
         let Some(Refusal { resource, limit, .. }) = refusal else { return Ok(()) };
         for held in self.held().take(done) {
-            let Cost { tokens, money } = held.taken.cost();
-            let before = Cost { tokens: tokens - more.tokens, money: money - more.money };
-            held.cell.settle(&mut held.taken, before, now);
+            held.cell.retract(&mut held.taken, more, now);
         }
         Err(Exhausted { resource, limit })
     }

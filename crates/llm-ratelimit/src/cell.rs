@@ -15,8 +15,18 @@ use crate::shelf::Resting;
 pub struct Cost {
     /// Tokens, in and out.
     pub tokens: u64,
-    /// Money, in units of 10⁻¹² dollars.
+    /// Money as expected, in units of 10⁻¹² dollars; what soft caps reserve.
     pub money: u64,
+    /// Money that it cannot exceed; what hard caps reserve. None where nobody knows: hard caps refuse it.
+    pub bound: Option<u64>,
+}
+
+impl Cost {
+    /// A cost that is known.
+    #[must_use]
+    pub const fn exact(tokens: u64, money: u64) -> Self {
+        Self { tokens, money, bound: Some(money) }
+    }
 }
 
 /// The state of one name's limits.
@@ -43,13 +53,14 @@ pub(crate) struct Taken {
     /// Of requests, tokens and money; none where no cap applies.
     windows: Option<Box<[Window; 3]>>,
     /// What was reserved.
-    cost: Cost,
+    reserved: Reserved,
 }
 
-impl Taken {
-    pub(crate) const fn cost(&self) -> Cost {
-        self.cost
-    }
+/// What of a cost concerns a cell.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reserved {
+    tokens: u64,
+    money: u64,
 }
 
 /// What a cell would not give.
@@ -108,7 +119,8 @@ impl Cell {
 
     /// Takes one request that costs `cost`; all of it or nothing.
     pub(crate) fn take(&self, cost: Cost, now: Tick) -> Result<Taken, Refusal> {
-        let mut taken = Taken { requests: Mark::NONE, tokens: Mark::NONE, windows: None, cost };
+        let reserved = self.reserved(cost);
+        let mut taken = Taken { requests: Mark::NONE, tokens: Mark::NONE, windows: None, reserved };
         if let Some(Meter::Rate(quota)) = self.rules.requests {
             let mark = self.requests.take(quota, 1, now);
             taken.requests = mark.map_err(|denied| short(Resource::Requests, &self.requests, quota, denied, now))?;
@@ -122,7 +134,7 @@ impl Cell {
                 }
             }
         }
-        let rest = self.take_slot().and_then(|()| self.take_caps(cost, now).inspect_err(|_| self.leave()));
+        let rest = self.take_slot().and_then(|()| self.take_caps(reserved, now).inspect_err(|_| self.leave()));
         match rest {
             Ok(windows) => Ok(Taken { windows, ..taken }),
             Err(refusal) => {
@@ -149,7 +161,13 @@ impl Cell {
         }
     }
 
-    fn take_caps(&self, cost: Cost, now: Tick) -> Result<Option<Box<[Window; 3]>>, Refusal> {
+    /// Hard caps reserve the bound, soft ones what is expected. What has no bound exceeds every cap.
+    fn reserved(&self, cost: Cost) -> Reserved {
+        let hard = self.rules.money.is_some() && !self.rules.soft;
+        Reserved { tokens: cost.tokens, money: if hard { cost.bound.unwrap_or(u64::MAX) } else { cost.money } }
+    }
+
+    fn take_caps(&self, cost: Reserved, now: Tick) -> Result<Option<Box<[Window; 3]>>, Refusal> {
         if !self.has_caps() {
             return Ok(None);
         }
@@ -197,7 +215,7 @@ impl Cell {
 
     fn return_tokens(&self, taken: &Taken, now: Tick) {
         if let Some(Meter::Rate(quota)) = self.rules.tokens {
-            self.tokens.give_back(quota, taken.cost.tokens, taken.tokens, now);
+            self.tokens.give_back(quota, taken.reserved.tokens, taken.tokens, now);
         }
     }
 
@@ -205,29 +223,30 @@ impl Cell {
     pub(crate) fn give_back(&self, taken: &mut Taken, now: Tick) {
         self.return_requests(taken, now);
         self.return_tokens(taken, now);
-        self.settle_caps(taken, 0, Cost::default(), now);
+        self.settle_caps(taken, 0, Reserved::default(), now);
     }
 
     /// Replaces what was reserved by what was used.
     pub(crate) fn settle(&self, taken: &mut Taken, used: Cost, now: Tick) {
         if let Some(Meter::Rate(quota)) = self.rules.tokens {
-            let (reserved, used) = (taken.cost.tokens, used.tokens);
+            let (reserved, used) = (taken.reserved.tokens, used.tokens);
             if used > reserved {
                 self.tokens.charge(quota, used - reserved, now);
             } else {
                 self.tokens.give_back(quota, reserved - used, taken.tokens, now);
             }
         }
+        let used = Reserved { tokens: used.tokens, money: used.money };
         self.settle_caps(taken, 1, used, now);
-        taken.cost = used;
+        taken.reserved = used;
     }
 
-    fn settle_caps(&self, taken: &mut Taken, requests: u64, used: Cost, now: Tick) {
+    fn settle_caps(&self, taken: &mut Taken, requests: u64, used: Reserved, now: Tick) {
         let Some(windows) = &mut taken.windows else { return };
         let amounts = [
             (Resource::Requests, 1, requests),
-            (Resource::Tokens, taken.cost.tokens, used.tokens),
-            (Resource::Money, taken.cost.money, used.money),
+            (Resource::Tokens, taken.reserved.tokens, used.tokens),
+            (Resource::Money, taken.reserved.money, used.money),
         ];
         let mut caps = self.caps.lock();
         for ((resource, reserved, used), window) in amounts.into_iter().zip(&mut **windows) {
@@ -251,9 +270,17 @@ impl Cell {
                 return Err(Refusal { resource, limit: cap, left, wait });
             }
         }
-        taken.cost.tokens += more.tokens;
-        taken.cost.money += more.money;
+        taken.reserved.tokens += more.tokens;
+        taken.reserved.money += more.money;
         Ok(())
+    }
+
+    /// Undoes [`extend`](Self::extend).
+    pub(crate) fn retract(&self, taken: &mut Taken, more: Cost, now: Tick) {
+        let Reserved { tokens, money } = taken.reserved;
+        let before = Reserved { tokens: tokens - more.tokens, money: money - more.money };
+        self.settle_caps(taken, 1, before, now);
+        taken.reserved = before;
     }
 
     /// Frees the place among those under way.

@@ -390,13 +390,13 @@ mod loom_tests {
             tokens.tokens = Some(MeterConfig::Cap(CapConfig { cap: 10, per: Duration::from_secs(60) }));
             tokens.concurrency = Some(1);
             let scope = scope(vec![tokens]);
-            let cost = Cost { tokens: 6, money: 0 };
+            let cost = Cost::exact(6, 0);
             let other = {
                 let scope = scope.clone();
                 loom::thread::spawn(move || drop(scope.admit(cost, NOW)))
             };
             if let Ok(mut admission) = scope.admit(cost, NOW) {
-                admission.settle(Cost { tokens: 3, money: 0 }, NOW);
+                admission.settle(Cost::exact(3, 0), NOW);
                 drop(admission);
                 other.join().unwrap();
                 assert_eq!(left(&scope), [1, 7, 1]);

@@ -18,6 +18,8 @@ pub struct LimitConfig {
     pub tokens: Option<MeterConfig>,
     /// Money, in units of 10⁻¹² dollars, by period.
     pub money: Option<CapConfig>,
+    /// Whether the cap on money reserves what is expected instead of what cannot be exceeded.
+    pub soft: bool,
     /// Requests under way at once, at least 1.
     pub concurrency: Option<u32>,
 }
@@ -80,6 +82,7 @@ pub(crate) struct Rules {
     pub(crate) requests: Option<Meter>,
     pub(crate) tokens: Option<Meter>,
     pub(crate) money: Option<CapConfig>,
+    pub(crate) soft: bool,
     pub(crate) concurrency: Option<u32>,
 }
 
@@ -102,10 +105,11 @@ impl Rules {
             requests: meter("requests", config.requests)?,
             tokens: meter("tokens", config.tokens)?,
             money: config.money,
+            soft: config.soft,
             concurrency: config.concurrency,
         };
-        let empty = rules == Self { requests: None, tokens: None, money: None, concurrency: None };
-        if empty {
+        let metered = rules.requests.or(rules.tokens).is_some();
+        if !metered && rules.money.is_none() && rules.concurrency.is_none() {
             return Err(ConfigError::value("level", "the table limits nothing"));
         }
         Ok(rules)

@@ -23,7 +23,8 @@ fn cap(cap: u64) -> CapConfig {
 
 fn limits(tables: Vec<LimitConfig>) -> (Hierarchy, ManualClock) {
     let clock = ManualClock::new();
-    (Hierarchy::try_new(tables).unwrap().with_clock(Arc::new(clock.clone())).unwrap(), clock)
+    let limits = Hierarchy::try_new(tables).and_then(|limits| limits.with_clock(Arc::new(clock.clone())));
+    (limits.expect("limits"), clock)
 }
 
 fn left(limits: &Hierarchy, names: &[(&str, &str)], now: Tick) -> Vec<u64> {
@@ -31,7 +32,7 @@ fn left(limits: &Hierarchy, names: &[(&str, &str)], now: Tick) -> Vec<u64> {
 }
 
 fn cost(tokens: u64, money: u64) -> Cost {
-    Cost { tokens, money }
+    Cost::exact(tokens, money)
 }
 
 const BOTH: &[(&str, &str)] = &[("key", "k"), ("model", "m")];
@@ -110,6 +111,21 @@ fn a_request_may_reserve_more_until_there_is_no_more() {
     let exhausted = admission.extend(cost(0, 15), now).unwrap_err();
     assert_eq!((exhausted.resource, exhausted.limit), (Resource::Money, 50));
     assert_eq!(left(&limits, BOTH, now), [55, 5]);
+}
+
+#[test]
+fn hard_caps_reserve_the_bound_and_refuse_what_has_none() {
+    let tables = |soft| vec![LimitConfig { money: Some(cap(100)), soft, ..table("key", "*") }];
+    let cost = |bound| Cost { tokens: 0, money: 10, bound };
+    let (hard, clock) = limits(tables(false));
+    let admission = hard.admit(BOTH, cost(Some(70)), clock.now()).unwrap();
+    assert_eq!(left(&hard, BOTH, clock.now()), [30]);
+    drop(admission);
+    let denial = hard.admit(BOTH, cost(None), clock.now()).unwrap_err();
+    assert_eq!((denial.resource, denial.left, denial.wait), (Resource::Money, 100, None));
+    let (soft, clock) = limits(tables(true));
+    soft.admit(BOTH, cost(None), clock.now()).unwrap().sent();
+    assert_eq!(left(&soft, BOTH, clock.now()), [90]);
 }
 
 #[test]
@@ -204,6 +220,15 @@ impl Naive {
     }
 }
 
+/// An admission still held: what it reserved, and the window of each of its caps.
+struct Open {
+    key: usize,
+    admission: Admission,
+    reserved: u64,
+    windows: [Option<Tick>; 2],
+    sent: bool,
+}
+
 proptest! {
     /// Caps and places at two levels, in any order of admissions, ends and settlements.
     #[test]
@@ -218,7 +243,7 @@ proptest! {
         let (limits, clock) = limits(tables);
         // Two keys, then the model that both use.
         let mut naive = [Naive::default(), Naive::default(), Naive::default()];
-        let mut open: Vec<(usize, Admission, u64, [Option<Tick>; 2], bool)> = Vec::new();
+        let mut open: Vec<Open> = Vec::new();
         for step in steps {
             let now = clock.now();
             naive.iter_mut().for_each(|naive| naive.roll(now));
@@ -239,12 +264,12 @@ proptest! {
                             }
                         }
                         let windows = [key, 2].map(|at| naive[at].began.filter(|_| money > 0));
-                        open.push((key, admission, money, windows, false));
+                        open.push(Open { key, admission, reserved: money, windows, sent: false });
                     }
                 }
                 Step::Settle { at, tokens, money } if !open.is_empty() => {
                     let at = at % open.len();
-                    let (key, admission, reserved, windows, sent) = &mut open[at];
+                    let Open { key, admission, reserved, windows, sent } = &mut open[at];
                     admission.settle(cost(tokens, money), now);
                     for (naive_at, window) in [*key, 2].into_iter().zip(windows.iter_mut()) {
                         *window = naive[naive_at].settle(*window, *reserved, money, now);
@@ -252,7 +277,7 @@ proptest! {
                     (*reserved, *sent) = (money, true);
                 }
                 Step::Drop(at) if !open.is_empty() => {
-                    let (key, admission, reserved, windows, sent) = open.swap_remove(at % open.len());
+                    let Open { key, admission, reserved, windows, sent } = open.swap_remove(at % open.len());
                     drop(admission);
                     for (naive_at, window) in [(key, windows[0]), (2, windows[1])] {
                         if !sent {

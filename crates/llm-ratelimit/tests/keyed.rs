@@ -8,7 +8,7 @@ use llm_ratelimit::{BucketConfig, Denied, KeyedLimiter, RateLimiter, TokenBucket
 
 fn each(burst: u32, max_keys: usize) -> (KeyedLimiter, ManualClock) {
     let clock = ManualClock::new();
-    let limiter = KeyedLimiter::try_each(TokenBucketConfig::new(1, burst), max_keys).unwrap();
+    let limiter = KeyedLimiter::try_each(TokenBucketConfig::new(1, burst), max_keys).expect("limits");
     (limiter.with_clock(Arc::new(clock.clone())), clock)
 }
 

@@ -108,6 +108,9 @@ fn read(body: Bytes, operation: Operation) -> Result<Envelope, Error> {
         stream: found.stream,
         sampled: found.sampled,
         wants_usage: found.wants_usage,
+        user: found.user,
+        max_output: found.max_output,
+        choices: found.choices,
         ask_usage: found.ask_usage,
         body,
     })
@@ -149,6 +152,9 @@ struct Found {
     stream: bool,
     sampled: bool,
     wants_usage: bool,
+    user: Option<Span>,
+    max_output: Option<u64>,
+    choices: u32,
     ask_usage: Option<Edit>,
 }
 
@@ -165,10 +171,15 @@ struct Reader<'a> {
     stream: bool,
     sampled: bool,
     options: Options,
+    user: Option<Span>,
+    safety_identifier: Option<Span>,
+    max_tokens: Option<u64>,
+    max_completion_tokens: Option<u64>,
+    choices: Option<u64>,
 }
 
 /// The keys of which there may be only one.
-const KEYS: [&[u8]; 8] = [
+const KEYS: [&[u8]; 11] = [
     b"model",
     b"messages",
     b"input",
@@ -177,6 +188,9 @@ const KEYS: [&[u8]; 8] = [
     b"temperature",
     b"max_tokens",
     b"max_completion_tokens",
+    b"n",
+    b"user",
+    b"safety_identifier",
 ];
 
 /// What was found of `stream_options`.
@@ -202,6 +216,11 @@ impl<'a> Reader<'a> {
             stream: false,
             sampled: true,
             options: Options::Absent,
+            user: None,
+            safety_identifier: None,
+            max_tokens: None,
+            max_completion_tokens: None,
+            choices: None,
         }
     }
 
@@ -227,12 +246,31 @@ impl<'a> Reader<'a> {
                     let token = self.scan.value()?;
                     self.sampled = token.kind != Kind::Number || !is_zero(&self.body[token.start..token.end]);
                 }
+                b"max_tokens" => self.max_tokens = self.number()?,
+                b"max_completion_tokens" => self.max_completion_tokens = self.number()?,
+                b"n" => self.choices = self.number()?,
+                b"user" => self.user = self.name_of_a_user()?,
+                b"safety_identifier" => self.safety_identifier = self.name_of_a_user()?,
                 _ => {
                     self.scan.value()?;
                 }
             }
         }
         self.scan.end()
+    }
+
+    /// The whole number that follows. Others are the provider's to judge.
+    fn number(&mut self) -> Result<Option<u64>, Syntax> {
+        let token = self.scan.value()?;
+        let number = (token.kind == Kind::Number).then(|| std::str::from_utf8(&self.body[token.start..token.end]));
+        Ok(number.and_then(Result::ok).and_then(|number| number.parse().ok()))
+    }
+
+    /// The text that follows, unless it is empty.
+    fn name_of_a_user(&mut self) -> Result<Option<Span>, Syntax> {
+        let token = self.scan.value()?;
+        let is_name = token.kind == Kind::String && !token.inner(self.body).is_empty();
+        Ok(is_name.then(|| Span { start: offset(token.start + 1), end: offset(token.end - 1) }))
     }
 
     /// The key's name. A second one of those that count is a fault.
@@ -380,6 +418,9 @@ impl<'a> Reader<'a> {
             stream: self.stream,
             sampled: self.sampled,
             wants_usage: self.stream && matches!(self.options, Options::Asked),
+            user: self.safety_identifier.or(self.user),
+            max_output: self.max_completion_tokens.or(self.max_tokens),
+            choices: self.choices.and_then(|choices| u32::try_from(choices).ok()).unwrap_or(1).max(1),
             ask_usage,
         })
     }
