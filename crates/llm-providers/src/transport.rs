@@ -4,6 +4,7 @@ mod body;
 mod connect;
 mod encoding;
 mod endpoint;
+mod failure;
 mod http1;
 mod http2;
 mod link;

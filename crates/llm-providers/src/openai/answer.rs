@@ -40,15 +40,20 @@ pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
 
 /// The whole body, `max` bytes at most. A body that came in one piece is not copied.
 pub(crate) async fn whole(mut body: BoxStream<Result<Bytes, Error>>, max: usize) -> Result<Bytes, Error> {
-    let Some(first) = body.next().await.transpose().map_err(cut)? else { return Ok(Bytes::new()) };
-    let Some(second) = body.next().await.transpose().map_err(cut)? else { return Ok(first) };
+    let mut left = max;
+    let mut next = async || {
+        let piece = body.next().await.transpose().map_err(cut)?;
+        left = left.checked_sub(piece.as_ref().map_or(0, Bytes::len)).ok_or_else(|| {
+            Error::new(ErrorKind::BadAnswer, format!("the provider's answer is larger than {max} bytes"))
+        })?;
+        Ok(piece)
+    };
+    let Some(first) = next().await? else { return Ok(Bytes::new()) };
+    let Some(second) = next().await? else { return Ok(first) };
     let mut joined = BytesMut::with_capacity(2 * (first.len() + second.len()));
     joined.extend_from_slice(&first);
     joined.extend_from_slice(&second);
-    while let Some(piece) = body.next().await.transpose().map_err(cut)? {
-        if joined.len() + piece.len() > max {
-            return Err(Error::new(ErrorKind::BadAnswer, format!("the provider's answer is larger than {max} bytes")));
-        }
+    while let Some(piece) = next().await? {
         joined.extend_from_slice(&piece);
     }
     Ok(joined.freeze())

@@ -9,7 +9,8 @@ use tokio::time::{Instant, Sleep};
 
 use super::config::Timeouts;
 
-/// One timer for all clocks. It is armed once and looks again when it fires: content moves only the deadline.
+/// One timer for all clocks. It fires at the deadline or earlier and then looks again, so that content that moves
+/// the deadline away does not touch it.
 pub(crate) struct Clocks {
     timeouts: Timeouts,
     end: Instant,
@@ -35,6 +36,9 @@ impl Clocks {
     pub(crate) fn content(&mut self) {
         self.begun = true;
         self.deadline = self.end.min(Instant::now() + self.timeouts.token_gap_timeout);
+        if self.deadline < self.timer.deadline() {
+            self.timer.as_mut().reset(self.deadline);
+        }
     }
 
     /// Something has come that is no content.

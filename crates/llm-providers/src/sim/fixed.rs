@@ -1,10 +1,10 @@
 //! The answer of a fixed model, encoded once.
 
 use bytes::Bytes;
-use llm_core::{CompletionRequest, Frame, Usage};
+use llm_core::{Frame, Usage};
 
-use super::simulator::{Simulator, Target};
 use crate::exchange::FrameWriter;
+use crate::reply::Reply;
 use crate::wire::openai::{IncludeUsage, encode_chat_response};
 
 /// An answer as bytes, whole and in frames.
@@ -21,23 +21,19 @@ pub(crate) struct Encoded {
 }
 
 impl Encoded {
-    /// What `target` answers to every request.
-    pub(crate) fn of<'a>(simulator: &Simulator, target: &'a Target) -> &'a Self {
-        target.encoded.get_or_init(|| {
-            let reply = simulator.reply(target, &CompletionRequest::new(target.model.as_str(), Vec::new()), 0);
-            let frames = |include| {
-                let mut writer = FrameWriter::new(include, reply.created);
-                let events = reply.clone().events().map(|event| writer.frame(&event));
-                events.chain(std::iter::once_with(FrameWriter::done)).collect()
-            };
-            Self {
-                usage: reply.usage,
-                tokens: reply.tokens(),
-                with_usage: frames(IncludeUsage::Yes),
-                without_usage: frames(IncludeUsage::No),
-                body: encode_chat_response(&reply.whole()),
-            }
-        })
+    pub(crate) fn new(reply: Reply) -> Self {
+        let frames = |include| {
+            let mut writer = FrameWriter::new(include, reply.created);
+            let events = reply.clone().events().map(|event| writer.frame(&event));
+            events.chain(std::iter::once_with(FrameWriter::done)).collect()
+        };
+        Self {
+            usage: reply.usage,
+            tokens: reply.tokens(),
+            with_usage: frames(IncludeUsage::Yes),
+            without_usage: frames(IncludeUsage::No),
+            body: encode_chat_response(&reply.whole()),
+        }
     }
 
     /// The frames of a stream.

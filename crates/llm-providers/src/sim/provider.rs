@@ -11,7 +11,6 @@ use llm_core::{
 use tokio::time::sleep;
 
 use super::SimStats;
-use super::fixed::Encoded;
 use super::ledger::InFlight;
 use super::refusal::IN_BAND;
 use super::script::SimScript;
@@ -106,7 +105,7 @@ impl SimProvider {
         include: IncludeUsage,
         mut in_flight: InFlight,
     ) -> Result<Answer, Error> {
-        let encoded = Encoded::of(&self.simulator, &target);
+        let encoded = self.simulator.encoded(&target);
         in_flight.tokens(encoded.usage.map_or(0, |usage| usage.input), 0);
         if !stream {
             hold(&target.script, encoded.tokens, &mut in_flight).await?;

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::value::Value;
 
+/// The header with a request's own script.
+pub(crate) const HEADER: &str = "x-llmkit-sim";
+
 /// Why a text is not a script.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -6,23 +6,22 @@ mod connection;
 mod head;
 mod inspect;
 mod log;
-mod served;
+mod request;
+pub(super) mod served;
+mod shared;
 mod writer;
-
-pub(crate) use served::Served;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use llm_core::sync::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use self::connection::Connection;
-use self::log::Log;
+use self::shared::Shared;
 use super::simulator::{SimConfig, Simulator};
 
 /// The pause after a connection could not be accepted, which is mostly for want of file descriptors.
@@ -43,13 +42,6 @@ pub struct SimServer {
     shared: Arc<Shared>,
 }
 
-/// What the connections share.
-#[derive(Debug)]
-struct Shared {
-    simulator: Simulator,
-    log: Mutex<Log>,
-}
-
 impl SimServer {
     /// Listens on `addr`.
     ///
@@ -57,7 +49,7 @@ impl SimServer {
     /// As the operating system says.
     pub async fn bind(addr: SocketAddr, config: SimConfig) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
-        let shared = Shared { simulator: Simulator::new(config), log: Mutex::default() };
+        let shared = Shared { simulator: Simulator::new(config), log: Default::default() };
         Ok(Self { listener, shared: Arc::new(shared) })
     }
 

@@ -16,7 +16,9 @@ use super::fixed::Encoded;
 use super::instance::instance;
 use super::ledger::{Counts, InFlight, Ledger};
 use super::refusal::Refusal;
-use super::script::{ScriptError, SimScript};
+use super::script::{HEADER, ScriptError, SimScript};
+#[cfg(feature = "sim-server")]
+use super::server::served::Served;
 use crate::exchange::{input_tokens, texts};
 use crate::reply::{Reply, Said, Spoken};
 
@@ -28,9 +30,6 @@ pub(crate) const CREATED: u64 = 1_700_000_000;
 
 /// Words in an answer when its script does not say.
 const TOKENS: u32 = 16;
-
-/// The header with a request's own script.
-pub(crate) const HEADER: &str = "x-llmkit-sim";
 
 /// The most choices that are given, as with OpenAI.
 const MOST_CHOICES: u32 = 128;
@@ -87,10 +86,10 @@ pub(crate) struct Target {
     key: String,
     counts: Arc<Counts>,
     /// The answer of a fixed model, encoded.
-    pub(crate) encoded: OnceLock<Encoded>,
+    encoded: OnceLock<Encoded>,
     /// The same as the served process sends it.
     #[cfg(feature = "sim-server")]
-    pub(crate) served: OnceLock<super::server::Served>,
+    served: OnceLock<Served>,
 }
 
 impl Simulator {
@@ -179,6 +178,18 @@ impl Simulator {
         let fails = *count < most;
         *count += u32::from(fails);
         fails
+    }
+
+    /// The answer of a fixed `target`, encoded when it is first asked for.
+    pub(crate) fn encoded<'a>(&self, target: &'a Target) -> &'a Encoded {
+        let asked = || CompletionRequest::new(target.model.as_str(), Vec::new());
+        target.encoded.get_or_init(|| Encoded::new(self.reply(target, &asked(), 0)))
+    }
+
+    /// The same as the served process sends it.
+    #[cfg(feature = "sim-server")]
+    pub(crate) fn served<'a>(&self, target: &'a Target) -> &'a Served {
+        target.served.get_or_init(|| Served::new(self.encoded(target)))
     }
 
     /// What is answered to `request`. The text depends on the request, the id on its number.

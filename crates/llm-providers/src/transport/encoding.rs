@@ -82,7 +82,7 @@ fn undecodable(error: io::Error) -> Error {
     let kind = error.kind();
     match error.into_inner().map(|inner| inner.downcast::<Error>()) {
         Some(Ok(error)) => *error,
-        _ if kind == io::ErrorKind::UnexpectedEof => super::link::interrupted(),
+        _ if kind == io::ErrorKind::UnexpectedEof => super::failure::interrupted(),
         _ => Error::new(ErrorKind::BadAnswer, "the provider's answer is not encoded as its headers say"),
     }
 }

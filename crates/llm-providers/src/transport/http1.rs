@@ -18,7 +18,7 @@ use llm_core::Error;
 
 use super::HttpAnswer;
 use super::body::Outgoing;
-use super::link::{Failure, interrupted};
+use super::failure::{Failure, interrupted};
 use super::pool::Pool;
 use super::socket::{Heard, Listening, Socket};
 

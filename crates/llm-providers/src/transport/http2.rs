@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 
 use super::HttpAnswer;
 use super::body::Outgoing;
-use super::link::{Failure, interrupted};
+use super::failure::{Failure, interrupted};
 use super::socket::{Heard, Socket};
 
 /// A path that is gone says nothing: a connection is asked whether it lives, also while it is idle.

@@ -10,15 +10,14 @@ use llm_core::{Envelope, Error, ErrorKind, Operation};
 use tokio::net::tcp::WriteHalf;
 use tokio::time::sleep;
 
-use super::connection::{LastTarget, Request};
 use super::head::{Framing, Method};
+use super::inspect;
 use super::log::Entry;
-use super::served::Served;
+use super::request::{LastTarget, Request};
+use super::shared::Shared;
 use super::writer::Writer;
-use super::{Shared, inspect};
 use crate::exchange::{self, Chat, FrameWriter};
 use crate::reply::Reply;
-use crate::sim::fixed::Encoded;
 use crate::sim::ledger::InFlight;
 use crate::sim::refusal::{IN_BAND, Refusal};
 use crate::sim::script::SimScript;
@@ -176,8 +175,8 @@ impl<'a, 'b> Answerer<'a, 'b> {
     /// Sends the answer that is always the same.
     async fn fixed(&mut self, target: &Target, envelope: &Envelope, in_flight: &mut InFlight) -> Result<Then, Broken> {
         let script = &target.script;
-        let encoded = Encoded::of(&self.shared.simulator, target);
-        let served = Served::of(&self.shared.simulator, target);
+        let encoded = self.shared.simulator.encoded(target);
+        let served = self.shared.simulator.served(target);
         in_flight.tokens(encoded.usage.map_or(0, |usage| usage.input), 0);
         pass(script.ttft).await;
         if !envelope.stream {

@@ -3,51 +3,22 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
 
-use super::Shared;
 use super::answer::{Answerer, Then};
 use super::body::{Chunks, LARGEST};
 use super::head::{Framing, Head, Malformed};
-use crate::sim::simulator::Target;
+use super::request::{LastTarget, Request};
+use super::shared::Shared;
 
 /// Room for a request in the read buffer.
 const ROOM: usize = 8 << 10;
 
 /// The most bytes of later requests that are read while one is being answered.
 const AHEAD: usize = 64 << 10;
-
-/// A request, read whole.
-#[derive(Debug)]
-pub(super) struct Request {
-    pub(super) head: Head,
-    /// The head's bytes.
-    pub(super) raw: Bytes,
-    pub(super) body: Bytes,
-}
-
-impl Request {
-    /// The path and what follows its question mark.
-    pub(super) fn path(&self) -> (&str, &str) {
-        let path = std::str::from_utf8(&self.raw[self.head.path.clone()]).unwrap_or_default();
-        path.split_once('?').unwrap_or((path, ""))
-    }
-
-    /// The request's own script.
-    pub(super) fn script(&self) -> Option<&[u8]> {
-        self.head.script.clone().map(|range| &self.raw[range])
-    }
-
-    /// The bearer key.
-    pub(super) fn bearer(&self) -> Option<&[u8]> {
-        let value = &self.raw[self.head.authorization.clone()?];
-        let (scheme, key) = value.split_at_checked(7)?;
-        scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
-    }
-}
 
 /// A connection.
 #[derive(Debug)]
@@ -57,14 +28,6 @@ pub(super) struct Connection {
     shared: Arc<Shared>,
     /// What the last request asked for: a client mostly asks for the same.
     last: Option<LastTarget>,
-}
-
-/// A target and what it was asked for by.
-#[derive(Debug)]
-pub(super) struct LastTarget {
-    pub(super) model: String,
-    pub(super) script: Option<Vec<u8>>,
-    pub(super) target: Arc<Target>,
 }
 
 impl Connection {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use http::{HeaderMap, StatusCode};
 
-use crate::sim::simulator::HEADER;
+use crate::sim::script::HEADER;
 
 /// The longest head of a request.
 const LONGEST: usize = 64 << 10;

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use llm_core::{Error, ErrorKind};
 use serde_json::Value;
 
-use super::Shared;
 use super::head::Method;
 use super::log::Entry;
+use super::shared::Shared;
 use crate::sim::{SimCounts, SimStats};
 
 /// Answers a request to `path`, which follows `/sim/`.

@@ -6,7 +6,6 @@ use super::head::{self, Framing};
 use super::writer::chunk;
 use crate::exchange;
 use crate::sim::fixed::Encoded;
-use crate::sim::simulator::{Simulator, Target};
 use crate::wire::openai::IncludeUsage;
 
 /// An answer, heads and chunks included.
@@ -26,31 +25,27 @@ pub(crate) struct Piece {
 }
 
 impl Served {
-    /// What `target` sends to every request.
-    pub(crate) fn of<'a>(simulator: &Simulator, target: &'a Target) -> &'a Self {
-        target.served.get_or_init(|| {
-            let encoded = Encoded::of(simulator, target);
-            let pieces = |include| {
-                let frames: Vec<_> = encoded.frames(include).iter().filter(|frame| !frame.bytes.is_empty()).collect();
-                let piece = |(at, frame): (usize, &&llm_core::Frame)| {
-                    let mut bytes = Vec::new();
-                    if at == 0 {
-                        head::write(&mut bytes, 200, &exchange::headers("text/event-stream"), Framing::Chunked, true);
-                    }
-                    chunk(&mut bytes, &frame.bytes);
-                    if at + 1 == frames.len() {
-                        chunk(&mut bytes, &[]);
-                    }
-                    Piece { bytes: bytes.into(), token: frame.content }
-                };
-                frames.iter().enumerate().map(piece).collect()
+    pub(crate) fn new(encoded: &Encoded) -> Self {
+        let pieces = |include| {
+            let frames: Vec<_> = encoded.frames(include).iter().filter(|frame| !frame.bytes.is_empty()).collect();
+            let piece = |(at, frame): (usize, &&llm_core::Frame)| {
+                let mut bytes = Vec::new();
+                if at == 0 {
+                    head::write(&mut bytes, 200, &exchange::headers("text/event-stream"), Framing::Chunked, true);
+                }
+                chunk(&mut bytes, &frame.bytes);
+                if at + 1 == frames.len() {
+                    chunk(&mut bytes, &[]);
+                }
+                Piece { bytes: bytes.into(), token: frame.content }
             };
-            let mut whole = Vec::new();
-            let length = Framing::Length(encoded.body.len());
-            head::write(&mut whole, 200, &exchange::headers("application/json"), length, true);
-            whole.extend_from_slice(&encoded.body);
-            Self { whole: whole.into(), with_usage: pieces(IncludeUsage::Yes), without_usage: pieces(IncludeUsage::No) }
-        })
+            frames.iter().enumerate().map(piece).collect()
+        };
+        let mut whole = Vec::new();
+        let length = Framing::Length(encoded.body.len());
+        head::write(&mut whole, 200, &exchange::headers("application/json"), length, true);
+        whole.extend_from_slice(&encoded.body);
+        Self { whole: whole.into(), with_usage: pieces(IncludeUsage::Yes), without_usage: pieces(IncludeUsage::No) }
     }
 
     /// What is written for a stream, piece by piece.

@@ -1,0 +1,13 @@
+//! What the connections share.
+
+use llm_core::sync::Mutex;
+
+use super::log::Log;
+use crate::sim::simulator::Simulator;
+
+/// The simulated model, and what it was asked.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) simulator: Simulator,
+    pub(super) log: Mutex<Log>,
+}
