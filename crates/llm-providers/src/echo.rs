@@ -1,9 +1,12 @@
 //! A provider that answers with what it was asked.
 
+use std::fmt;
+use std::sync::Arc;
+
 use futures_util::stream;
 use llm_core::{
-    Answer, BoxFuture, Call, CompletionRequest, Dialect, Error, Model, Provider, ProviderId, Role, StopReason, Usage,
-    WireAnswer, WireBody, estimate_tokens,
+    Answer, BoxFuture, Call, Clock, CompletionRequest, Dialect, Error, Model, Provider, ProviderId, Role, StopReason,
+    SystemClock, Usage, WireAnswer, WireBody, estimate_tokens,
 };
 
 use crate::exchange::{self, Asked, Chat, FrameWriter, input_tokens};
@@ -29,24 +32,39 @@ use crate::words::first_bytes;
 /// # Ok::<(), llm_core::Error>(())
 /// # }).unwrap().unwrap();
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct EchoProvider {
     id: ProviderId,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for EchoProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EchoProvider").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl EchoProvider {
     /// A provider configured as `id`.
     pub fn new(id: impl Into<ProviderId>) -> Self {
-        Self { id: id.into() }
+        Self { id: id.into(), clock: Arc::new(SystemClock::new()) }
+    }
+
+    /// Dates answers by `clock`.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
     }
 
     fn answer(&self, call: Call) -> Result<Answer, Error> {
+        let now = self.clock.unix_time().as_secs();
         Ok(match Asked::read(call)? {
-            Asked::Chat(chat) if chat.stream => streamed(&chat),
-            Asked::Chat(chat) => chat.answer(echo(&chat.request).whole()),
+            Asked::Chat(chat) if chat.stream => streamed(&chat, now),
+            Asked::Chat(chat) => chat.answer(echo(&chat.request, now).whole()),
             Asked::Embeddings(request, format) => exchange::embeddings(vector::embed(&request)?, format),
             Asked::Models { wire } => {
-                let model = Model { id: "echo".into(), created: 0, owned_by: "llmkit".into() };
+                let model = Model { id: "echo".into(), created: now, owned_by: "llmkit".into() };
                 exchange::models(vec![model], wire)
             }
         })
@@ -69,18 +87,18 @@ impl Provider for EchoProvider {
     }
 }
 
-fn streamed(chat: &Chat) -> Answer {
-    let events = echo(&chat.request).events();
+fn streamed(chat: &Chat, now: u64) -> Answer {
+    let events = echo(&chat.request, now).events();
     let Some(usage) = chat.wire else {
         return Answer::Events(Box::pin(stream::iter(events.map(Ok))));
     };
-    let mut writer = FrameWriter::new(usage, 0);
+    let mut writer = FrameWriter::new(usage, now);
     let frames = events.map(move |event| writer.frame(&event)).chain(std::iter::once_with(FrameWriter::done));
     let body = WireBody::Frames(Box::pin(stream::iter(frames.map(Ok))));
     Answer::Wire(WireAnswer { headers: exchange::headers("text/event-stream"), body })
 }
 
-fn echo(request: &CompletionRequest) -> Reply {
+fn echo(request: &CompletionRequest, created: u64) -> Reply {
     let asked = request.messages.iter().rfind(|message| message.role == Role::User);
     let mut text = asked.map(|message| message.text()).unwrap_or_default();
     if let Some(end) = request.stop.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop)).min() {
@@ -98,7 +116,7 @@ fn echo(request: &CompletionRequest) -> Reply {
     let usage =
         Usage { input: input_tokens(&request.messages), output: count * estimate_tokens(&text), ..Usage::default() };
     let choices = (0..count).map(|_| Spoken { said: Said::Text(text.clone()), stop: stop.clone() }).collect();
-    Reply { id: "chatcmpl-echo".into(), model: request.model.as_str().into(), created: 0, choices, usage: Some(usage) }
+    Reply { id: "chatcmpl-echo".into(), model: request.model.as_str().into(), created, choices, usage: Some(usage) }
 }
 
 /// The most choices that are given, as with OpenAI.
@@ -120,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_last_user_text_is_answered_with_its_usage() {
-        let reply = echo(&asked("What is 2+2?"));
+        let reply = echo(&asked("What is 2+2?"), 0);
         assert_eq!(reply.usage, Some(Usage { input: 2 + 3 + 1, output: 3, ..Usage::default() }));
         assert_eq!(text(reply), "What is 2+2?");
     }
@@ -128,7 +146,7 @@ mod tests {
     #[test]
     fn streamed_words_join_to_the_text() {
         let said = "  What\n is  2+2?\t";
-        let words: Vec<_> = echo(&asked(said))
+        let words: Vec<_> = echo(&asked(said), 0)
             .events()
             .filter_map(|event| match event {
                 StreamEvent::Text { text, .. } => Some(text),
@@ -141,25 +159,25 @@ mod tests {
 
     #[test]
     fn a_cap_on_tokens_holds_and_is_told() {
-        let reply = echo(&asked("eine lange Überraschung").with_max_tokens(3));
+        let reply = echo(&asked("eine lange Überraschung").with_max_tokens(3), 0);
         assert_eq!(reply.choices[0].stop, StopReason::Length);
         assert_eq!(reply.usage.unwrap().output, 3);
         assert_eq!(text(reply), "eine lange ");
-        assert_eq!(echo(&asked("four").with_max_tokens(1)).choices[0].stop, StopReason::Stop);
-        assert_eq!(text(echo(&asked("four").with_max_tokens(0))), "");
+        assert_eq!(echo(&asked("four").with_max_tokens(1), 0).choices[0].stop, StopReason::Stop);
+        assert_eq!(text(echo(&asked("four").with_max_tokens(0), 0)), "");
     }
 
     #[test]
     fn a_stop_text_ends_the_answer_before_it() {
         let mut request = asked("one two three");
         request.stop = vec!["three".into(), "two".into()];
-        assert_eq!(text(echo(&request)), "one ");
+        assert_eq!(text(echo(&request, 0)), "one ");
     }
 
     #[test]
     fn parts_other_than_text_are_not_echoed() {
         let image = Part::Image { source: llm_core::Source::Url("http://x/".into()), detail: None };
         let message = Message::new(Role::User, vec![Part::Text("a".into()), image, Part::Text("b".into())]);
-        assert_eq!(text(echo(&CompletionRequest::new("echo", vec![message]))), "ab");
+        assert_eq!(text(echo(&CompletionRequest::new("echo", vec![message]), 0)), "ab");
     }
 }

@@ -1,6 +1,23 @@
 //! Model providers: codecs of their wire formats, the transport that reaches them, and providers that need none.
 //!
 //! [`wire`] is pure: bytes in, words of `llm_core` out, and back; usable without HTTP.
+//!
+//! # Limitations
+//! One wire format, OpenAI's: chat completions, embeddings and models. Requests go to one address per provider; the
+//! way through a proxy is by HTTP, not by SOCKS.
+//!
+//! # Example
+//! ```
+//! use llm_providers::wire::openai::{read_chat, splice};
+//!
+//! let body = r#"{"model": "gpt-5", "messages": [{"role": "user", "content": "2+2?"}], "temperature": 1.0}"#;
+//! let envelope = read_chat(body.into())?;
+//! assert_eq!(envelope.model_name(), "gpt-5");
+//! // What is sent on is the caller's bytes but for the model's name.
+//! let sent = splice(&envelope, "o9", false).into_bytes();
+//! assert_eq!(sent, body.replace("gpt-5", "o9"));
+//! # Ok::<(), llm_core::Error>(())
+//! ```
 pub mod wire;
 
 #[cfg(feature = "sim")]
