@@ -144,6 +144,7 @@ struct Inner {
     retry_after: Option<Duration>,
     provider: Option<ProviderId>,
     attempts: u32,
+    unsent: bool,
     reasons: Vec<String>,
 }
 
@@ -162,6 +163,7 @@ impl Error {
             retry_after: None,
             provider: None,
             attempts: 0,
+            unsent: false,
             reasons: Vec::new(),
         }))
     }
@@ -221,6 +223,19 @@ impl Error {
     pub fn because(mut self, reason: impl Into<String>) -> Self {
         self.0.reasons.push(reason.into());
         self
+    }
+
+    /// Says that not a byte of the request was sent: nobody can have worked for it.
+    #[must_use]
+    pub fn unsent(mut self) -> Self {
+        self.0.unsent = true;
+        self
+    }
+
+    /// Whether it is certain that the provider saw nothing of the request.
+    #[must_use]
+    pub const fn is_unsent(&self) -> bool {
+        self.0.unsent
     }
 
     /// What went wrong.

@@ -15,6 +15,9 @@ pub trait Observer: Send + Sync + 'static {
 
     /// A circuit has changed its state.
     fn circuit_changed(&self, provider: &ProviderId, transition: &Transition);
+
+    /// A limit has denied a request, or an attempt of one. Both words are from closed sets.
+    fn limit_denied(&self, level: &str, resource: &'static str);
 }
 
 /// Told of the attempts on one model of one provider.
@@ -102,6 +105,8 @@ impl Observer for NoObserver {
     fn request_ended(&self, _: &RequestRecord<'_>) {}
 
     fn circuit_changed(&self, _: &ProviderId, _: &Transition) {}
+
+    fn limit_denied(&self, _: &str, _: &'static str) {}
 }
 
 impl TargetObserver for NoObserver {

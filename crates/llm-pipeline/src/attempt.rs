@@ -8,32 +8,35 @@ use futures_core::Stream;
 use futures_util::{StreamExt, stream};
 use llm_breaker::{Outcome, Permit};
 use llm_core::{
-    Answer, AttemptRecord, BoxStream, Call, Clock, Error, ErrorKind, FaultClass, Frame, Price, Provider, StreamEvent,
+    Answer, AttemptRecord, BoxStream, Call, Clock, Error, ErrorKind, FaultClass, Frame, Provider, StreamEvent,
     TargetObserver, Tick, Usage, WireAnswer, WireBody,
 };
 
+use crate::hold::Hold;
+use crate::meter::Meter;
 use crate::request::{Reply, Whole};
 use crate::routes::Target;
 
-/// An attempt under way. Dropped before its end, it counts as cancelled by the caller: the breaker forgets it.
+/// An attempt under way. Dropped before its end, it counts as cancelled by the caller: the breaker forgets it, and
+/// what was reserved stays spent.
 pub(crate) struct Attempt {
     permit: Option<Permit>,
+    meter: Meter,
     observer: Arc<dyn TargetObserver>,
     clock: Arc<dyn Clock>,
-    price: Option<Price>,
     started: Tick,
     first_token: Option<Tick>,
     usage: Option<Usage>,
 }
 
 impl Attempt {
-    pub(crate) fn begin(target: &Target, permit: Permit, clock: &Arc<dyn Clock>, now: Tick) -> Self {
+    pub(crate) fn begin(target: &Target, permit: Permit, meter: Meter, clock: &Arc<dyn Clock>, now: Tick) -> Self {
         target.observer.attempt_started();
         Self {
             permit: Some(permit),
+            meter,
             observer: target.observer.clone(),
             clock: clock.clone(),
-            price: target.price,
             started: now,
             first_token: None,
             usage: None,
@@ -41,7 +44,8 @@ impl Attempt {
     }
 
     /// Makes the call. A stream is handed on once its first content is there: what fails before may be retried.
-    pub(crate) async fn run(self, provider: &dyn Provider, call: Call) -> Result<Reply, Error> {
+    /// Whoever answers takes over what the request `holds` of its caller's limits.
+    pub(crate) async fn run(mut self, provider: &dyn Provider, call: Call, holds: &mut Hold) -> Result<Reply, Error> {
         let answer = match provider.send(call).await {
             Ok(answer) => answer,
             Err(error) => {
@@ -51,18 +55,21 @@ impl Attempt {
         };
         Ok(match answer {
             Answer::Wire(WireAnswer { headers, body: WireBody::Whole { bytes, usage } }) => {
+                self.entrust(holds)?;
                 self.succeeded(usage);
                 Reply::Whole(Arc::new(Whole { headers, bytes }))
             }
             Answer::Wire(WireAnswer { headers, body: WireBody::Frames(frames) }) => {
-                Reply::Frames { headers, frames: begun(self.watch(frames)).await? }
+                Reply::Frames { headers, frames: begun(self.watch(frames), holds).await? }
             }
             Answer::Completion(response) => {
+                self.entrust(holds)?;
                 self.succeeded(response.usage);
                 Reply::Completion(response)
             }
-            Answer::Events(events) => Reply::Events(begun(self.watch(events)).await?),
+            Answer::Events(events) => Reply::Events(begun(self.watch(events), holds).await?),
             Answer::Embeddings(response) => {
+                self.entrust(holds)?;
                 self.succeeded(response.usage);
                 Reply::Embeddings(response)
             }
@@ -74,29 +81,41 @@ impl Attempt {
         })
     }
 
+    /// Takes over what the request `holds`.
+    fn entrust(&mut self, holds: &mut Hold) -> Result<(), Error> {
+        self.meter.entrust(holds, || self.clock.now())
+    }
+
     /// The attempt's answer is whole.
-    fn succeeded(mut self, usage: Option<Usage>) {
+    fn succeeded(&mut self, usage: Option<Usage>) {
         self.usage = usage.or(self.usage);
         self.tell(None);
     }
 
     /// The attempt failed.
-    fn failed(mut self, error: &Error) {
+    fn failed(&mut self, error: &Error) {
+        self.meter.failed(error);
         self.tell(Some(error.kind()));
     }
 
     /// Watches `items` to their end.
-    fn watch<T: Step + 'static>(self, items: BoxStream<Result<T, Error>>) -> BoxStream<Result<T, Error>> {
-        Box::pin(Watched { items, attempt: Some(self) })
+    fn watch<T>(self, items: BoxStream<Result<T, Error>>) -> Watched<T> {
+        Watched { items: Some(items), attempt: self }
     }
 
-    fn step(&mut self, step: &impl Step) {
-        if step.content() && self.first_token.is_none() {
-            self.first_token = Some(self.clock.now());
-        }
+    /// # Errors
+    /// `Denied` when the answer is longer than what is reserved for it and no more can be had.
+    fn step(&mut self, step: &impl Step) -> Result<(), Error> {
         if let Some(usage) = step.usage() {
             self.usage = Some(usage);
         }
+        if !step.content() {
+            return Ok(());
+        }
+        if self.first_token.is_none() {
+            self.first_token = Some(self.clock.now());
+        }
+        self.meter.said(|| self.clock.now())
     }
 
     fn tell(&mut self, error: Option<ErrorKind>) {
@@ -108,11 +127,12 @@ impl Attempt {
             Some(FaultClass::Caller | FaultClass::Policy | FaultClass::Internal) => Outcome::Ignored,
         };
         permit.record(outcome, now);
+        let cost = self.meter.end(self.usage.as_ref(), now);
         self.observer.attempt_ended(&AttemptRecord {
             duration: now.since(self.started),
             first_token: self.first_token.map(|first| first.since(self.started)),
             usage: self.usage,
-            cost: self.price.zip(self.usage).map(|(price, usage)| price.cost(&usage)),
+            cost,
             error,
         });
     }
@@ -126,7 +146,8 @@ impl Drop for Attempt {
 
 /// Waits for the first content, so that what precedes it can still be thrown away.
 async fn begun<T: Step + Send + 'static>(
-    mut items: BoxStream<Result<T, Error>>,
+    mut items: Watched<T>,
+    holds: &mut Hold,
 ) -> Result<BoxStream<Result<T, Error>>, Error> {
     let mut held = Vec::with_capacity(2);
     while let Some(item) = items.next().await {
@@ -137,6 +158,7 @@ async fn begun<T: Step + Send + 'static>(
             break;
         }
     }
+    items.entrust(holds)?;
     Ok(Box::pin(stream::iter(held).chain(items)))
 }
 
@@ -189,8 +211,21 @@ impl Step for StreamEvent {
 }
 
 struct Watched<T> {
-    items: BoxStream<Result<T, Error>>,
-    attempt: Option<Attempt>,
+    /// None once they have been cut off.
+    items: Option<BoxStream<Result<T, Error>>>,
+    attempt: Attempt,
+}
+
+impl<T> Watched<T> {
+    /// Takes over what the request `holds`.
+    fn entrust(&mut self, holds: &mut Hold) -> Result<(), Error> {
+        let result = self.attempt.entrust(holds);
+        if let Err(cut) = &result {
+            self.items = None;
+            self.attempt.tell(Some(cut.kind()));
+        }
+        result
+    }
 }
 
 impl<T: Step> Stream for Watched<T> {
@@ -198,27 +233,21 @@ impl<T: Step> Stream for Watched<T> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        let item = std::task::ready!(this.items.as_mut().poll_next(cx));
+        let Some(items) = &mut this.items else { return Poll::Ready(None) };
+        let item = std::task::ready!(items.as_mut().poll_next(cx));
         match &item {
-            Some(Ok(step)) => {
-                if let Some(attempt) = &mut this.attempt {
-                    attempt.step(step);
-                    // A caller may leave at the terminal marker: the answer was whole all the same.
-                    if step.last() {
-                        this.attempt.take().expect("it was there").succeeded(None);
-                    }
+            Some(Ok(step)) => match this.attempt.step(step) {
+                // A caller may leave at the terminal marker: the answer was whole all the same.
+                Ok(()) if step.last() => this.attempt.tell(None),
+                Ok(()) => {}
+                Err(cut) => {
+                    this.items = None;
+                    this.attempt.tell(Some(cut.kind()));
+                    return Poll::Ready(Some(Err(cut)));
                 }
-            }
-            Some(Err(error)) => {
-                if let Some(attempt) = this.attempt.take() {
-                    attempt.failed(error);
-                }
-            }
-            None => {
-                if let Some(attempt) = this.attempt.take() {
-                    attempt.succeeded(None);
-                }
-            }
+            },
+            Some(Err(error)) => this.attempt.failed(error),
+            None => this.attempt.tell(None),
         }
         Poll::Ready(item)
     }

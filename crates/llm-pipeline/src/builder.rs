@@ -5,14 +5,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use llm_breaker::{CircuitBreaker, CircuitBreakerConfig};
-use llm_core::{Clock, ModelId, NoObserver, Observer, Price, Provider, ProviderId, SystemClock, TenantId};
-use llm_ratelimit::{RateLimiter, TokenBucketConfig};
+use llm_core::{Clock, ModelId, NoObserver, Observer, Provider, ProviderId, SystemClock};
+use llm_ratelimit::{Hierarchy, LimitConfig, RateLimiter};
 use llm_router::{SmartRouter, Strategy};
 
+use crate::demand::Terms;
 use crate::handle::{Inner, Pipeline};
 use crate::limits::Limits;
 use crate::retry::RetryPolicy;
-use crate::routes::{AUTO, DefaultRoute, Route, Routes, Target, Upstream};
+use crate::routes::{AUTO, DefaultRoute, Route, Routes, Tally, Target, Upstream};
 use crate::share::Sharer;
 
 /// Why a path cannot be put together.
@@ -41,7 +42,7 @@ pub enum ConfigError {
         /// What is wrong with them.
         source: llm_router::ConfigError,
     },
-    /// The tenants' limit is not a limit.
+    /// A table of limits is none.
     #[error(transparent)]
     Limit(#[from] llm_ratelimit::ConfigError),
     /// The breaker's settings contradict each other.
@@ -83,11 +84,11 @@ pub struct TargetConfig {
     pub model: ModelId,
     /// Its share of the traffic.
     pub weight: u32,
-    /// What it costs.
-    pub price: Option<Price>,
+    /// What it costs, and how much it can say.
+    pub terms: Terms,
 }
 
-/// Puts a [`Pipeline`] together. Without settings: no providers, no limit, retries and sharing on.
+/// Puts a [`Pipeline`] together. Without settings: no providers, no limits, retries and sharing on.
 pub struct PipelineBuilder {
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
@@ -96,8 +97,8 @@ pub struct PipelineBuilder {
     models: Vec<ModelConfig>,
     default: DefaultRoute,
     retry: RetryPolicy,
-    limit: Option<(TokenBucketConfig, Vec<TenantId>)>,
-    limiters: HashMap<TenantId, RateLimiter>,
+    limits: Vec<LimitConfig>,
+    limiter: Option<RateLimiter>,
     sharing: Option<usize>,
     share_sampled: bool,
 }
@@ -121,8 +122,8 @@ impl Default for PipelineBuilder {
             models: Vec::new(),
             default: DefaultRoute::None,
             retry: RetryPolicy::default(),
-            limit: None,
-            limiters: HashMap::new(),
+            limits: Vec::new(),
+            limiter: None,
             sharing: Some(10_000),
             share_sampled: true,
         }
@@ -187,17 +188,18 @@ impl PipelineBuilder {
         self
     }
 
-    /// Limits each of `tenants` to `quota`. Default: no limit.
+    /// Limits by `tables`, the narrowest level first. Levels that a path knows: `user`, `key`, `tenant`, `team` and
+    /// `org` once a request, `model` and `provider` once an attempt.
     #[must_use]
-    pub fn limit(mut self, quota: TokenBucketConfig, tenants: Vec<TenantId>) -> Self {
-        self.limit = Some((quota, tenants));
+    pub fn limits(mut self, tables: Vec<LimitConfig>) -> Self {
+        self.limits = tables;
         self
     }
 
-    /// Limits `tenant` by a limiter that is shared with its owner.
+    /// Limits everything by a limiter that is shared with its owner.
     #[must_use]
-    pub fn limiter(mut self, tenant: TenantId, limiter: RateLimiter) -> Self {
-        self.limiters.insert(tenant, limiter);
+    pub fn limiter(mut self, limiter: RateLimiter) -> Self {
+        self.limiter = Some(limiter);
         self
     }
 
@@ -222,7 +224,7 @@ impl PipelineBuilder {
     pub fn build(self, old: Option<&Pipeline>) -> Result<Pipeline, ConfigError> {
         let upstreams = self.upstreams(old)?;
         let routes = self.routes(upstreams)?;
-        let limits = self.limits(old)?;
+        let limits = self.built_limits(old)?;
         let sharer = self.sharing.map(|max| Sharer::new(max, self.share_sampled));
         Ok(Pipeline::new(Inner {
             clock: self.clock,
@@ -248,9 +250,17 @@ impl PipelineBuilder {
                 (None, _) => self.circuit_of(id, breaker.clone())?,
             };
             let direct = self.observer.target(id, &ModelId::from("other"));
-            upstreams.push(Arc::new(Upstream { provider: provider.clone(), breaker: circuit, direct }));
+            let terms = self.terms_of(id);
+            upstreams.push(Arc::new(Upstream { provider: provider.clone(), breaker: circuit, direct, terms }));
         }
         Ok(upstreams)
+    }
+
+    /// What targets say of the models of `provider`.
+    fn terms_of(&self, provider: &ProviderId) -> HashMap<ModelId, Terms> {
+        let targets = self.models.iter().flat_map(|model| &model.targets);
+        let theirs = targets.filter(|target| target.provider == *provider && target.terms != Terms::default());
+        theirs.map(|target| (target.model.clone(), target.terms)).collect()
     }
 
     fn circuit_of(&self, id: &ProviderId, config: CircuitBreakerConfig) -> Result<CircuitBreaker, ConfigError> {
@@ -297,7 +307,7 @@ impl PipelineBuilder {
             Ok(Target {
                 upstream: upstream.clone(),
                 model: target.model.clone(),
-                price: target.price,
+                terms: target.terms,
                 observer: self.observer.target(&target.provider, &model.name),
             })
         };
@@ -305,7 +315,7 @@ impl PipelineBuilder {
         let weights: Vec<_> = model.targets.iter().map(|t| llm_router::Target { weight: t.weight }).collect();
         let router = SmartRouter::try_new(model.strategy, &weights)
             .map_err(|source| ConfigError::Route { model: model.name.clone(), source })?;
-        Ok(Route { name: Some(model.name.clone()), targets, router: Arc::new(router) })
+        Ok(Route { name: Some(model.name.clone()), targets, router: Arc::new(router), tally: Tally::default() })
     }
 
     /// All targets of all models, each once.
@@ -325,18 +335,12 @@ impl PipelineBuilder {
         self.route(&model, upstreams).map(Some)
     }
 
-    fn limits(&self, old: Option<&Pipeline>) -> Result<Limits, ConfigError> {
-        let mut buckets = self.limiters.clone();
-        if let Some((quota, tenants)) = &self.limit {
-            for tenant in tenants {
-                let bucket = match old.and_then(|old| old.inner().limits.of(tenant)) {
-                    Some(bucket) => bucket.adopt(*quota)?,
-                    None => RateLimiter::try_new(*quota)?.with_clock(self.clock.clone()),
-                };
-                buckets.insert(tenant.clone(), bucket);
-            }
-        }
-        Ok(Limits::new(buckets))
+    fn built_limits(&self, old: Option<&Pipeline>) -> Result<Limits, ConfigError> {
+        let hierarchy = match old {
+            Some(old) => old.inner().limits.hierarchy.adopt(self.limits.clone(), self.clock.now())?,
+            None => Hierarchy::try_new(self.limits.clone())?.with_clock(self.clock.clone())?,
+        };
+        Ok(Limits::new(hierarchy, self.limiter.clone(), self.observer.clone()))
     }
 }
 

@@ -6,14 +6,18 @@ use std::sync::Arc;
 use llm_breaker::Permit;
 use llm_core::{Call, CallBody, Clock, Error, ErrorKind, Model, Observer, Sharing, Tick};
 use llm_dedup::DedupStats;
+use llm_ratelimit::{Cost, Headroom, LimitStats};
 use llm_router::Plan;
 
 use crate::attempt::Attempt;
+use crate::demand::Demand;
 use crate::ending::{self, Ending};
-use crate::limits::Limits;
-use crate::request::{Request, Response, Served};
+use crate::hold::Hold;
+use crate::limits::{Limits, Why};
+use crate::meter::Meter;
+use crate::request::{Caller, Request, Response, Served};
 use crate::retry::{Next, RetryPolicy};
-use crate::routes::{Circuit, Route, Routes, Target};
+use crate::routes::{Circuit, ModelTally, Route, Routes, Target};
 use crate::share::Sharer;
 
 /// The path of every request. Cheap to clone; clones share all state.
@@ -74,29 +78,48 @@ impl Pipeline {
         }
     }
 
-    /// Candidates in order, while the attempts and the deadline allow.
+    /// Takes what its caller's limits ask of the request, and makes the attempts.
     async fn infer(self, request: Request, route: Arc<Route>) -> Result<Response, Error> {
+        let limits = &self.0.limits;
+        let demand = limits.metered.then(|| Demand::of(&request.body));
+        let (cost, why) = demand.map_or_else(Default::default, |demand| dearest(&demand, &route));
+        let admitted = limits.admit(&request, cost, why, request.received);
+        let mut hold = admitted.inspect_err(|_| route.tally.deny())?;
+        let result = self.attempts(&request, &route, demand.as_ref(), &mut hold).await;
+        if result.is_err() {
+            hold.close(self.0.clock.now());
+        }
+        result
+    }
+
+    /// Candidates in order, while the attempts and the deadline allow.
+    async fn attempts(
+        &self,
+        request: &Request,
+        route: &Route,
+        demand: Option<&Demand>,
+        hold: &mut Hold,
+    ) -> Result<Response, Error> {
         let path = &*self.0;
         let mut now = request.received;
-        let mut charge = path.limits.take(&request.tenant, now)?;
         let mut tries = path.retry.start();
         let mut plan = route.router.plan();
         let mut candidate = None;
         let mut last: Option<Error> = None;
         loop {
-            let Some((index, permit)) = permitted(&route, candidate.take(), &mut plan, now) else {
-                return Err(last.unwrap_or_else(|| closed(&route, now)));
+            let placed = match self.place(route, candidate.take(), &mut plan, demand, now) {
+                Ok(placed) => placed,
+                Err(none) => return Err(last.unwrap_or(none)),
             };
-            let target = &route.targets[index];
-            tries.begin();
-            let attempt = Attempt::begin(target, permit, &path.clock, now);
-            let result = attempt.run(&*target.upstream.provider, call(&request, target)).await;
-            now = path.clock.now();
-            // A call that reached nobody costs nothing.
-            let sent = !matches!(&result, Err(error) if error.kind() == ErrorKind::Connection);
-            if sent && let Some(charge) = charge.take() {
-                charge.keep();
+            let target = &route.targets[placed.index];
+            if let Err(short) = hold.begin(now) {
+                let error = Error::new(ErrorKind::Denied, format!("nothing is left for another attempt: {short}"));
+                return Err(last.unwrap_or(error));
             }
+            tries.begin();
+            let attempt = Attempt::begin(target, placed.permit, placed.meter, &path.clock, now);
+            let result = attempt.run(&*target.upstream.provider, call(request, target), hold).await;
+            now = path.clock.now();
             let error = match result {
                 Ok(reply) => {
                     let provider = target.provider().clone();
@@ -106,11 +129,12 @@ impl Pipeline {
                 }
                 Err(error) => error.with_provider(target.provider().clone()).with_attempts(tries.made()),
             };
+            hold.failed(&error);
             let fresh = plan.next(|index| route.targets[index].usable(now));
             let pause = match tries.after(&error, fresh.is_some(), now, request.deadline, fastrand::f64()) {
                 Next::Done => return Err(error),
                 Next::Same(pause) => {
-                    candidate = Some(index);
+                    candidate = Some(placed.index);
                     pause
                 }
                 Next::Other(pause) => {
@@ -127,6 +151,56 @@ impl Pipeline {
             }
             last = Some(error);
         }
+    }
+
+    /// The first candidate that limits and circuit let pass, `first` before the plan's.
+    ///
+    /// # Errors
+    /// What the limits of the targets said, where they denied; else that all circuits are open.
+    fn place(
+        &self,
+        route: &Route,
+        first: Option<usize>,
+        plan: &mut Plan<'_>,
+        demand: Option<&Demand>,
+        now: Tick,
+    ) -> Result<Placed, Error> {
+        let mut denied: Option<Error> = None;
+        let mut candidate = first.or_else(|| plan.next(|index| route.targets[index].usable(now)));
+        while let Some(index) = candidate {
+            let target = &route.targets[index];
+            let (cost, output) = match demand.map(|demand| demand.cost(&target.terms)) {
+                Some((cost, output)) => (cost, Some(output)),
+                None => (Cost::default(), None),
+            };
+            let why = Why(output.and_then(Result::err));
+            match self.0.limits.admit_target(|| route.names(index), cost, why, now) {
+                Ok(admission) => {
+                    if let Ok(permit) = target.upstream.breaker.admit(now) {
+                        route.tally.allow();
+                        // Without a bound there is no hard limit on money: nothing is counted against it.
+                        let output = output.map(|output| output.unwrap_or(u64::MAX));
+                        let meter = Meter::new(admission, target.terms.price, output);
+                        return Ok(Placed { index, permit, meter });
+                    }
+                }
+                Err(error) => {
+                    let sooner = |seen: &Error| match (seen.retry_after(), error.retry_after()) {
+                        (Some(seen), Some(wait)) => wait < seen,
+                        (None, wait) => wait.is_some(),
+                        (Some(_), None) => false,
+                    };
+                    if denied.as_ref().is_none_or(sooner) {
+                        denied = Some(error);
+                    }
+                }
+            }
+            candidate = plan.next(|index| route.targets[index].usable(now));
+        }
+        if denied.is_some() {
+            route.tally.deny();
+        }
+        Err(denied.unwrap_or_else(|| closed(route, now)))
     }
 
     /// The models that callers may name.
@@ -147,6 +221,38 @@ impl Pipeline {
     #[must_use]
     pub fn circuits(&self) -> Vec<Circuit> {
         self.0.routes.circuits(self.now())
+    }
+
+    /// What the tightest of the caller's own limits have left; nothing where it has none.
+    #[must_use]
+    pub fn headroom(&self, caller: &Caller, user: Option<&str>) -> Headroom {
+        let limits = &self.0.limits;
+        if limits.limits_callers() { limits.headroom(caller, user, self.now()) } else { Headroom::default() }
+    }
+
+    /// Whether users have limits of their own.
+    #[must_use]
+    pub fn limits_users(&self) -> bool {
+        self.0.limits.limits_users()
+    }
+
+    /// What is left of every limit that is kept at the moment.
+    #[must_use]
+    pub fn limits(&self) -> Vec<LimitStats> {
+        self.0.limits.stats(self.now())
+    }
+
+    /// How often limits let calls of each configured model pass, and how often not.
+    #[must_use]
+    pub fn tallies(&self) -> Vec<ModelTally> {
+        self.0.routes.tallies()
+    }
+
+    /// Closes the circuit of `provider`, or all of them; how many there were.
+    pub fn reset_circuits(&self, provider: Option<&str>) -> usize {
+        let upstreams = self.0.routes.upstreams.iter();
+        let chosen = upstreams.filter(|upstream| provider.is_none_or(|name| *upstream.provider.id() == *name));
+        chosen.inspect(|upstream| upstream.breaker.reset()).count()
     }
 
     /// What sharing has come to; nothing when it is off.
@@ -184,16 +290,25 @@ fn call(request: &Request, target: &Target) -> Call {
     }
 }
 
-/// The first candidate whose circuit admits the call, `first` before the plan's.
-fn permitted(route: &Route, first: Option<usize>, plan: &mut Plan, now: Tick) -> Option<(usize, Permit)> {
-    let mut candidate = first.or_else(|| plan.next(|index| route.targets[index].usable(now)));
-    while let Some(index) = candidate {
-        if let Ok(permit) = route.targets[index].upstream.breaker.admit(now) {
-            return Some((index, permit));
-        }
-        candidate = plan.next(|index| route.targets[index].usable(now));
+/// A candidate that may be asked.
+struct Placed {
+    index: usize,
+    permit: Permit,
+    meter: Meter,
+}
+
+/// What the request may come to at the dearest of its candidates. Where one of them has no bound, nor has it.
+fn dearest(demand: &Demand, route: &Route) -> (Cost, Why) {
+    let mut dearest = Cost::exact(0, 0);
+    let mut why = Why::default();
+    for target in &route.targets {
+        let (cost, output) = demand.cost(&target.terms);
+        dearest.tokens = dearest.tokens.max(cost.tokens);
+        dearest.money = dearest.money.max(cost.money);
+        dearest.bound = dearest.bound.zip(cost.bound).map(|(one, other)| one.max(other));
+        why.0 = why.0.or(output.err());
     }
-    None
+    (dearest, why)
 }
 
 /// Every candidate's circuit is open: when the first of them will be probed.

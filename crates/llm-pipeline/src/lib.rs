@@ -17,17 +17,21 @@
 //! See `tests/path.rs` for a scripted provider, and the facade `llmkit` for a client over this path.
 mod attempt;
 mod builder;
+mod demand;
 mod ending;
 mod handle;
+mod hold;
 mod limits;
+mod meter;
 mod request;
 mod retry;
 mod routes;
 mod share;
 
 pub use builder::{ConfigError, ModelConfig, PipelineBuilder, ProviderConfig, TargetConfig};
+pub use demand::Terms;
 pub use handle::Pipeline;
 pub use llm_dedup::DedupStats;
-pub use request::{Reply, Request, Response, Served, Whole};
+pub use request::{Caller, Reply, Request, Response, Served, Whole};
 pub use retry::RetryPolicy;
-pub use routes::{Circuit, DefaultRoute};
+pub use routes::{Circuit, DefaultRoute, ModelTally};

@@ -11,11 +11,32 @@ use llm_core::{
     StreamEvent, TenantId, Tick,
 };
 
+/// Who asks: whose limits apply, and with whom calls may be shared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The name of the key.
+    pub key: Box<str>,
+    /// The team that the key belongs to.
+    pub team: Option<Box<str>>,
+    /// The organisation that the key belongs to.
+    pub org: Option<Box<str>>,
+}
+
+impl Caller {
+    /// A tenant with one key of its name.
+    pub fn new(tenant: impl Into<TenantId>) -> Self {
+        let tenant = tenant.into();
+        Self { key: tenant.as_str().into(), tenant, team: None, org: None }
+    }
+}
+
 /// A request on its way.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Who asks: whose limits apply, and with whom calls may be shared.
-    pub tenant: TenantId,
+    /// Who asks.
+    pub caller: Arc<Caller>,
     /// The request's name.
     pub id: RequestId,
     /// What is asked.

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use llm_breaker::{CircuitBreaker, CircuitBreakerStats};
-use llm_core::{Error, ErrorKind, Model, ModelId, Price, Provider, ProviderId, TargetObserver, Tick};
+use llm_core::{Error, ErrorKind, Model, ModelId, Provider, ProviderId, TargetObserver, Tick};
 use llm_router::SmartRouter;
+
+use crate::demand::Terms;
 
 /// A provider and its circuit.
 pub(crate) struct Upstream {
@@ -13,13 +16,15 @@ pub(crate) struct Upstream {
     pub(crate) breaker: CircuitBreaker,
     /// Told of calls that name the provider's model directly.
     pub(crate) direct: Arc<dyn TargetObserver>,
+    /// The terms of its models, as far as the configuration tells them.
+    pub(crate) terms: HashMap<ModelId, Terms>,
 }
 
 /// A model of a provider.
 pub(crate) struct Target {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) model: ModelId,
-    pub(crate) price: Option<Price>,
+    pub(crate) terms: Terms,
     pub(crate) observer: Arc<dyn TargetObserver>,
 }
 
@@ -40,6 +45,47 @@ pub(crate) struct Route {
     pub(crate) name: Option<ModelId>,
     pub(crate) targets: Vec<Target>,
     pub(crate) router: Arc<SmartRouter>,
+    pub(crate) tally: Tally,
+}
+
+/// How often limits let an attempt pass, and how often not. Relaxed: for display.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    allowed: AtomicU64,
+    denied: AtomicU64,
+}
+
+impl Tally {
+    pub(crate) fn allow(&self) {
+        self.allowed.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn deny(&self) {
+        self.denied.fetch_add(1, Relaxed);
+    }
+}
+
+/// How often limits let calls of a model pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelTally {
+    /// The model.
+    pub model: ModelId,
+    /// Calls that passed.
+    pub allowed: u64,
+    /// Requests and calls that did not.
+    pub denied: u64,
+}
+
+impl Route {
+    /// What the route's target `index` is called at the levels of targets.
+    pub(crate) fn names(&self, index: usize) -> [(&'static str, String); 2] {
+        let target = &self.targets[index];
+        let model = match &self.name {
+            Some(name) => name.to_string(),
+            None => format!("{}/{}", target.provider(), target.model),
+        };
+        [("model", model), ("provider", target.provider().to_string())]
+    }
 }
 
 /// Where a name goes that is no configured model and names no provider.
@@ -116,10 +162,10 @@ impl Routes {
         let target = Target {
             upstream: upstream.clone(),
             model: ModelId::from(model),
-            price: None,
+            terms: upstream.terms.get(model).copied().unwrap_or_default(),
             observer: upstream.direct.clone(),
         };
-        Arc::new(Route { name: None, targets: vec![target], router: self.only.clone() })
+        Arc::new(Route { name: None, targets: vec![target], router: self.only.clone(), tally: Tally::default() })
     }
 
     /// The models that callers may name, as a list shows them.
@@ -136,6 +182,15 @@ impl Routes {
     fn show(&self, name: &str) -> Model {
         let owner = self.resolve(name).map_or_else(|_| GATEWAY.to_owned(), |route| owner(&route).to_owned());
         Model { id: name.to_owned(), created: self.created, owned_by: owner }
+    }
+
+    pub(crate) fn tallies(&self) -> Vec<ModelTally> {
+        let tally = |model: &ModelId| {
+            let tally = &self.models[model].tally;
+            let (allowed, denied) = (tally.allowed.load(Relaxed), tally.denied.load(Relaxed));
+            ModelTally { model: model.clone(), allowed, denied }
+        };
+        self.listed.iter().map(tally).collect()
     }
 
     pub(crate) fn circuits(&self, now: Tick) -> Vec<Circuit> {

@@ -45,7 +45,7 @@ impl Sharer {
                 route.put_slice(part);
             }
         }
-        Some(RequestKey::new(request.tenant.clone(), route.freeze(), envelope.body.clone()))
+        Some(RequestKey::new(request.caller.tenant.clone(), route.freeze(), envelope.body.clone()))
     }
 
     pub(crate) fn stats(&self) -> DedupStats {
@@ -97,14 +97,15 @@ fn shareable(response: Response) -> Result<Shared, Error> {
 mod tests {
     use bytes::Bytes;
     use http::{HeaderMap, HeaderValue};
-    use llm_core::{Envelope, Operation, RequestId, Span, TenantId, Tick};
+    use llm_core::{Envelope, Operation, RequestId, Span, Tick};
 
     use super::*;
+    use crate::request::Caller;
 
     fn request(stream: bool, sampled: bool) -> Request {
         let body = Bytes::from_static(b"{\"model\":\"m\"}");
         Request {
-            tenant: TenantId::from("t"),
+            caller: Arc::new(Caller::new("t")),
             id: RequestId::from("r"),
             body: CallBody::Wire(Envelope {
                 dialect: Dialect::OpenAi,

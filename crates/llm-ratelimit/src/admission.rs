@@ -1,10 +1,11 @@
 //! What was taken of the levels for a request, until it is known what it used.
 
-use llm_core::Tick;
+use std::sync::Arc as SharedArc;
+
 use llm_core::sync::Arc;
+use llm_core::{Clock, SystemClock, Tick};
 
 use crate::cell::{Cell, Cost, Refusal, Taken};
-use crate::hierarchy::Hierarchy;
 use crate::rules::Resource;
 
 /// A request's place under its limits. Dropped before it was [`sent`](Self::sent), everything is given back; after
@@ -15,7 +16,8 @@ pub struct Admission {
     first: [Option<Held>; INLINE],
     more: Vec<Held>,
     sent: bool,
-    hierarchy: Hierarchy,
+    /// None: the machine's clock.
+    clock: Option<SharedArc<dyn Clock>>,
 }
 
 struct Held {
@@ -26,9 +28,9 @@ struct Held {
 const INLINE: usize = 4;
 
 impl Admission {
-    pub(crate) const fn new(hierarchy: Hierarchy) -> Self {
+    pub(crate) const fn new(clock: Option<SharedArc<dyn Clock>>) -> Self {
         const NONE: Option<Held> = None;
-        Self { first: [NONE; INLINE], more: Vec::new(), sent: false, hierarchy }
+        Self { first: [NONE; INLINE], more: Vec::new(), sent: false, clock }
     }
 
     pub(crate) fn push(&mut self, cell: Arc<Cell>, taken: Taken) {
@@ -51,6 +53,12 @@ impl Admission {
     /// The request reached nobody after all.
     pub const fn unsent(&mut self) {
         self.sent = false;
+    }
+
+    /// Whether the request went out.
+    #[must_use]
+    pub const fn is_sent(&self) -> bool {
+        self.sent
     }
 
     /// Replaces what was reserved by what was `used`, at `now`: the surplus is given back, an excess charged. Places
@@ -108,7 +116,8 @@ pub struct Exhausted {
 impl Drop for Admission {
     fn drop(&mut self) {
         if !self.sent {
-            self.undo(self.hierarchy.now());
+            let now = self.clock.as_ref().map_or_else(|| SystemClock::new().now(), |clock| clock.now());
+            self.undo(now);
         }
         self.held().for_each(|held| held.cell.leave());
     }

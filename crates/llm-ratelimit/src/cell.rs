@@ -256,11 +256,13 @@ impl Cell {
         }
     }
 
-    /// Reserves more of the caps for a request that uses more than it had reserved.
+    /// Reserves more of the caps for a request that uses more than it had reserved. What is limited by rate is
+    /// charged when the request is settled.
     pub(crate) fn extend(&self, taken: &mut Taken, more: Cost, now: Tick) -> Result<(), Refusal> {
         if !self.has_caps() {
             return Ok(());
         }
+        let more = self.capped(more);
         let mut caps = self.caps.lock();
         let before = *caps;
         for (resource, amount) in [(Resource::Tokens, more.tokens), (Resource::Money, more.money)] {
@@ -277,10 +279,17 @@ impl Cell {
 
     /// Undoes [`extend`](Self::extend).
     pub(crate) fn retract(&self, taken: &mut Taken, more: Cost, now: Tick) {
-        let Reserved { tokens, money } = taken.reserved;
+        let (more, Reserved { tokens, money }) = (self.capped(more), taken.reserved);
         let before = Reserved { tokens: tokens - more.tokens, money: money - more.money };
         self.settle_caps(taken, 1, before, now);
         taken.reserved = before;
+    }
+
+    /// What of `cost` the caps reserve.
+    fn capped(&self, cost: Cost) -> Reserved {
+        let Reserved { tokens, money } = self.reserved(cost);
+        let of = |resource, amount| if self.cap(resource).is_some() { amount } else { 0 };
+        Reserved { tokens: of(Resource::Tokens, tokens), money: of(Resource::Money, money) }
     }
 
     /// Frees the place among those under way.

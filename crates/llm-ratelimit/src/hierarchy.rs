@@ -5,7 +5,7 @@ use std::sync::Arc as SharedArc;
 use std::time::Duration;
 
 use llm_core::sync::Arc;
-use llm_core::{Clock, SystemClock, Tick};
+use llm_core::{Clock, Tick};
 use serde::Serialize;
 
 use crate::admission::Admission;
@@ -78,6 +78,26 @@ pub struct LimitStats {
     pub reset_ms: u64,
 }
 
+/// What is left of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// How much there is at most.
+    pub limit: u64,
+    /// How much is left.
+    pub left: u64,
+    /// How long until it is whole again if nobody comes.
+    pub reset: Duration,
+}
+
+/// The tightest limits that a request is under.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Headroom {
+    /// Of those on requests.
+    pub requests: Option<Room>,
+    /// Of those on tokens.
+    pub tokens: Option<Room>,
+}
+
 /// Names that a table with `*` keeps apart at most.
 const MOST_NAMES: usize = 1_000_000;
 
@@ -99,10 +119,6 @@ impl Hierarchy {
         let configs = self.inner.tables.iter().map(|table| table.config.clone());
         let tables = configs.map(|config| Table::try_new(config, None, Tick::ZERO)).collect::<Result<_, _>>()?;
         Ok(Self { inner: SharedArc::new(Inner { tables, clock: Some(clock) }) })
-    }
-
-    pub(crate) fn now(&self) -> Tick {
-        self.inner.clock.as_ref().map_or_else(|| SystemClock::new().now(), |clock| clock.now())
     }
 
     /// Limits by `tables` that carry on from these at `now`: tables of the same level and name keep what was
@@ -150,7 +166,7 @@ impl Hierarchy {
     /// # Errors
     /// [`Denial`] names the first level that is short. Nothing was taken then.
     pub fn admit(&self, names: &[(&str, &str)], cost: Cost, now: Tick) -> Result<Admission, Denial> {
-        let mut admission = Admission::new(self.clone());
+        let mut admission = Admission::new(self.inner.clock.clone());
         for (table, name) in self.matching(names) {
             let cell = table.cell(name, now);
             match cell.take(cost, now) {
@@ -190,6 +206,25 @@ impl Hierarchy {
             table.cell(name, now).left(now, |left| shown.push(table.stats(name, left)));
         }
         shown
+    }
+
+    /// What the tightest limits of `names` have left at `now`.
+    #[must_use]
+    pub fn headroom(&self, names: &[(&str, &str)], now: Tick) -> Headroom {
+        let mut headroom = Headroom::default();
+        for (table, name) in self.matching(names) {
+            table.cell(name, now).left(now, |Left { resource, limit, left, reset }| {
+                let tightest = match resource {
+                    Resource::Requests => &mut headroom.requests,
+                    Resource::Tokens => &mut headroom.tokens,
+                    Resource::Money | Resource::Concurrency => return,
+                };
+                if tightest.is_none_or(|room| left < room.left) {
+                    *tightest = Some(Room { limit, left, reset });
+                }
+            });
+        }
+        headroom
     }
 
     /// What every name has left that is kept at the moment.
@@ -319,7 +354,7 @@ impl Scope {
     /// # Errors
     /// As [`check`](Self::check).
     pub fn admit(&self, cost: Cost, now: Tick) -> Result<Admission, Denial> {
-        let mut admission = Admission::new(self.hierarchy.clone());
+        let mut admission = Admission::new(self.hierarchy.inner.clock.clone());
         for limit in &self.limits {
             match limit.cell.take(cost, now) {
                 Ok(taken) => admission.push(limit.cell.clone(), taken),

@@ -37,7 +37,7 @@ pub use admission::{Admission, Exhausted};
 pub use bucket::Denied;
 pub use cell::Cost;
 pub use config::{BucketConfig, ConfigError, LimiterConfig, TokenBucketConfig};
-pub use hierarchy::{Denial, Hierarchy, LimitStats, Scope};
+pub use hierarchy::{Denial, Headroom, Hierarchy, LimitStats, Room, Scope};
 pub use keyed::{KeyedLimiter, LimiterStats, ModelStats};
 pub use limiter::{Charge, RateLimiter};
 pub use rules::{CapConfig, LimitConfig, MeterConfig, Resource};

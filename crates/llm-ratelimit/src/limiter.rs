@@ -132,7 +132,7 @@ impl RateLimiter {
     /// nothing.
     pub fn take(&self, cost: u32, now: Tick) -> Result<Charge, Denied> {
         let (mark, _) = self.shared.take(cost, now, 0)?;
-        Ok(Charge { limiter: Some(self.clone()), cost, mark })
+        Ok(Charge { limiter: Some(self.clone()), cost, mark, sent: false })
     }
 
     /// Takes one unit.
@@ -170,7 +170,7 @@ impl RateLimiter {
     pub async fn acquire_by(&self, cost: u32, deadline: Tick) -> Result<(), Denied> {
         let now = self.shared.now();
         let (mark, wait) = self.shared.take(cost, now, patience(deadline.since(now)))?;
-        let booking = Charge { limiter: Some(self.clone()), cost, mark };
+        let booking = Charge { limiter: Some(self.clone()), cost, mark, sent: false };
         let mut left = duration(wait);
         let due = now.after(left);
         while !left.is_zero() {
@@ -226,16 +226,28 @@ impl fmt::Debug for RateLimiter {
     }
 }
 
-/// Units taken. Dropped, they are given back, less what has been refilled since.
+/// Units taken. Dropped, they are given back, less what has been refilled since, unless they were [`sent`](Self::sent)
+/// or are [`kept`](Self::keep).
 #[derive(Debug)]
 #[must_use = "a charge that is dropped is given back"]
 pub struct Charge {
     limiter: Option<RateLimiter>,
     cost: u32,
     mark: Mark,
+    sent: bool,
 }
 
 impl Charge {
+    /// What the units are for goes out: from here on a drop leaves them spent.
+    pub const fn sent(&mut self) {
+        self.sent = true;
+    }
+
+    /// It reached nobody after all.
+    pub const fn unsent(&mut self) {
+        self.sent = false;
+    }
+
     /// The units stay spent.
     pub fn keep(mut self) {
         self.limiter = None;
@@ -255,7 +267,8 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        if let Some(now) = self.limiter.as_ref().map(|limiter| limiter.shared.now()) {
+        if let Some(limiter) = self.limiter.as_ref().filter(|_| !self.sent) {
+            let now = limiter.shared.now();
             self.settle(now);
         }
     }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use llm_breaker::CircuitBreakerConfig;
 use llm_core::{Clock, Observer, Price, Provider, ProviderId, SystemClock, TenantId};
-use llm_pipeline::{DefaultRoute, ModelConfig, Pipeline, ProviderConfig, RetryPolicy, TargetConfig};
+use llm_pipeline::{Caller, DefaultRoute, ModelConfig, Pipeline, ProviderConfig, RetryPolicy, TargetConfig, Terms};
 use llm_providers::{EchoProvider, OpenAiConfig, OpenAiProvider, SimConfig, SimProvider, Timeouts};
-use llm_ratelimit::TokenBucketConfig;
+use llm_ratelimit::{LimitConfig, MeterConfig};
 use secrecy::ExposeSecret;
 
 use crate::config::{self, ApiKey, Config, Kind, Loaded, Preset, Scope, Strategy};
-use crate::http::auth::{Caller, Keys, digest};
+use crate::http::auth::{Credential, Keys, digest};
 use crate::unbuilt::Unbuilt;
 
 /// Everything of a configuration that requests meet.
@@ -44,9 +44,9 @@ impl App {
     /// Puts the parts together; circuits and buckets of `old` go on.
     pub(crate) fn new(loaded: &Loaded, observer: Arc<dyn Observer>, old: Option<&Self>) -> Result<Self, AppError> {
         let config = &loaded.config;
-        let (keys, tenants) = keys(loaded)?;
+        let keys = keys(loaded)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let mut path = Pipeline::builder().clock(clock).observer(observer).retry(retry(config));
+        let mut path = Pipeline::builder().clock(clock).observer(observer).retry(retry(config)).limits(tables(config)?);
         for provider in &config.providers {
             path = path.provider(ProviderConfig { provider: built(loaded, provider)?, breaker: breaker(config) });
         }
@@ -55,9 +55,6 @@ impl App {
         }
         if let Some(provider) = &loaded.default_provider {
             path = path.default_route(DefaultRoute::Provider(ProviderId::from(provider.as_str())));
-        }
-        if let Some(limits) = config.rate_limits.as_ref().filter(|limits| limits.enabled) {
-            path = path.limit(TokenBucketConfig::new(limits.requests_per_second, limits.burst_capacity), tenants);
         }
         let dedup = &config.deduplication;
         path = path.sharing(dedup.enabled.then_some(dedup.max_entries)).share_sampled(dedup.share_sampled);
@@ -68,6 +65,23 @@ impl App {
         };
         Ok(Self { pipeline, keys, limits })
     }
+}
+
+/// The tables of limits, the narrowest level first.
+fn tables(config: &Config) -> Result<Vec<LimitConfig>, AppError> {
+    let mut tables = Vec::new();
+    if let Some(limits) = config.rate_limits.as_ref().filter(|limits| limits.enabled) {
+        let (rate, per) = (limits.requests_per_second, Duration::from_secs(1));
+        let requests = MeterConfig::Rate { rate, per, burst: Some(limits.burst_capacity) };
+        let tenants = LimitConfig { level: "tenant".into(), name: "*".into(), ..LimitConfig::default() };
+        tables.push(LimitConfig { requests: Some(requests), ..tenants });
+    }
+    let mut limits: Vec<_> = config.limits.iter().collect();
+    limits.sort_by_key(|limit| limit.level);
+    for limit in limits {
+        tables.push(limit.table().map_err(|error| AppError::of("limits", error))?);
+    }
+    Ok(tables)
 }
 
 fn retry(config: &Config) -> RetryPolicy {
@@ -95,31 +109,36 @@ fn breaker(config: &Config) -> CircuitBreakerConfig {
     }
 }
 
-/// The keys, and all tenants that there are.
-fn keys(loaded: &Loaded) -> Result<(Keys, Vec<TenantId>), AppError> {
+fn keys(loaded: &Loaded) -> Result<Keys, AppError> {
     let configured = &loaded.config.server.api_keys;
     if configured.is_empty() {
-        return Ok((Keys::open(), vec![TenantId::from("default")]));
+        return Ok(Keys::open());
     }
-    let mut callers = HashMap::with_capacity(configured.len());
+    let mut credentials = HashMap::with_capacity(configured.len());
     for key in configured {
-        let (secret, tenant, scopes) = match key {
-            ApiKey::Plain(secret) => (secret, None, &[Scope::Inference][..]),
-            ApiKey::Table(table) => (&table.key, table.tenant.as_deref(), table.scopes.as_slice()),
+        let (secret, table) = match key {
+            ApiKey::Plain(secret) => (secret, None),
+            ApiKey::Table(table) => (&table.key, Some(table)),
         };
         let secret = secret.resolve(&loaded.environment).map_err(|error| AppError::of("server.api_keys", error))?;
         let hash = digest(secret.expose_secret());
-        let tenant = match tenant {
-            Some(name) => TenantId::from(name),
-            None => {
-                TenantId::new(format!("key-{}", hash[..4].iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
-            }
+        let key: String = "key-".chars().chain(hash[..4].iter().flat_map(hex)).collect();
+        let name = |name: &Option<String>| name.as_deref().map(Box::from);
+        let caller = Caller {
+            tenant: TenantId::new(table.and_then(|table| table.tenant.as_deref()).unwrap_or(&key)),
+            team: table.and_then(|table| name(&table.team)),
+            org: table.and_then(|table| name(&table.org)),
+            key: key.into(),
         };
-        let may = |scope| scopes.contains(&scope);
-        callers.insert(hash, Caller::new(tenant, may(Scope::Inference), may(Scope::Admin)));
+        let may = |scope| table.map_or(scope == Scope::Inference, |table| table.scopes.contains(&scope));
+        credentials.insert(hash, Credential::new(caller, may(Scope::Inference), may(Scope::Admin)));
     }
-    let tenants = callers.values().map(|caller| caller.tenant.clone()).collect();
-    Ok((Keys::Known(callers), tenants))
+    Ok(Keys::Known(credentials))
+}
+
+/// The two digits of a byte.
+fn hex(byte: &u8) -> [char; 2] {
+    [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or('0'))
 }
 
 fn built(loaded: &Loaded, provider: &config::Provider) -> Result<Arc<dyn Provider>, AppError> {
@@ -168,7 +187,7 @@ fn model(model: &config::Model) -> Result<ModelConfig, AppError> {
             provider: ProviderId::from(target.provider.as_str()),
             model: target.model.as_str().into(),
             weight: target.weight,
-            price: price.transpose()?,
+            terms: Terms { price: price.transpose()?, max_output: target.max_output_tokens },
         })
     };
     let targets = model.targets.iter().map(target).collect::<Result<Vec<_>, AppError>>()?;

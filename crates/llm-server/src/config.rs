@@ -4,6 +4,7 @@ mod check;
 mod environment;
 mod file;
 mod layers;
+mod limits;
 mod pending;
 mod secret;
 mod span;
@@ -15,5 +16,6 @@ pub use self::file::{
     Scope, Server, Strategy, Target,
 };
 pub use self::layers::{LoadError, Loaded, Source};
+pub use self::limits::{Budget, Level, Limit, Meter};
 pub use self::secret::{Secret, SecretError};
 pub use self::span::Span;

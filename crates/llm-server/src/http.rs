@@ -6,4 +6,5 @@ mod error;
 mod inbound;
 pub(crate) mod listener;
 pub(crate) mod operations;
+mod quota;
 pub(crate) mod service;

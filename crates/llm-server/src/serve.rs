@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::Request;
 use hyper::body::Incoming;
 use llm_telemetry::Telemetry;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +29,7 @@ pub(crate) async fn run(source: Source, loaded: Loaded) -> Result<(), Box<dyn st
     let routes = operations::routes(process.clone());
     let server = &loaded.config.server;
     let stop = CancellationToken::new();
-    let listener = bind(server.listen).await?;
+    let listener = bind(server.listen)?;
     let address = listener.local_addr()?;
     let data = listen(listener, server.header_timeout.0, stop.clone(), {
         let process = process.clone();
@@ -37,7 +37,7 @@ pub(crate) async fn run(source: Source, loaded: Loaded) -> Result<(), Box<dyn st
     });
     let data = tokio::spawn(data);
     if let Some(port) = loaded.config.observability.metrics_port {
-        let listener = bind(SocketAddr::new(server.listen.ip(), port)).await?;
+        let listener = bind(SocketAddr::new(server.listen.ip(), port))?;
         let routes = operations::metrics_only(process.clone());
         let serve =
             move |exchange, request: Request<Incoming>| service::serve_routes(routes.clone(), exchange, request);
@@ -62,9 +62,20 @@ pub(crate) async fn run(source: Source, loaded: Loaded) -> Result<(), Box<dyn st
     Ok(())
 }
 
-async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let bound = TcpListener::bind(address).await;
-    bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+/// Connections that wait to be accepted at most: a burst of callers is not to be turned away, since a caller that
+/// was tries again only a second later. The system's own bound (`somaxconn`) holds, too.
+const BACKLOG: u32 = 4096;
+
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+    // A restart does not wait for the connections of its predecessor to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    listener(address).map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }
 
 /// What a person sees at the start, on standard output.

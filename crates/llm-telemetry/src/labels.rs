@@ -44,6 +44,12 @@ pub(crate) struct Change {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Denied {
+    pub(crate) level: String,
+    pub(crate) resource: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Build {
     pub(crate) version: &'static str,
 }

@@ -14,7 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::classic;
-use crate::labels::{Build, Change, Direction, Failure, Provider, Request, Shared, Target};
+use crate::labels::{Build, Change, Denied, Direction, Failure, Provider, Request, Shared, Target};
 
 /// The process's metrics.
 pub struct Telemetry {
@@ -35,6 +35,7 @@ struct Series {
     attempts: Counter,
     shared: Family<Shared, Counter>,
     circuits: Family<Change, Counter>,
+    denied: Family<Denied, Counter>,
     flights: Gauge,
     joined: Counter,
 }
@@ -87,6 +88,7 @@ impl Telemetry {
             attempts: Counter::default(),
             shared: Family::default(),
             circuits: Family::default(),
+            denied: Family::default(),
             flights: Gauge::default(),
             joined: Counter::default(),
         };
@@ -116,6 +118,7 @@ impl Telemetry {
         registry.register("attempts", "Calls made for requests", s.attempts.clone());
         registry.register("shared_requests", "Requests by whose call answered them", s.shared.clone());
         registry.register("circuit_transitions", "Changes of circuits", s.circuits.clone());
+        registry.register("limit_denials", "Requests and attempts that a limit denied", s.denied.clone());
         registry.register("flights_active", "Different calls in flight that can be joined", s.flights.clone());
         registry.register("flights_joined", "Requests that joined a call in flight", s.joined.clone());
         Self { registry, series }
@@ -189,6 +192,10 @@ impl Observer for Telemetry {
         let Transition { from, to, reason } = transition;
         tracing::warn!(%provider, from, to, reason, "circuit changed");
         self.series.circuits.get_or_create(&Change { provider: provider.to_string(), from, to }).inc();
+    }
+
+    fn limit_denied(&self, level: &str, resource: &'static str) {
+        self.series.denied.get_or_create(&Denied { level: level.to_owned(), resource }).inc();
     }
 }
 

@@ -15,7 +15,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         provider: provider.into(),
         model: model.into(),
         weight: 1,
-        price: None,
+        terms: Default::default(),
     };
     let client = ClientBuilder::new()
         .with_provider(Arc::new(SimProvider::new("flaky", SimConfig::default())))

@@ -83,7 +83,18 @@ impl ClientBuilder {
     /// Limits the client's requests by `limiter`; a request that is refused fails with the wait that suffices.
     #[cfg(feature = "rate-limiter")]
     pub fn with_rate_limiter(mut self, limiter: llm_ratelimit::RateLimiter) -> Self {
-        self.path = self.path.limiter(crate::client::tenant(), limiter);
+        self.path = self.path.limiter(limiter);
+        self
+    }
+
+    /// Limits the client's requests in levels: by user, by model, by provider; in requests, tokens, money and requests
+    /// under way. A table names its level and a name of it, `*` for each its own.
+    ///
+    /// # Errors
+    /// None here: [`build`](Self::build) names a table that is none.
+    #[cfg(feature = "rate-limiter")]
+    pub fn with_limits(mut self, tables: Vec<llm_ratelimit::LimitConfig>) -> Self {
+        self.path = self.path.limits(tables);
         self
     }
 

@@ -1,30 +1,27 @@
 //! A client: requests in, answers out, in neutral form.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use http::HeaderMap;
 use llm_core::{
     BoxStream, CallBody, CompletionRequest, CompletionResponse, EmbeddingRequest, EmbeddingResponse, Error, ErrorKind,
-    RequestId, StreamEvent, TenantId,
+    RequestId, StreamEvent,
 };
-use llm_pipeline::{Pipeline, Reply, Request};
+use llm_pipeline::{Caller, Pipeline, Reply, Request};
 
 /// Asks models. Cheap to clone; clones share limits, circuits and connections.
 #[derive(Clone, Debug)]
 pub struct Client {
     path: Pipeline,
-}
-
-/// Whose limits apply in a client: there is one tenant.
-pub(crate) fn tenant() -> TenantId {
-    TenantId::from("default")
+    caller: Arc<Caller>,
 }
 
 impl Client {
-    pub(crate) const fn new(path: Pipeline) -> Self {
-        Self { path }
+    pub(crate) fn new(path: Pipeline) -> Self {
+        Self { path, caller: Arc::new(Caller::new("default")) }
     }
 
     /// Completes `request`. Dropping the future cancels the call.
@@ -62,7 +59,7 @@ impl Client {
 
     async fn ask(&self, body: CallBody) -> Result<Reply, Error> {
         let request = Request {
-            tenant: tenant(),
+            caller: self.caller.clone(),
             id: RequestId::from_random(fastrand::u128(..)),
             body,
             headers: HeaderMap::new(),

@@ -23,7 +23,7 @@ fn ask(model: &str) -> CompletionRequest {
 }
 
 fn target(provider: &str, model: &str) -> TargetConfig {
-    TargetConfig { provider: provider.into(), model: model.into(), weight: 1, price: None }
+    TargetConfig { provider: provider.into(), model: model.into(), weight: 1, terms: Default::default() }
 }
 
 /// The texts of a stream joined, and its last stop reason.

@@ -52,13 +52,17 @@ impl HttpTransport {
     }
 
     async fn exchange(&self, request: HttpRequest) -> Result<HttpAnswer, Error> {
-        if let Some(kept) = self.kept() {
+        let kept = self.kept();
+        // What was sent on a kept connection may have been read there.
+        let untried = kept.is_none();
+        if let Some(kept) = kept {
             match self.send_on(kept, request.clone()).await {
                 Err(failure) if failure.unanswered => {}
                 answer => return answer.map_err(|failure| failure.error),
             }
         }
-        let new = self.dialer.within_timeout(self.connect()).await?;
+        let new = self.dialer.within_timeout(self.connect()).await;
+        let new = new.map_err(|error| if untried { error.unsent() } else { error })?;
         self.send_on(new, request).await.map_err(|failure| failure.error)
     }
 

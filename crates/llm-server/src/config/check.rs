@@ -5,9 +5,11 @@ use std::fmt;
 
 use llm_core::Money;
 use llm_providers::SimScript;
+use llm_ratelimit::ConfigError;
 
 use super::environment::Environment;
 use super::file::{ApiKey, Config, Kind, Model, Provider};
+use super::limits::Level;
 
 /// Something wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,7 @@ pub(crate) fn problems(config: &Config, environment: &Environment) -> Vec<Proble
             problems.add("rate_limits", text);
         }
     }
+    limits(config, &mut problems);
     problems.unless(config.deduplication.max_entries > 0, "deduplication.max_entries", "at least 1");
     problems.0
 }
@@ -90,7 +93,9 @@ fn server(config: &Config, environment: &Environment, problems: &mut Problems) {
                 format!("{place}.scopes"),
                 "at least one of \"inference\", \"admin\"",
             );
-            problems.unless(table.tenant.as_deref() != Some(""), format!("{place}.tenant"), "a name");
+            for (key, name) in [("tenant", &table.tenant), ("org", &table.org), ("team", &table.team)] {
+                problems.unless(name.as_deref() != Some(""), format!("{place}.{key}"), "a name");
+            }
         }
     }
     problems.unless(
@@ -107,6 +112,28 @@ fn server(config: &Config, environment: &Environment, problems: &mut Problems) {
         "observability.metrics_port",
         "another than server.listen's",
     );
+}
+
+fn limits(config: &Config, problems: &mut Problems) {
+    let mut names = HashSet::new();
+    for (number, limit) in config.limits.iter().enumerate() {
+        let place = format!("limits[{number}]");
+        problems.unless(!limit.name.is_empty(), format!("{place}.name"), "a name, or `*`");
+        if !names.insert((limit.level, &limit.name)) {
+            problems.add(&place, "another table is for the same level and name");
+        }
+        let nobodys = limit.level == Level::User && limit.name != "*" && !limit.name.contains('/');
+        problems.unless(
+            !nobodys || config.server.api_keys.is_empty(),
+            format!("{place}.name"),
+            "`tenant/user`, since users of different tenants are different",
+        );
+        match limit.table() {
+            Err(ConfigError::Value { key, what }) => problems.add(format!("{place}.{key}"), what),
+            Err(error) => problems.add(&place, error.to_string()),
+            Ok(_) => {}
+        }
+    }
 }
 
 fn providers(config: &Config, environment: &Environment, problems: &mut Problems) {
@@ -218,6 +245,23 @@ mod tests {
             ("[rate_limits]\nrequests_per_second = 0.0", "rate_limits"),
             ("[rate_limits]\nburst_capacity = 0", "rate_limits"),
             ("[deduplication]\nmax_entries = 0", "deduplication.max_entries"),
+            ("[[limits]]\nlevel = \"key\"\nname = \"*\"", "limits[0].level"),
+            ("[[limits]]\nlevel = \"key\"\nname = \"\"\nconcurrency = 1", "limits[0].name"),
+            ("[[limits]]\nlevel = \"key\"\nname = \"*\"\nconcurrency = 0", "limits[0].concurrency"),
+            (
+                "[[limits]]\nlevel = \"key\"\nname = \"*\"\nrequests = { rate = 0, per = \"1s\" }",
+                "limits[0].requests.rate",
+            ),
+            ("[[limits]]\nlevel = \"key\"\nname = \"*\"\ntokens = { cap = 0, per = \"1s\" }", "limits[0].tokens.cap"),
+            (
+                "[[limits]]\nlevel = \"key\"\nname = \"*\"\nmoney = { cap = \"5 USD\", per = \"1d\" }",
+                "limits[0].money.cap",
+            ),
+            ("[[limits]]\nlevel = \"key\"\nname = \"*\"\nmoney = { cap = \"0\", per = \"1d\" }", "limits[0].money.cap"),
+            (
+                "server.api_keys = [\"k\"]\n[[limits]]\nlevel = \"user\"\nname = \"ann\"\nconcurrency = 1",
+                "limits[0].name",
+            ),
             ("[[providers]]\nname = \"a/b\"\nkind = \"echo\"", "providers.a/b"),
             ("[[providers]]\nname = \"a\"\nkind = \"openai_compatible\"", "providers.a.base_url"),
             ("[[providers]]\nname = \"a\"\nkind = \"openai\"\nbase_url = \"nowhere\"", "providers.a.base_url"),

@@ -7,6 +7,7 @@ use llm_telemetry::log::LogFormat;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::limits::Limit;
 use super::secret::Secret;
 use super::span::Span;
 
@@ -24,6 +25,8 @@ pub struct Config {
     pub resilience: Resilience,
     /// One bucket of requests a tenant. Without the section there is no limit.
     pub rate_limits: Option<RateLimits>,
+    /// Limits in levels: of callers, models and providers.
+    pub limits: Vec<Limit>,
     /// Sharing of identical calls.
     pub deduplication: Deduplication,
     /// Logs and metrics.
@@ -80,6 +83,10 @@ pub struct ApiKeyTable {
     pub key: Secret,
     /// Its tenant; keys with one tenant share limits and calls. Default: `key-` and 8 digits of the key's SHA-256.
     pub tenant: Option<String>,
+    /// The organisation whose limits apply to it, too.
+    pub org: Option<String>,
+    /// The team whose limits apply to it, too.
+    pub team: Option<String>,
     /// What it may be used for.
     #[serde(default = "inference")]
     pub scopes: Vec<Scope>,
@@ -251,6 +258,9 @@ pub struct Target {
     pub weight: u32,
     /// What it costs. Without a price the cost is unknown, not 0.
     pub price: Option<PriceText>,
+    /// Output tokens that it gives at most, reasoning included. Bounds what a request without a bound of its own may
+    /// cost under a hard budget.
+    pub max_output_tokens: Option<u64>,
 }
 
 const fn one() -> u32 {

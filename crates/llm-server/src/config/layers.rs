@@ -125,7 +125,13 @@ impl Source {
         }
         for (name, kind) in [("echo", Kind::Echo), ("sim", Kind::Sim)] {
             config.providers.push(Provider::new(name, kind));
-            let target = Target { provider: name.to_owned(), model: name.to_owned(), weight: 1, price: None };
+            let target = Target {
+                provider: name.to_owned(),
+                model: name.to_owned(),
+                weight: 1,
+                price: None,
+                max_output_tokens: None,
+            };
             config.models.push(Model { name: name.to_owned(), targets: vec![target], strategy: Default::default() });
         }
     }
@@ -250,12 +256,12 @@ mod tests {
 
     #[test]
     fn what_is_not_built_yet_warns_and_is_not_read() {
-        let text = "[pipeline]\nname = \"x\"\n[stages.rag]\nenabled = true\n[[limits]]\nx = 1\n\
+        let text = "[pipeline]\nname = \"x\"\n[stages.rag]\nenabled = true\n[guard]\nx = 1\n\
                     [deduplication]\nwindow_s = 300\n[observability]\ntracing_endpoint = \"http://x\"\n\
                     [[providers]]\nname = \"a\"\nkind = \"anthropic\"\napi_key = \"k\"\n\
                     [[models]]\nname = \"m\"\nstrategy = \"cost\"\ntranslation = \"strict\"\ntargets = [{ provider = \"a\", model = \"x\" }]\n";
         let warnings = load(text, &[]).unwrap().warnings;
-        for part in ["pipeline", "stages", "limits", "window_s", "tracing_endpoint", "anthropic", "cost", "translation"]
+        for part in ["pipeline", "stages", "guard", "window_s", "tracing_endpoint", "anthropic", "cost", "translation"]
         {
             assert!(warnings.iter().any(|warning| warning.contains(part)), "{part}: {warnings:?}");
         }

@@ -1,24 +1,26 @@
 //! Who calls: keys, their tenants and what they may do.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use http::{HeaderMap, header};
-use llm_core::{Error, ErrorKind, TenantId};
+use llm_core::{Error, ErrorKind};
+use llm_pipeline::Caller;
 use sha2::{Digest, Sha256};
 
 use crate::config::Scope;
 
-/// A key's owner.
+/// What a key stands for.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller {
-    pub(crate) tenant: TenantId,
+pub(crate) struct Credential {
+    pub(crate) caller: Arc<Caller>,
     inference: bool,
     admin: bool,
 }
 
-impl Caller {
-    pub(crate) const fn new(tenant: TenantId, inference: bool, admin: bool) -> Self {
-        Self { tenant, inference, admin }
+impl Credential {
+    pub(crate) fn new(caller: Caller, inference: bool, admin: bool) -> Self {
+        Self { caller: Arc::new(caller), inference, admin }
     }
 
     const fn may(&self, scope: Scope) -> bool {
@@ -33,9 +35,9 @@ impl Caller {
 #[derive(Debug)]
 pub(crate) enum Keys {
     /// No keys: everybody is the tenant `default`.
-    Open(Caller),
+    Open(Credential),
     /// Only these.
-    Known(HashMap<[u8; 32], Caller>),
+    Known(HashMap<[u8; 32], Credential>),
 }
 
 /// The SHA-256 of a key.
@@ -46,22 +48,22 @@ pub(crate) fn digest(key: &str) -> [u8; 32] {
 impl Keys {
     /// The tenant of whoever calls without keys being configured.
     pub(crate) fn open() -> Self {
-        Self::Open(Caller::new(TenantId::from("default"), true, true))
+        Self::Open(Credential::new(Caller::new("default"), true, true))
     }
 
     /// The caller behind the key in `headers`: `x-api-key` goes before `Authorization: Bearer`.
-    pub(crate) fn authenticate(&self, headers: &HeaderMap, scope: Scope) -> Result<&Caller, Error> {
-        let caller = match self {
-            Self::Open(caller) => caller,
-            Self::Known(callers) => {
+    pub(crate) fn authenticate(&self, headers: &HeaderMap, scope: Scope) -> Result<&Credential, Error> {
+        let credential = match self {
+            Self::Open(credential) => credential,
+            Self::Known(credentials) => {
                 let key = presented(headers).ok_or_else(|| {
                     unauthenticated("no API key was given: send `Authorization: Bearer KEY` or `x-api-key: KEY`")
                 })?;
-                callers.get(&digest(key)).ok_or_else(|| unauthenticated("the API key is not known here"))?
+                credentials.get(&digest(key)).ok_or_else(|| unauthenticated("the API key is not known here"))?
             }
         };
-        if caller.may(scope) {
-            return Ok(caller);
+        if credential.may(scope) {
+            return Ok(credential);
         }
         Err(Error::new(ErrorKind::Forbidden, "the API key lacks the scope for this route").with_code("missing_scope"))
     }
@@ -88,10 +90,10 @@ mod tests {
     use super::*;
 
     fn keys() -> Keys {
-        let callers = [("a", true, false), ("b", false, true)].map(|(key, inference, admin)| {
-            (digest(key), Caller::new(TenantId::from(format!("tenant-{key}")), inference, admin))
+        let credentials = [("a", true, false), ("b", false, true)].map(|(key, inference, admin)| {
+            (digest(key), Credential::new(Caller::new(format!("tenant-{key}")), inference, admin))
         });
-        Keys::Known(callers.into())
+        Keys::Known(credentials.into())
     }
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -101,7 +103,7 @@ mod tests {
     #[test]
     fn x_api_key_goes_before_the_bearer() {
         let headers = headers(&[("authorization", "Bearer b"), ("x-api-key", "a")]);
-        assert_eq!(keys().authenticate(&headers, Scope::Inference).unwrap().tenant, "tenant-a");
+        assert_eq!(keys().authenticate(&headers, Scope::Inference).unwrap().caller.tenant, "tenant-a");
     }
 
     #[test]

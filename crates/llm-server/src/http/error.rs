@@ -45,6 +45,8 @@ const fn row(kind: ErrorKind) -> (StatusCode, &'static str, Option<&'static str>
     }
 }
 
+const CONCURRENCY: &str = "concurrency_limit_exceeded";
+const QUOTA: &str = "insufficient_quota";
 const METHOD_NOT_SUPPORTED: &str = "method_not_supported";
 
 /// The error of a known path that is asked in another way than it answers.
@@ -65,8 +67,16 @@ fn status(error: &Error) -> StatusCode {
     }
 }
 
+/// Whether a limit denies the request however long it waits. A place among those under way is free some time.
+fn never_passes(error: &Error) -> bool {
+    error.kind() == ErrorKind::Denied && error.retry_after().is_none() && error.code() != Some(CONCURRENCY)
+}
+
 fn body(error: &Error) -> ErrorBody<'_> {
-    let (_, kind, code) = row(error.kind());
+    let (_, mut kind, code) = row(error.kind());
+    if error.kind() == ErrorKind::Denied && error.code() == Some(QUOTA) {
+        kind = QUOTA;
+    }
     // A provider's own type and code are for callers only where the fault is theirs or the quota's.
     let theirs = status(error).is_client_error();
     ErrorBody {
@@ -96,8 +106,8 @@ pub(crate) fn render(dialect: Dialect, error: &Error, request: &RequestId) -> Re
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(wait) = error.retry_after() {
         retry_after(&mut headers, wait);
-    } else if error.retryable() && error.attempts() > 1 {
-        // The retries are used up: a client that tries again multiplies them.
+    } else if (error.retryable() && error.attempts() > 1) || never_passes(error) {
+        // The retries are used up, and a client that tries again multiplies them; or no wait helps.
         headers.insert(HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false"));
     }
     if error.attempts() > 0 {

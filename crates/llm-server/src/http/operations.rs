@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{OriginalUri, Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{OriginalUri, Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use http::{HeaderMap, Method, StatusCode, header};
 use llm_breaker::CircuitState;
 use llm_core::{Dialect, Error, ErrorKind, RequestId};
 use llm_pipeline::Circuit;
 use llm_providers::wire::openai;
+use llm_ratelimit::{LimitStats, Resource};
 use secrecy::ExposeSecret;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use super::auth::presented;
@@ -27,6 +29,8 @@ pub(crate) fn routes(process: Arc<Process>) -> Router {
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
         .route("/v1/health", get(health))
+        .route("/v1/circuit-breaker/reset", post(reset))
+        .route("/api/v1/rate-limiter/stats", get(limits))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .merge(metrics_routes())
@@ -145,6 +149,84 @@ async fn health(State(process): State<Arc<Process>>) -> Json<Health> {
             .map(|circuit| ProviderHealth { name: circuit.provider.to_string(), circuit_breaker: circuit.into() })
             .collect(),
     })
+}
+
+/// Which circuits are closed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    provider: Option<String>,
+}
+
+async fn reset(
+    State(process): State<Arc<Process>>,
+    Extension(id): Extension<RequestId>,
+    headers: HeaderMap,
+    which: Result<Query<Which>, QueryRejection>,
+) -> Response {
+    let app = process.app.load();
+    if let Err(error) = app.keys.authenticate(&headers, Scope::Admin) {
+        return refusal(&error, &id);
+    }
+    let Ok(Query(Which { provider })) = which else {
+        let error = Error::new(ErrorKind::InvalidRequest, "the only parameter is `provider`, the name of a provider");
+        return refusal(&error.with_param("provider"), &id);
+    };
+    let closed = app.pipeline.reset_circuits(provider.as_deref());
+    match provider {
+        Some(name) if closed == 0 => {
+            let error = Error::new(ErrorKind::NotFound, format!("there is no provider `{name}`"));
+            refusal(&error.with_param("provider"), &id)
+        }
+        _ => Json(Reset { reset: closed }).into_response(),
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Reset {
+    /// Circuits that are closed now.
+    reset: usize,
+}
+
+/// What `/api/v1/rate-limiter/stats` says.
+#[derive(Debug, Serialize)]
+struct LimitsShown {
+    per_model: Vec<ModelShown>,
+    limits: Vec<LimitStats>,
+}
+
+#[derive(Debug, Serialize)]
+struct ModelShown {
+    model_id: String,
+    requests_allowed: u64,
+    requests_denied: u64,
+    /// Requests that its own limit would let pass at the moment; null without one.
+    current_tokens: Option<u64>,
+}
+
+async fn limits(
+    State(process): State<Arc<Process>>,
+    Extension(id): Extension<RequestId>,
+    headers: HeaderMap,
+) -> Response {
+    let app = process.app.load();
+    if let Err(error) = app.keys.authenticate(&headers, Scope::Admin) {
+        return refusal(&error, &id);
+    }
+    let limits = app.pipeline.limits();
+    let left = |model: &str| {
+        let of_model = |limit: &&LimitStats| {
+            *limit.level == *"model" && *limit.name == *model && limit.resource == Resource::Requests
+        };
+        limits.iter().filter(of_model).map(|limit| limit.remaining).min()
+    };
+    let per_model = app.pipeline.tallies().into_iter().map(|tally| ModelShown {
+        current_tokens: left(tally.model.as_str()),
+        model_id: tally.model.to_string(),
+        requests_allowed: tally.allowed,
+        requests_denied: tally.denied,
+    });
+    Json(LimitsShown { per_model: per_model.collect(), limits }).into_response()
 }
 
 async fn ready(State(process): State<Arc<Process>>) -> (StatusCode, &'static str) {

@@ -4,18 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use llm_core::{Clock, Dialect, Error, ErrorKind, Operation, RequestId, Sharing, Tick};
-use llm_pipeline::{Reply, Served};
+use llm_core::{Clock, Dialect, Envelope, Error, ErrorKind, Operation, RequestId, Sharing, Tick};
+use llm_pipeline::{Caller, Reply, Served};
 use llm_providers::wire::openai;
 use tower::ServiceExt;
 
-use super::auth::Caller;
 use super::body::{Body, Payload, collect};
 use super::error::{render, wrong_method};
 use super::inbound::Exchange;
+use super::quota;
 use crate::app::App;
 use crate::config::Scope;
 use crate::process::Process;
@@ -73,14 +72,23 @@ async fn infer(
     let app = process.app.load_full();
     let (parts, body) = request.into_parts();
     let caller = match app.keys.authenticate(&parts.headers, Scope::Inference) {
-        Ok(caller) => caller,
+        Ok(credential) => credential.caller.clone(),
         Err(error) => return refuse(exchange, &error, id),
     };
     let body = match collect(body, app.limits.max_body_bytes, app.limits.body_idle_timeout).await {
         Ok(body) => body,
         Err(error) => return refuse(exchange, &error, id),
     };
-    match answer(&app, caller, operation, &parts.headers, body, id, received).await {
+    let envelope = match operation {
+        Operation::Chat => openai::read_chat(body),
+        Operation::Embeddings | Operation::Models => openai::read_embeddings(body),
+    };
+    let envelope = match envelope {
+        Ok(envelope) => envelope,
+        Err(error) => return failure(exchange, &error, id),
+    };
+    let user = envelope.user_name().filter(|_| app.pipeline.limits_users()).map(str::to_owned);
+    let mut response = match answer(&app, caller.clone(), envelope, &parts.headers, id, received).await {
         Ok(response) => {
             let elapsed = process.clock.now().since(received);
             success(exchange, response.reply, &response.served, elapsed)
@@ -89,24 +97,21 @@ async fn infer(
             tracing::debug!(request_id = %id, %error, kind = ?error.kind(), "request failed");
             failure(exchange, &error, id)
         }
-    }
+    };
+    quota::show(response.headers_mut(), app.pipeline.headroom(&caller, user.as_deref()));
+    response
 }
 
 async fn answer(
     app: &App,
-    caller: &Caller,
-    operation: Operation,
+    caller: Arc<Caller>,
+    envelope: Envelope,
     headers: &HeaderMap,
-    body: Bytes,
     id: &RequestId,
     received: Tick,
 ) -> Result<llm_pipeline::Response, Error> {
-    let envelope = match operation {
-        Operation::Chat => openai::read_chat(body)?,
-        Operation::Embeddings | Operation::Models => openai::read_embeddings(body)?,
-    };
     let request = llm_pipeline::Request {
-        tenant: caller.tenant.clone(),
+        caller,
         id: id.clone(),
         body: llm_core::CallBody::Wire(envelope),
         headers: forwarded(headers),

@@ -145,3 +145,53 @@ fn a_deadline_of_the_callers_is_kept() {
     let answer = gateway.chat_with("up/sim", "x", &[("x-llmkit-deadline-ms", "soon")]);
     assert_eq!((answer.status, answer.error()["param"].as_str()), (400, Some("x-llmkit-deadline-ms")));
 }
+
+/// The upstream fails, its circuit opens, the fallback answers, and when it has recovered its circuit closes.
+#[test]
+fn a_circuit_opens_the_fallback_answers_and_recovery_closes_it() {
+    let upstream = Upstream::start();
+    let models = "[resilience]\ncircuit_breaker_timeout_s = 1\ncircuit_breaker_threshold = 3\n\
+                  [[models]]\nname = \"fast\"\nstrategy = \"fallback\"\ntargets = [\n\
+                  { provider = \"up\", model = \"sim?fail_first=3,status=500\" },\n\
+                  { provider = \"spare\", model = \"sim\" }]\n\
+                  [[providers]]\nname = \"spare\"\nkind = \"sim\"\n";
+    let gateway = Gateway::before(&upstream, models);
+    let served = |text: &str| {
+        let answer = gateway.chat("fast", text);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.header("x-llmkit-provider").unwrap().to_owned()
+    };
+    let state = || {
+        let health = crate::wire::get(gateway.addr(), "/v1/health", &[]).json();
+        health["providers"][0]["circuit_breaker"]["state"].as_str().unwrap().to_owned()
+    };
+    assert!((0..10).all(|number| served(&format!("a{number}")) == "spare"));
+    assert_eq!((upstream.count("requests"), state().as_str()), (3, "Open"));
+    // The circuit is probed once its wait is over; five successes close it.
+    let mut number = 0;
+    while state() != "Closed" {
+        served(&format!("b{number}"));
+        number += 1;
+    }
+    assert_eq!(served("c"), "up");
+}
+
+#[test]
+fn an_operator_closes_circuits() {
+    let upstream = Upstream::start();
+    let keys = "[server]\napi_keys = [{ key = \"k\" }, { key = \"ops\", scopes = [\"admin\"] }]\n\
+                [resilience]\nretry_attempts = 0\ncircuit_breaker_threshold = 1\n";
+    let gateway = Gateway::before(&upstream, keys);
+    let ask = |model: &str, text: &str| gateway.chat_with(model, text, &[("x-api-key", "k")]).status;
+    let reset = |query: &str, key: &str| {
+        let path = format!("/v1/circuit-breaker/reset{query}");
+        crate::wire::post(gateway.addr(), &path, &[("x-api-key", key)], b"")
+    };
+    for query in ["", "?provider=up"] {
+        assert_eq!([ask("up/sim?status=500", query), ask("up/sim", query)], [502, 503]);
+        assert_eq!(reset(query, "k").status, 403);
+        assert_eq!(reset(query, "ops").json(), serde_json::json!({ "reset": 1 }));
+        assert_eq!(ask("up/sim", query), 200);
+    }
+    assert_eq!((reset("?provider=none", "ops").status, reset("?all=1", "ops").status), (404, 400));
+}

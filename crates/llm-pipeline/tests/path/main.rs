@@ -1,172 +1,21 @@
 //! The path with a scripted provider, on paused time.
 
-use std::collections::VecDeque;
+mod bench;
+mod limits;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, stream};
-use http::HeaderMap;
+use futures_util::{FutureExt, StreamExt};
 use llm_breaker::CircuitBreakerConfig;
-use llm_core::{
-    Answer, BoxFuture, Call, CallBody, Clock, Dialect, Envelope, Error, ErrorKind, Frame, Operation, Provider,
-    ProviderId, RequestId, Sharing, Span, TenantId, TokioClock, WireAnswer, WireBody,
-};
-use llm_pipeline::{
-    DefaultRoute, ModelConfig, Pipeline, PipelineBuilder, ProviderConfig, Reply, Request, Response, RetryPolicy,
-    TargetConfig,
-};
-use llm_ratelimit::TokenBucketConfig;
+use llm_core::{Clock, Error, ErrorKind, Sharing, TokioClock};
+use llm_pipeline::{DefaultRoute, Pipeline, ProviderConfig, Reply, Request, RetryPolicy};
 use llm_router::Strategy;
-use parking_lot::Mutex;
 
-/// What the provider does with a call.
-#[derive(Clone)]
-enum Step {
-    Answer(&'static str),
-    Fail(Error),
-    Frames(Vec<Result<Frame, Error>>),
-    Hang,
-}
-
-/// Does as it is told, call by call; the last step repeats.
-struct Scripted {
-    id: ProviderId,
-    steps: Mutex<VecDeque<Step>>,
-    calls: AtomicU32,
-    cancelled: Arc<AtomicU32>,
-}
-
-impl Scripted {
-    fn new(id: &str, steps: Vec<Step>) -> Arc<Self> {
-        Arc::new(Self {
-            id: id.into(),
-            steps: Mutex::new(steps.into()),
-            calls: AtomicU32::new(0),
-            cancelled: Arc::default(),
-        })
-    }
-
-    fn calls(&self) -> u32 {
-        self.calls.load(SeqCst)
-    }
-}
-
-struct Left(Arc<AtomicU32>);
-
-impl Drop for Left {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, SeqCst);
-    }
-}
-
-impl Provider for Scripted {
-    fn id(&self) -> &ProviderId {
-        &self.id
-    }
-
-    fn speaks(&self, _: Dialect) -> bool {
-        true
-    }
-
-    fn send(&self, _: Call) -> BoxFuture<'_, Result<Answer, Error>> {
-        self.calls.fetch_add(1, SeqCst);
-        let step = {
-            let mut steps = self.steps.lock();
-            if steps.len() > 1 { steps.pop_front() } else { steps.front().cloned() }
-        };
-        let left = Left(self.cancelled.clone());
-        Box::pin(async move {
-            let body = match step.expect("a step") {
-                Step::Answer(text) => WireBody::Whole { bytes: Bytes::from_static(text.as_bytes()), usage: None },
-                Step::Frames(frames) => WireBody::Frames(Box::pin(stream::iter(frames))),
-                Step::Fail(error) => {
-                    std::mem::forget(left);
-                    return Err(error);
-                }
-                Step::Hang => std::future::pending().await,
-            };
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            std::mem::forget(left);
-            Ok(Answer::Wire(WireAnswer { headers: HeaderMap::new(), body }))
-        })
-    }
-}
-
-fn frame(text: &'static str, content: bool) -> Result<Frame, Error> {
-    Ok(Frame { bytes: Bytes::from_static(text.as_bytes()), content, usage: None, last: false })
-}
-
-fn broken(status: u16) -> Error {
-    Error::new(ErrorKind::Upstream, "broken").with_upstream(status, None)
-}
-
-fn body(model: &str, text: &str, stream: bool) -> CallBody {
-    let body = format!("{{\"model\":\"{model}\",\"x\":\"{text}\"}}");
-    CallBody::Wire(Envelope {
-        dialect: Dialect::OpenAi,
-        operation: Operation::Chat,
-        body: body.into(),
-        model: Span { start: 9, end: 11 + model.len() as u32 },
-        escaped_model: None,
-        stream,
-        sampled: true,
-        wants_usage: false,
-        user: None,
-        max_output: None,
-        choices: 1,
-        ask_usage: None,
-    })
-}
-
-struct Bench {
-    path: Pipeline,
-    clock: Arc<TokioClock>,
-}
-
-impl Bench {
-    fn new(
-        providers: &[&Arc<Scripted>],
-        strategy: Strategy,
-        adjust: impl FnOnce(PipelineBuilder) -> PipelineBuilder,
-    ) -> Self {
-        let clock = Arc::new(TokioClock::new());
-        let target =
-            |p: &&Arc<Scripted>| TargetConfig { provider: p.id.clone(), model: "m".into(), weight: 1, price: None };
-        let targets = providers.iter().map(target).collect();
-        let mut builder = Pipeline::builder().clock(clock.clone());
-        for provider in providers {
-            let breaker = CircuitBreakerConfig::default();
-            builder = builder.provider(ProviderConfig { provider: (*provider).clone(), breaker });
-        }
-        builder = builder.model(ModelConfig { name: "fast".into(), targets, strategy });
-        Self { path: adjust(builder).build(None).expect("a path"), clock }
-    }
-
-    fn request(&self, tenant: &str, body: CallBody) -> Request {
-        Request {
-            tenant: TenantId::from(tenant),
-            id: RequestId::from("r"),
-            body,
-            headers: HeaderMap::new(),
-            share: true,
-            received: self.clock.now(),
-            deadline: None,
-        }
-    }
-
-    async fn ask(&self, text: &str) -> Result<Response, Error> {
-        self.path.handle(self.request("a", body("fast", text, false))).await
-    }
-}
-
-fn text(response: &Response) -> &[u8] {
-    match &response.reply {
-        Reply::Whole(whole) => &whole.bytes,
-        other => panic!("{other:?}"),
-    }
-}
+use bench::{Bench, Scripted, Step, body, broken, frame, text};
+use limits::requests;
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_candidate_is_followed_by_the_next_at_once() {
@@ -237,8 +86,7 @@ async fn an_open_circuit_is_passed_over_while_another_candidate_is_closed() {
 #[tokio::test(start_paused = true)]
 async fn a_denial_says_the_wait_and_waiting_as_told_is_enough() {
     let provider = Scripted::new("p", vec![Step::Answer("{}")]);
-    let tenants = vec![TenantId::from("a"), TenantId::from("b")];
-    let bench = Bench::new(&[&provider], Strategy::Fallback, |b| b.limit(TokenBucketConfig::new(10, 1), tenants));
+    let bench = Bench::new(&[&provider], Strategy::Fallback, |b| b.limits(vec![requests("tenant", 10.0, 1)]));
     bench.ask("x").await.unwrap();
     let denied = bench.ask("x").await.unwrap_err();
     assert_eq!((denied.kind(), provider.calls()), (ErrorKind::Denied, 1));
@@ -249,11 +97,10 @@ async fn a_denial_says_the_wait_and_waiting_as_told_is_enough() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_reached_nobody_costs_no_quota() {
-    let unreachable = Error::new(ErrorKind::Connection, "refused");
+    let unreachable = Error::new(ErrorKind::Connection, "refused").unsent();
     let provider = Scripted::new("p", vec![Step::Fail(unreachable), Step::Answer("{}")]);
     let bench = Bench::new(&[&provider], Strategy::Fallback, |b| {
-        b.limit(TokenBucketConfig::new(0.001, 1), vec![TenantId::from("a")])
-            .retry(RetryPolicy { attempts: 0, ..Default::default() })
+        b.limits(vec![requests("tenant", 0.001, 1)]).retry(RetryPolicy { attempts: 0, ..Default::default() })
     });
     assert_eq!(bench.ask("x").await.unwrap_err().kind(), ErrorKind::Connection);
     bench.ask("x").await.unwrap();
@@ -347,7 +194,7 @@ async fn a_reload_keeps_buckets_and_circuits() {
             .clock(clock.clone())
             .provider(ProviderConfig { provider: provider.clone(), breaker: CircuitBreakerConfig::default() })
             .retry(RetryPolicy { attempts: 0, ..Default::default() })
-            .limit(TokenBucketConfig::new(0.001, 6), vec![TenantId::from("a")])
+            .limits(vec![requests("tenant", 0.001, 6)])
             .build(old)
             .unwrap()
     };
