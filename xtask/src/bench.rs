@@ -10,3 +10,8 @@ pub(crate) use gateway::{Pace, run as gateway};
 pub(crate) fn criterion(arguments: &[&str]) -> Outcome {
     process::run(process::cargo(["bench", "--package", "benches"]).args(arguments))
 }
+
+/// A table of ratios to peers, measured in turns.
+pub(crate) fn table(name: &str) -> Outcome {
+    process::run(&mut process::cargo(["bench", "--quiet", "--package", "benches", "--bench", name]))
+}

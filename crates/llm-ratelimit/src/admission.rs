@@ -5,7 +5,7 @@ use std::sync::Arc as SharedArc;
 use llm_core::sync::Arc;
 use llm_core::{Clock, SystemClock, Tick};
 
-use crate::cell::{Cell, Cost, Refusal, Taken};
+use crate::cell::{Cell, Cost, INLINE, Refusal, Taken};
 use crate::rules::Resource;
 
 /// A request's place under its limits. Dropped before it was [`sent`](Self::sent), everything is given back; after
@@ -24,8 +24,6 @@ struct Held {
     cell: Arc<Cell>,
     taken: Taken,
 }
-
-const INLINE: usize = 4;
 
 impl Admission {
     pub(crate) const fn new(clock: Option<SharedArc<dyn Clock>>) -> Self {

@@ -11,6 +11,7 @@ use llm_core::Tick;
 use llm_core::sync::{
     AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
+    spin_loop,
 };
 
 use crate::quota::{FRACTION, Quota};
@@ -57,7 +58,32 @@ pub(crate) const fn duration(units: u64) -> Duration {
 
 const fn lead(word: u64, now: u64, size: u64) -> u64 {
     let ahead = word.wrapping_sub(now);
-    if ahead > size.saturating_add(SLACK) { 0 } else { ahead }
+    // A size is at most a year: the sum does not overflow.
+    if ahead > size + SLACK { 0 } else { ahead }
+}
+
+/// Why nothing was taken.
+pub(crate) enum Missed {
+    Denied(Denied),
+    /// Somebody was faster: the word that is there now.
+    Changed(u64),
+}
+
+/// Others who want the same word. Who lost a race lets them go on for a moment, twice as long each time: a word that
+/// stays with one core for a while is taken several times in the time that it needs to move.
+#[derive(Default)]
+pub(crate) struct Rivals(u32);
+
+impl Rivals {
+    /// A model checker need not be told more than once to look elsewhere.
+    const MOST: u32 = if cfg!(llm_loom) { 0 } else { 6 };
+
+    #[cold]
+    pub(crate) fn yield_to(&mut self, actual: u64) -> u64 {
+        (0..1 << self.0).for_each(|_| spin_loop());
+        self.0 = (self.0 + 1).min(Self::MOST);
+        actual
+    }
 }
 
 /// When the units that were taken begin to be refilled.
@@ -110,8 +136,9 @@ impl Bucket {
     }
 
     /// Takes `cost` units at `now`; those that are not there yet only if they will be within `patience`, in 1/256
-    /// nanosecond. The second part is the wait for them. `Err(None)`: somebody has changed the bucket since it
-    /// was `seen`.
+    /// nanosecond. The second part is the wait for them. [`Missed::Changed`]: somebody has changed the bucket since
+    /// it was `seen`.
+    #[inline]
     pub(crate) fn try_take(
         &self,
         seen: u64,
@@ -119,33 +146,43 @@ impl Bucket {
         cost: u32,
         now: Tick,
         patience: u64,
-    ) -> Result<(Mark, u64), Option<Denied>> {
+    ) -> Result<(Mark, u64), Missed> {
         if cost > quota.burst {
-            return Err(Some(Denied::TooLarge { cost, burst: quota.burst }));
+            return Err(Missed::Denied(Denied::TooLarge { cost, burst: quota.burst }));
         }
         if quota.unit == 0 {
             return Ok((Mark::NONE, 0));
         }
         let (now, size) = (at(now), quota.size());
         let before = lead(seen, now, size);
-        let after = before.saturating_add(quota.span(cost));
+        // A lead is at most a year and the slack, a cost within the burst at most a year: neither overflows.
+        let after = before + quota.span(cost);
         let wait = after.saturating_sub(size);
         if wait > patience {
-            return Err(Some(Denied::Until { wait: duration(wait) }));
+            return Err(Missed::Denied(Denied::Until { wait: duration(wait) }));
         }
-        match self.full_at.compare_exchange_weak(seen, now.wrapping_add(after), Relaxed, Relaxed) {
+        // Acquire on failure: as looking.
+        match self.full_at.compare_exchange_weak(seen, now.wrapping_add(after), Relaxed, Acquire) {
             Ok(_) => Ok((Mark(now.wrapping_add(before)), wait)),
-            Err(_) => Err(None),
+            Err(actual) => Err(Missed::Changed(actual)),
         }
     }
 
     /// Takes `cost` units at `now`, whoever else does.
+    #[inline]
     pub(crate) fn take(&self, quota: Quota, cost: u32, now: Tick) -> Result<Mark, Denied> {
+        self.take_within(quota, cost, now, 0).map(|(mark, _)| mark)
+    }
+
+    /// As [`take`](Self::take), and books those that will be there within `patience`; the wait for them, too.
+    #[inline]
+    pub(crate) fn take_within(&self, quota: Quota, cost: u32, now: Tick, patience: u64) -> Result<(Mark, u64), Denied> {
+        let (mut seen, mut rivals) = (self.look(), Rivals::default());
         loop {
-            match self.try_take(self.look(), quota, cost, now, 0) {
-                Ok((mark, _)) => return Ok(mark),
-                Err(Some(denied)) => return Err(denied),
-                Err(None) => {}
+            match self.try_take(seen, quota, cost, now, patience) {
+                Ok(taken) => return Ok(taken),
+                Err(Missed::Denied(denied)) => return Err(denied),
+                Err(Missed::Changed(actual)) => seen = rivals.yield_to(actual),
             }
         }
     }

@@ -6,7 +6,7 @@ use llm_core::Tick;
 use llm_core::sync::{AtomicU32, Mutex, Ordering::Relaxed};
 
 use crate::bucket::{Bucket, Denied, Mark};
-use crate::period::{Period, Short, Window};
+use crate::period::{self, Period, Window};
 use crate::rules::{CapConfig, Meter, Resource, Rules};
 use crate::shelf::Resting;
 
@@ -48,12 +48,34 @@ struct Caps {
 /// What was taken of a cell.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    requests: Mark,
-    tokens: Mark,
+    marks: Marks,
     /// Of requests, tokens and money; none where no cap applies.
     windows: Option<Box<[Window; 3]>>,
     /// What was reserved.
     reserved: Reserved,
+}
+
+/// Limits for which a request needs no list of its own.
+pub(crate) const INLINE: usize = 4;
+
+/// What was taken of a cell's rates.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Marks {
+    requests: Mark,
+    tokens: Mark,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self { requests: Mark::NONE, tokens: Mark::NONE }
+    }
+}
+
+/// A rate that would not give.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Short {
+    resource: Resource,
+    denied: Denied,
 }
 
 /// What of a cost concerns a cell.
@@ -117,29 +139,62 @@ impl Cell {
         &self.rules
     }
 
-    /// Takes one request that costs `cost`; all of it or nothing.
-    pub(crate) fn take(&self, cost: Cost, now: Tick) -> Result<Taken, Refusal> {
-        let reserved = self.reserved(cost);
-        let mut taken = Taken { requests: Mark::NONE, tokens: Mark::NONE, windows: None, reserved };
+    /// Takes one request and `tokens` of the rates; both or nothing.
+    // Its callers are few, and a result that goes by memory costs more than the decision.
+    #[inline(always)]
+    pub(crate) fn take_rates(&self, tokens: u64, now: Tick) -> Result<Marks, Short> {
+        let mut marks = Marks::default();
         if let Some(Meter::Rate(quota)) = self.rules.requests {
-            let mark = self.requests.take(quota, 1, now);
-            taken.requests = mark.map_err(|denied| short(Resource::Requests, &self.requests, quota, denied, now))?;
+            let taken = self.requests.take(quota, 1, now);
+            marks.requests = taken.map_err(|denied| Short { resource: Resource::Requests, denied })?;
         }
         if let Some(Meter::Rate(quota)) = self.rules.tokens {
-            match self.tokens.take(quota, units(cost.tokens), now) {
-                Ok(mark) => taken.tokens = mark,
+            match self.tokens.take(quota, units(tokens), now) {
+                Ok(mark) => marks.tokens = mark,
                 Err(denied) => {
-                    self.return_requests(&taken, now);
-                    return Err(short(Resource::Tokens, &self.tokens, quota, denied, now));
+                    self.return_requests(marks, now);
+                    return Err(Short { resource: Resource::Tokens, denied });
                 }
             }
         }
+        Ok(marks)
+    }
+
+    /// Undoes [`take_rates`](Self::take_rates).
+    #[cold]
+    pub(crate) fn return_rates(&self, marks: Marks, tokens: u64, now: Tick) {
+        self.return_requests(marks, now);
+        self.return_tokens(marks, tokens, now);
+    }
+
+    /// What is to be said of a rate that is `short`.
+    #[cold]
+    pub(crate) fn refusal(&self, short: Short, now: Tick) -> Refusal {
+        let Short { resource, denied } = short;
+        let wait = match denied {
+            Denied::Until { wait } => Some(wait),
+            Denied::TooLarge { .. } => None,
+        };
+        let (meter, bucket) = match resource {
+            Resource::Requests => (self.rules.requests, &self.requests),
+            Resource::Tokens | Resource::Money | Resource::Concurrency => (self.rules.tokens, &self.tokens),
+        };
+        let (limit, left) = match meter {
+            Some(Meter::Rate(quota)) => (quota.burst.into(), bucket.available(quota, now).into()),
+            _ => (0, 0),
+        };
+        Refusal { resource, limit, left, wait }
+    }
+
+    /// Takes one request that costs `cost`; all of it or nothing.
+    pub(crate) fn take(&self, cost: Cost, now: Tick) -> Result<Taken, Refusal> {
+        let reserved = self.reserved(cost);
+        let marks = self.take_rates(cost.tokens, now).map_err(|short| self.refusal(short, now))?;
         let rest = self.take_slot().and_then(|()| self.take_caps(reserved, now).inspect_err(|_| self.leave()));
         match rest {
-            Ok(windows) => Ok(Taken { windows, ..taken }),
+            Ok(windows) => Ok(Taken { marks, windows, reserved }),
             Err(refusal) => {
-                self.return_requests(&taken, now);
-                self.return_tokens(&taken, now);
+                self.return_rates(marks, cost.tokens, now);
                 Err(refusal)
             }
         }
@@ -168,7 +223,7 @@ impl Cell {
     }
 
     fn take_caps(&self, cost: Reserved, now: Tick) -> Result<Option<Box<[Window; 3]>>, Refusal> {
-        if !self.has_caps() {
+        if !self.rules.has_caps() {
             return Ok(None);
         }
         let amounts = [(Resource::Requests, 1), (Resource::Tokens, cost.tokens), (Resource::Money, cost.money)];
@@ -179,7 +234,7 @@ impl Cell {
             let Some(CapConfig { cap, per }) = self.cap(resource) else { continue };
             match caps.of(resource).reserve(cap, per, amount, now) {
                 Ok(reserved) => *window = reserved,
-                Err(Short { left, wait }) => {
+                Err(period::Short { left, wait }) => {
                     *caps = before;
                     return Err(Refusal { resource, limit: cap, left, wait });
                 }
@@ -201,28 +256,21 @@ impl Cell {
         }
     }
 
-    const fn has_caps(&self) -> bool {
-        self.rules.money.is_some()
-            || matches!(self.rules.requests, Some(Meter::Cap(_)))
-            || matches!(self.rules.tokens, Some(Meter::Cap(_)))
-    }
-
-    fn return_requests(&self, taken: &Taken, now: Tick) {
+    fn return_requests(&self, marks: Marks, now: Tick) {
         if let Some(Meter::Rate(quota)) = self.rules.requests {
-            self.requests.give_back(quota, 1, taken.requests, now);
+            self.requests.give_back(quota, 1, marks.requests, now);
         }
     }
 
-    fn return_tokens(&self, taken: &Taken, now: Tick) {
+    fn return_tokens(&self, marks: Marks, tokens: u64, now: Tick) {
         if let Some(Meter::Rate(quota)) = self.rules.tokens {
-            self.tokens.give_back(quota, taken.reserved.tokens, taken.tokens, now);
+            self.tokens.give_back(quota, tokens, marks.tokens, now);
         }
     }
 
     /// Undoes `taken`, the place among those under way aside.
     pub(crate) fn give_back(&self, taken: &mut Taken, now: Tick) {
-        self.return_requests(taken, now);
-        self.return_tokens(taken, now);
+        self.return_rates(taken.marks, taken.reserved.tokens, now);
         self.settle_caps(taken, 0, Reserved::default(), now);
     }
 
@@ -233,7 +281,7 @@ impl Cell {
             if used > reserved {
                 self.tokens.charge(quota, used - reserved, now);
             } else {
-                self.tokens.give_back(quota, reserved - used, taken.tokens, now);
+                self.tokens.give_back(quota, reserved - used, taken.marks.tokens, now);
             }
         }
         let used = Reserved { tokens: used.tokens, money: used.money };
@@ -259,7 +307,7 @@ impl Cell {
     /// Reserves more of the caps for a request that uses more than it had reserved. What is limited by rate is
     /// charged when the request is settled.
     pub(crate) fn extend(&self, taken: &mut Taken, more: Cost, now: Tick) -> Result<(), Refusal> {
-        if !self.has_caps() {
+        if !self.rules.has_caps() {
             return Ok(());
         }
         let more = self.capped(more);
@@ -267,7 +315,7 @@ impl Cell {
         let before = *caps;
         for (resource, amount) in [(Resource::Tokens, more.tokens), (Resource::Money, more.money)] {
             let Some(CapConfig { cap, per }) = self.cap(resource) else { continue };
-            if let Err(Short { left, wait }) = caps.of(resource).reserve(cap, per, amount, now) {
+            if let Err(period::Short { left, wait }) = caps.of(resource).reserve(cap, per, amount, now) {
                 *caps = before;
                 return Err(Refusal { resource, limit: cap, left, wait });
             }
@@ -341,14 +389,6 @@ impl Caps {
             Resource::Money | Resource::Concurrency => &mut self.money,
         }
     }
-}
-
-fn short(resource: Resource, bucket: &Bucket, quota: crate::quota::Quota, denied: Denied, now: Tick) -> Refusal {
-    let wait = match denied {
-        Denied::Until { wait } => Some(wait),
-        Denied::TooLarge { .. } => None,
-    };
-    Refusal { resource, limit: quota.burst.into(), left: bucket.available(quota, now).into(), wait }
 }
 
 impl Resting for Cell {

@@ -9,7 +9,7 @@ use llm_core::{Clock, Tick};
 use serde::Serialize;
 
 use crate::admission::Admission;
-use crate::cell::{Cell, Cost, Left, Refusal, Taken};
+use crate::cell::{Cell, Cost, INLINE, Left, Marks, Refusal};
 use crate::config::ConfigError;
 use crate::rules::{LimitConfig, Resource, Rules};
 use crate::shelf::Shelf;
@@ -22,16 +22,18 @@ use crate::shelf::Shelf;
 /// it took for a moment may refuse somebody else.
 #[derive(Clone)]
 pub struct Hierarchy {
-    inner: SharedArc<Inner>,
+    pub(crate) inner: SharedArc<Inner>,
 }
 
-struct Inner {
-    tables: Box<[Table]>,
+pub(crate) struct Inner {
+    pub(crate) tables: Box<[Table]>,
+    /// Whether there are so few tables, and only rates in them, that a request needs no list of what it holds.
+    has_only_rates: bool,
     /// None: the machine's clock.
-    clock: Option<SharedArc<dyn Clock>>,
+    pub(crate) clock: Option<SharedArc<dyn Clock>>,
 }
 
-struct Table {
+pub(crate) struct Table {
     config: LimitConfig,
     names: Names,
 }
@@ -108,7 +110,7 @@ impl Hierarchy {
     /// [`ConfigError`] names the key of the table and its bound.
     pub fn try_new(tables: Vec<LimitConfig>) -> Result<Self, ConfigError> {
         let tables = tables.into_iter().map(|config| Table::try_new(config, None, Tick::ZERO));
-        Ok(Self { inner: SharedArc::new(Inner { tables: tables.collect::<Result<_, _>>()?, clock: None }) })
+        Ok(Self::of(tables.collect::<Result<_, _>>()?, None))
     }
 
     /// The same limits on `clock`, unused. All users need one clock.
@@ -118,7 +120,12 @@ impl Hierarchy {
     pub fn with_clock(self, clock: SharedArc<dyn Clock>) -> Result<Self, ConfigError> {
         let configs = self.inner.tables.iter().map(|table| table.config.clone());
         let tables = configs.map(|config| Table::try_new(config, None, Tick::ZERO)).collect::<Result<_, _>>()?;
-        Ok(Self { inner: SharedArc::new(Inner { tables, clock: Some(clock) }) })
+        Ok(Self::of(tables, Some(clock)))
+    }
+
+    fn of(tables: Box<[Table]>, clock: Option<SharedArc<dyn Clock>>) -> Self {
+        let has_only_rates = tables.len() <= INLINE && tables.iter().all(|table| table.rules().has_only_rates());
+        Self { inner: SharedArc::new(Inner { tables, has_only_rates, clock }) }
     }
 
     /// Limits by `tables` that carry on from these at `now`: tables of the same level and name keep what was
@@ -134,7 +141,7 @@ impl Hierarchy {
             Table::try_new(config, old, now)
         };
         let tables = tables.into_iter().map(table).collect::<Result<_, _>>()?;
-        Ok(Self { inner: SharedArc::new(Inner { tables, clock: self.inner.clock.clone() }) })
+        Ok(Self::of(tables, self.inner.clock.clone()))
     }
 
     /// Whether nothing is limited.
@@ -180,21 +187,42 @@ impl Hierarchy {
         Ok(admission)
     }
 
-    /// The limits of `names`, looked up once for many requests.
-    #[must_use]
-    pub fn scope(&self, names: &[(&str, &str)], now: Tick) -> Scope {
-        let limits = self.matching(names).map(|(table, name)| Limit {
-            table: self.inner.tables.iter().position(|known| std::ptr::eq(known, table)).unwrap_or_default(),
-            name: name.into(),
-            cell: table.cell(name, now),
-        });
-        Scope { hierarchy: self.clone(), limits: limits.collect() }
+    /// Takes one request, and what it costs, for good, of every table that matches one of `names`; its places among
+    /// those under way are free again at once. Nothing is allocated for names that are known.
+    ///
+    /// # Errors
+    /// As [`admit`](Self::admit).
+    pub fn check(&self, names: &[(&str, &str)], cost: Cost, now: Tick) -> Result<(), Denial> {
+        if !self.inner.has_only_rates {
+            return self.admit(names, cost, now).map(|mut admission| admission.sent());
+        }
+        let mut marks = [Marks::default(); INLINE];
+        for (at, (table, name)) in self.matching(names).enumerate() {
+            // What was taken does not pass by a return value, which would cost more than the decision.
+            let refusal = table.with(name, now, |cell| match cell.take_rates(cost.tokens, now) {
+                Ok(taken) => {
+                    marks[at] = taken;
+                    None
+                }
+                Err(short) => Some(cell.refusal(short, now)),
+            });
+            if let Some(refusal) = refusal {
+                for ((table, name), marks) in self.matching(names).zip(marks).take(at) {
+                    table.with(name, now, |cell| cell.return_rates(marks, cost.tokens, now));
+                }
+                return Err(table.denial(name, refusal));
+            }
+        }
+        Ok(())
     }
 
-    fn matching<'a>(&'a self, names: &'a [(&str, &str)]) -> impl Iterator<Item = (&'a Table, &'a str)> {
-        self.inner.tables.iter().flat_map(move |table| {
-            let here = names.iter().filter(|(level, name)| table.matches(level, name));
-            here.map(move |(_, name)| (table, *name))
+    /// The tables that match, each with the name that it matches.
+    pub(crate) fn matching<'a>(&'a self, names: &'a [(&str, &str)]) -> impl Iterator<Item = (&'a Table, &'a str)> {
+        self.inner.tables.iter().enumerate().filter_map(move |(at, table)| {
+            // Callers mostly name their levels in the order of the tables.
+            let likely = names.get(at).filter(|(level, name)| table.matches(level, name));
+            let (_, name) = likely.or_else(|| names.iter().find(|(level, name)| table.matches(level, name)))?;
+            Some((table, *name))
         })
     }
 
@@ -269,11 +297,18 @@ impl Table {
         Ok(Self { config, names })
     }
 
+    fn rules(&self) -> &Rules {
+        match &self.names {
+            Names::One(cell) => cell.rules(),
+            Names::Each { rules, .. } => rules,
+        }
+    }
+
     fn matches(&self, level: &str, name: &str) -> bool {
         *self.config.level == *level && (matches!(self.names, Names::Each { .. }) || *self.config.name == *name)
     }
 
-    fn cell(&self, name: &str, now: Tick) -> Arc<Cell> {
+    pub(crate) fn cell(&self, name: &str, now: Tick) -> Arc<Cell> {
         match &self.names {
             Names::One(cell) => cell.clone(),
             Names::Each { rules, cells, crowd } => {
@@ -282,7 +317,17 @@ impl Table {
         }
     }
 
-    fn denial(&self, name: &str, refusal: Refusal) -> Denial {
+    /// Shows the cell of `name`, without holding it any longer.
+    fn with<T>(&self, name: &str, now: Tick, show: impl FnOnce(&Cell) -> T) -> T {
+        match &self.names {
+            Names::One(cell) => show(cell),
+            Names::Each { rules, cells, crowd } => {
+                cells.with(name, now, || Cell::new(rules.clone()), |cell| show(cell.unwrap_or(crowd)))
+            }
+        }
+    }
+
+    pub(crate) fn denial(&self, name: &str, refusal: Refusal) -> Denial {
         let Refusal { resource, limit, left, wait } = refusal;
         Denial { level: self.config.level.as_str().into(), name: name.into(), resource, limit, left, wait }
     }
@@ -302,143 +347,5 @@ impl Table {
 impl fmt::Debug for Hierarchy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.inner.tables.iter().map(|table| &table.config)).finish()
-    }
-}
-
-/// The limits of certain names, looked up.
-pub struct Scope {
-    hierarchy: Hierarchy,
-    limits: Box<[Limit]>,
-}
-
-struct Limit {
-    table: usize,
-    name: Box<str>,
-    cell: Arc<Cell>,
-}
-
-impl Scope {
-    /// Takes one request, and what it costs, for good; its place among those under way is free again at once.
-    ///
-    /// # Errors
-    /// [`Denial`] names the first level that is short. Nothing was taken then.
-    pub fn check(&self, cost: Cost, now: Tick) -> Result<(), Denial> {
-        const NONE: Option<Taken> = None;
-        let mut taken = [NONE; 4];
-        if self.limits.len() > taken.len() {
-            return self.admit(cost, now).map(|mut admission| admission.sent());
-        }
-        for (at, limit) in self.limits.iter().enumerate() {
-            match limit.cell.take(cost, now) {
-                Ok(part) => {
-                    limit.cell.leave();
-                    taken[at] = Some(part);
-                }
-                Err(refusal) => {
-                    for (limit, part) in self.limits.iter().zip(taken.iter_mut().flatten()) {
-                        limit.cell.give_back(part, now);
-                    }
-                    return Err(self.denial(limit, refusal));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn denial(&self, limit: &Limit, refusal: Refusal) -> Denial {
-        self.hierarchy.inner.tables[limit.table].denial(&limit.name, refusal)
-    }
-
-    /// As [`check`](Self::check), with what was taken in hand.
-    ///
-    /// # Errors
-    /// As [`check`](Self::check).
-    pub fn admit(&self, cost: Cost, now: Tick) -> Result<Admission, Denial> {
-        let mut admission = Admission::new(self.hierarchy.inner.clock.clone());
-        for limit in &self.limits {
-            match limit.cell.take(cost, now) {
-                Ok(taken) => admission.push(limit.cell.clone(), taken),
-                Err(refusal) => {
-                    admission.give_back(now);
-                    return Err(self.denial(limit, refusal));
-                }
-            }
-        }
-        Ok(admission)
-    }
-}
-
-impl fmt::Debug for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.limits.iter().map(|limit| &limit.name)).finish()
-    }
-}
-
-#[cfg(test)]
-#[cfg(llm_loom)]
-mod loom_tests {
-    use super::*;
-    use crate::rules::{CapConfig, MeterConfig};
-
-    const NOW: Tick = Tick::from_nanos(1_000_000_000);
-
-    fn table(level: &str, requests: u32) -> LimitConfig {
-        let hour = Duration::from_secs(3600);
-        LimitConfig {
-            level: level.into(),
-            name: "n".into(),
-            requests: Some(MeterConfig::Rate { rate: requests.into(), per: hour, burst: Some(requests) }),
-            ..LimitConfig::default()
-        }
-    }
-
-    fn scope(tables: Vec<LimitConfig>) -> Arc<Scope> {
-        let clock = SharedArc::new(llm_core::ManualClock::at(NOW));
-        let limits = Hierarchy::try_new(tables).unwrap().with_clock(clock).unwrap();
-        Arc::new(limits.scope(&[("a", "n"), ("b", "n")], NOW))
-    }
-
-    fn left(scope: &Scope) -> Vec<u64> {
-        let mut all = Vec::new();
-        scope.limits.iter().for_each(|limit| limit.cell.left(NOW, |left| all.push(left.left)));
-        all
-    }
-
-    #[test]
-    fn a_denied_admission_leaves_every_level_as_it_was() {
-        loom::model(|| {
-            let scope = scope(vec![table("a", 2), table("b", 1)]);
-            let other = {
-                let scope = scope.clone();
-                loom::thread::spawn(move || scope.check(Cost::default(), NOW).is_ok())
-            };
-            let mine = scope.check(Cost::default(), NOW).is_ok();
-            assert!(mine != other.join().unwrap(), "the second level has one");
-            assert_eq!(left(&scope), [1, 0]);
-        });
-    }
-
-    #[test]
-    fn places_and_reservations_come_back_to_zero() {
-        loom::model(|| {
-            let mut tokens = table("a", 2);
-            tokens.tokens = Some(MeterConfig::Cap(CapConfig { cap: 10, per: Duration::from_secs(60) }));
-            tokens.concurrency = Some(1);
-            let scope = scope(vec![tokens]);
-            let cost = Cost::exact(6, 0);
-            let other = {
-                let scope = scope.clone();
-                loom::thread::spawn(move || drop(scope.admit(cost, NOW)))
-            };
-            if let Ok(mut admission) = scope.admit(cost, NOW) {
-                admission.settle(Cost::exact(3, 0), NOW);
-                drop(admission);
-                other.join().unwrap();
-                assert_eq!(left(&scope), [1, 7, 1]);
-            } else {
-                other.join().unwrap();
-                assert_eq!(left(&scope), [2, 10, 1]);
-            }
-        });
     }
 }

@@ -235,13 +235,7 @@ impl KeyedLimiter {
 
         let now = self.now();
         let Found::Own(slot) = self.slot(key, now) else { return self.check(key) };
-        let (mark, wait) = loop {
-            match slot.bucket.try_take(slot.bucket.look(), slot.quota(), 1, now, patience(Duration::MAX)) {
-                Ok(taken) => break taken,
-                Err(Some(denied)) => return Err(denied),
-                Err(None) => {}
-            }
-        };
+        let (mark, wait) = slot.bucket.take_within(slot.quota(), 1, now, patience(Duration::MAX))?;
         // Relaxed: a count for display.
         slot.allowed.fetch_add(1, Relaxed);
         let mut booking = Booking { slot: Some(slot), mark, limiter: self.clone() };

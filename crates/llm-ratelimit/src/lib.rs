@@ -23,6 +23,7 @@
 //! ```
 mod admission;
 mod bucket;
+mod budget;
 mod cell;
 mod config;
 mod hierarchy;
@@ -31,13 +32,20 @@ mod limiter;
 mod period;
 mod quota;
 mod rules;
+mod scope;
 mod shelf;
+#[cfg(feature = "tower")]
+mod tower;
 
 pub use admission::{Admission, Exhausted};
 pub use bucket::Denied;
+pub use budget::{Budget, OverBudget, Reservation, TokenBudgetConfig};
 pub use cell::Cost;
 pub use config::{BucketConfig, ConfigError, LimiterConfig, TokenBucketConfig};
-pub use hierarchy::{Denial, Headroom, Hierarchy, LimitStats, Room, Scope};
+pub use hierarchy::{Denial, Headroom, Hierarchy, LimitStats, Room};
 pub use keyed::{KeyedLimiter, LimiterStats, ModelStats};
 pub use limiter::{Charge, RateLimiter};
 pub use rules::{CapConfig, LimitConfig, MeterConfig, Resource};
+pub use scope::Scope;
+#[cfg(feature = "tower")]
+pub use tower::{Limited, Passing, RateLimitLayer, RateLimited};

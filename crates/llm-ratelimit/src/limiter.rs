@@ -7,7 +7,7 @@ use std::time::Duration;
 use llm_core::sync::{AtomicU64, Ordering, spin_loop};
 use llm_core::{Clock, SystemClock, Tick};
 
-use crate::bucket::{Bucket, Denied, Mark};
+use crate::bucket::{Bucket, Denied, Mark, Missed, Rivals};
 #[cfg(feature = "tokio")]
 use crate::bucket::{duration, patience};
 use crate::config::{ConfigError, LimiterConfig, TokenBucketConfig};
@@ -43,13 +43,13 @@ impl Shared {
     }
 
     fn take(&self, cost: u32, now: Tick, patience: u64) -> Result<(Mark, u64), Denied> {
+        let (mut seen, mut rivals) = (self.bucket.look(), Rivals::default());
         loop {
-            // In this order: a bucket that has been requoted in between does not go with the old quota.
-            let seen = self.bucket.look();
+            // After looking: a bucket that has been requoted in between does not go with the old quota.
             match self.bucket.try_take(seen, self.quota(), cost, now, patience) {
                 Ok(taken) => return Ok(taken),
-                Err(Some(denied)) => return Err(denied),
-                Err(None) => {}
+                Err(Missed::Denied(denied)) => return Err(denied),
+                Err(Missed::Changed(actual)) => seen = rivals.yield_to(actual),
             }
         }
     }

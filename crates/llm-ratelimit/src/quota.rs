@@ -45,9 +45,9 @@ impl Quota {
         TokenBucketConfig { rate_per_second: rate, burst: self.burst }
     }
 
-    /// The time that `units` take to refill.
+    /// The time that `units` within the burst take to refill: at most a year, rounding aside.
     pub(crate) const fn span(self, units: u32) -> u64 {
-        self.unit.saturating_mul(units as u64)
+        self.unit * units as u64
     }
 
     /// The time that an empty bucket takes to refill: at most a year, rounding aside.

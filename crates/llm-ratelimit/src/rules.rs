@@ -116,6 +116,20 @@ impl Rules {
     }
 }
 
+impl Rules {
+    /// Whether something is capped by period.
+    pub(crate) const fn has_caps(&self) -> bool {
+        self.money.is_some()
+            || matches!(self.requests, Some(Meter::Cap(_)))
+            || matches!(self.tokens, Some(Meter::Cap(_)))
+    }
+
+    /// Whether nothing is limited but by rates.
+    pub(crate) const fn has_only_rates(&self) -> bool {
+        !self.has_caps() && self.concurrency.is_none()
+    }
+}
+
 impl Meter {
     fn try_new(key: &str, config: MeterConfig) -> Result<Self, ConfigError> {
         let (rate, per, burst) = match config {

@@ -1,8 +1,7 @@
 //! Things by name, at most so many: what is at rest is forgotten when room is needed.
 
-use std::collections::HashMap;
-
 use ahash::RandomState;
+use hashbrown::HashTable;
 use llm_core::Tick;
 use llm_core::sync::{Arc, Mutex};
 
@@ -23,7 +22,7 @@ pub(crate) struct Shelf<V> {
 }
 
 struct Shard<V> {
-    things: HashMap<Box<str>, Arc<V>, RandomState>,
+    things: HashTable<(Box<str>, Arc<V>)>,
     /// At this many things those at rest are looked for.
     sweep_at: usize,
 }
@@ -40,52 +39,75 @@ impl<V: Resting> Shelf<V> {
     pub(crate) fn new(most: usize) -> Self {
         let shards = if most < MANY { 1 } else { SHARDS };
         let hasher = RandomState::new();
-        let shard = || Mutex::new(Shard { things: HashMap::with_hasher(hasher.clone()), sweep_at: FEW });
+        let shard = || Mutex::new(Shard { things: HashTable::new(), sweep_at: FEW });
         let made = (0..shards).map(|_| shard()).collect();
         // Names do not spread evenly: a shard has room for half as much again.
         let most_a_shard = if shards == 1 { most } else { most.div_ceil(shards).saturating_mul(3) / 2 };
         Self { shards: made, hasher, most_a_shard: most_a_shard.max(1) }
     }
 
-    fn shard(&self, name: &str) -> &Mutex<Shard<V>> {
-        let hash = self.hasher.hash_one(name);
-        // The map below uses the low and the highest bits.
-        &self.shards[(hash >> 40) as usize % self.shards.len()]
+    fn hash(&self, name: &str) -> u64 {
+        self.hasher.hash_one(name)
+    }
+
+    fn shard(&self, hash: u64) -> &Mutex<Shard<V>> {
+        // A power of two of them; the table below uses the low and the highest bits.
+        &self.shards[(hash >> 40) as usize & (self.shards.len() - 1)]
     }
 
     /// The thing called `name`, made now if need be. None when there is no room for it.
     pub(crate) fn get(&self, name: &str, now: Tick, make: impl FnOnce() -> V) -> Option<Arc<V>> {
-        let mut shard = self.shard(name).lock();
-        if let Some(thing) = shard.things.get(name) {
-            return Some(thing.clone());
+        self.with(name, now, make, |thing| thing.cloned())
+    }
+
+    /// Shows the thing called `name`, made now if need be; none when there is no room for it. Others of its shard
+    /// wait meanwhile.
+    pub(crate) fn with<T>(
+        &self,
+        name: &str,
+        now: Tick,
+        make: impl FnOnce() -> V,
+        show: impl FnOnce(Option<&Arc<V>>) -> T,
+    ) -> T {
+        let hash = self.hash(name);
+        let mut shard = self.shard(hash).lock();
+        if let Some((_, thing)) = shard.things.find(hash, |(known, _)| **known == *name) {
+            return show(Some(thing));
         }
         if shard.things.len() >= shard.sweep_at.min(self.most_a_shard) {
-            shard.things.retain(|_, thing| Arc::strong_count(thing) > 1 || !thing.is_at_rest(now));
+            shard.things.retain(|(_, thing)| Arc::strong_count(thing) > 1 || !thing.is_at_rest(now));
             shard.sweep_at = (shard.things.len() * 2).max(FEW);
             if shard.things.len() >= self.most_a_shard {
-                return None;
+                drop(shard);
+                return show(None);
             }
         }
-        let thing = Arc::new(make());
-        shard.things.insert(name.into(), thing.clone());
-        Some(thing)
+        let thing = (name.into(), Arc::new(make()));
+        let entry = shard.things.insert_unique(hash, thing, |(known, _)| self.hasher.hash_one(&**known));
+        show(Some(&entry.get().1))
     }
 
     /// The thing called `name`, if it is there.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<V>> {
-        self.shard(name).lock().things.get(name).cloned()
+        let hash = self.hash(name);
+        let shard = self.shard(hash).lock();
+        shard.things.find(hash, |(known, _)| **known == *name).map(|(_, thing)| thing.clone())
     }
 
     /// Puts another thing in the place of the one called `name`. None when there is no room for it.
     pub(crate) fn replace(&self, name: &str, now: Tick, make: impl FnOnce(Option<&V>) -> V) -> Option<Arc<V>> {
-        let old = self.find(name);
-        if old.is_none() {
-            return self.get(name, now, || make(None));
+        let hash = self.hash(name);
+        let mut shard = self.shard(hash).lock();
+        match shard.things.find_mut(hash, |(known, _)| **known == *name) {
+            Some((_, thing)) => {
+                *thing = Arc::new(make(Some(&**thing)));
+                Some(thing.clone())
+            }
+            None => {
+                drop(shard);
+                self.get(name, now, || make(None))
+            }
         }
-        let mut shard = self.shard(name).lock();
-        let thing = Arc::new(make(shard.things.get(name).map(|old| &**old)));
-        shard.things.insert(name.into(), thing.clone());
-        Some(thing)
     }
 
     pub(crate) fn len(&self) -> usize {
