@@ -18,6 +18,8 @@ pub struct Terms {
 pub(crate) struct Demand {
     /// Bytes of what is sent in. A token of text is a byte at least.
     bytes: u64,
+    /// Tokens at most that what stands between the texts comes to.
+    markup: u64,
     /// Output tokens that an answer may have, as the request says.
     max_output: Option<u64>,
     /// Answers.
@@ -71,6 +73,7 @@ impl Demand {
                 let has = |word: &&[u8]| memmem::find(&envelope.body, word).is_some();
                 Self {
                     bytes: envelope.body.len() as u64,
+                    markup: 0,
                     max_output: if envelope.operation == Operation::Chat { envelope.max_output } else { Some(0) },
                     choices: envelope.choices.into(),
                     beyond_text: BEYOND_TEXT.iter().chain(&ESCAPED_LETTERS).any(has),
@@ -82,19 +85,19 @@ impl Demand {
                     EmbeddingInput::Texts(texts) => texts.iter().map(String::len).sum(),
                     EmbeddingInput::Tokens(lists) => lists.iter().map(Vec::len).sum(),
                 };
-                Self { bytes: lengths as u64, max_output: Some(0), choices: 1, beyond_text: false }
+                Self { bytes: lengths as u64, markup: 0, max_output: Some(0), choices: 1, beyond_text: false }
             }
-            CallBody::Models => Self { bytes: 0, max_output: Some(0), choices: 1, beyond_text: false },
+            CallBody::Models => Self { bytes: 0, markup: 0, max_output: Some(0), choices: 1, beyond_text: false },
         }
     }
 
     fn of_completion(request: &CompletionRequest) -> Self {
-        let mut bytes = 0;
+        let (mut bytes, mut markup) = (0, 0);
         let mut beyond_text = !request.extra.is_empty();
         for message in &request.messages {
-            bytes += MARKUP;
+            markup += MARKUP;
             for part in &message.parts {
-                bytes += MARKUP;
+                markup += MARKUP;
                 match part {
                     Part::Text(text) | Part::Refusal(text) => bytes += text.len() as u64,
                     Part::ToolCall(call) => bytes += (call.name.len() + call.arguments.len()) as u64,
@@ -105,9 +108,10 @@ impl Demand {
         for tool in &request.tools {
             let described = tool.description.as_ref().map_or(0, String::len);
             let parameters = tool.parameters.as_ref().map_or(0, |json| json.as_str().len());
-            bytes += MARKUP + (tool.name.len() + described + parameters) as u64;
+            markup += MARKUP;
+            bytes += (tool.name.len() + described + parameters) as u64;
         }
-        Self { bytes, max_output: request.max_tokens, choices: request.n.unwrap_or(1).into(), beyond_text }
+        Self { bytes, markup, max_output: request.max_tokens, choices: request.n.unwrap_or(1).into(), beyond_text }
     }
 
     /// What is expected of `terms`, and the bound: input one token a byte, output what the request allows, else
@@ -125,7 +129,7 @@ impl Demand {
             (Some(price), Some(output)) => {
                 // What is written to a cache may cost more than what is not.
                 let dearest = price.cache_write.unwrap_or(price.input).max(price.input);
-                Ok((output, units(dearest.times(self.bytes).plus(price.output.times(output)))))
+                Ok((output, units(dearest.times(self.bytes + self.markup).plus(price.output.times(output)))))
             }
         };
         let bound = bounded.ok().map(|(_, money)| money);

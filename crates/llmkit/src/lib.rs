@@ -40,9 +40,16 @@ pub use llm_providers::{EchoProvider, SimConfig, SimProvider};
 #[cfg(feature = "openai")]
 pub use llm_providers::{OpenAiConfig, OpenAiProvider};
 #[cfg(feature = "rate-limiter")]
-pub use llm_ratelimit::{RateLimiter, TokenBucketConfig};
+pub use llm_ratelimit::{
+    BucketConfig, Budget as TokenBudgetGuard, CapConfig, KeyedLimiter, LimitConfig, MeterConfig, RateLimiter,
+    TokenBucketConfig, TokenBudgetConfig,
+};
 #[cfg(feature = "smart-router")]
-pub use {llm_pipeline::TargetConfig, llm_router::Strategy};
+pub use {
+    llm_core::{Money, Price},
+    llm_pipeline::{TargetConfig, Terms},
+    llm_router::Strategy,
+};
 
 /// The README's example compiles and runs.
 #[cfg(all(doctest, feature = "sim"))]
