@@ -13,8 +13,8 @@ pub trait Observer: Send + Sync + 'static {
     /// A request has ended, streams included.
     fn request_ended(&self, record: &RequestRecord<'_>);
 
-    /// A circuit has changed its state.
-    fn circuit_changed(&self, provider: &ProviderId, transition: &Transition);
+    /// The circuit of a provider's model has changed its state.
+    fn circuit_changed(&self, provider: &ProviderId, model: &ModelId, transition: &Transition);
 
     /// A limit has denied a request, or an attempt of one. Both words are from closed sets.
     fn limit_denied(&self, level: &str, resource: &'static str);
@@ -104,7 +104,7 @@ impl Observer for NoObserver {
 
     fn request_ended(&self, _: &RequestRecord<'_>) {}
 
-    fn circuit_changed(&self, _: &ProviderId, _: &Transition) {}
+    fn circuit_changed(&self, _: &ProviderId, _: &ModelId, _: &Transition) {}
 
     fn limit_denied(&self, _: &str, _: &'static str) {}
 }

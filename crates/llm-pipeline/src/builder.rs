@@ -9,6 +9,7 @@ use llm_core::{Clock, ModelId, NoObserver, Observer, Provider, ProviderId, Syste
 use llm_ratelimit::{Hierarchy, LimitConfig, RateLimiter};
 use llm_router::{SmartRouter, Strategy};
 
+use crate::circuits::Circuits;
 use crate::demand::Terms;
 use crate::handle::{Inner, Pipeline};
 use crate::limits::Limits;
@@ -54,7 +55,7 @@ pub enum ConfigError {
 pub struct ProviderConfig {
     /// Who answers.
     pub provider: Arc<dyn Provider>,
-    /// When its circuit opens.
+    /// When the circuits of its models open.
     pub breaker: CircuitBreakerConfig,
 }
 
@@ -160,7 +161,7 @@ impl PipelineBuilder {
         self
     }
 
-    /// Guards all providers by this one circuit instead of one each.
+    /// Guards everything by this one circuit instead of one for each model of each provider.
     #[must_use]
     pub fn one_circuit(mut self, breaker: CircuitBreaker) -> Self {
         self.circuit = Some(breaker);
@@ -244,14 +245,12 @@ impl PipelineBuilder {
             if !seen.insert(id.clone()) {
                 return Err(ConfigError::DuplicateProvider(id.clone()));
             }
-            let circuit = match (&self.circuit, old.and_then(|old| circuit_in(old, id))) {
-                (Some(shared), _) => shared.clone(),
-                (None, Some(circuit)) if circuit.config() == breaker => circuit,
-                (None, _) => self.circuit_of(id, breaker.clone())?,
-            };
+            let old = old.and_then(|old| circuits_in(old, id));
+            let (config, given) = (breaker.clone(), self.circuit.clone());
+            let circuits = Circuits::try_new(id, config, &self.clock, &self.observer, given, old)?;
             let direct = self.observer.target(id, &ModelId::from("other"));
             let terms = self.terms_of(id);
-            upstreams.push(Arc::new(Upstream { provider: provider.clone(), breaker: circuit, direct, terms }));
+            upstreams.push(Arc::new(Upstream { provider: provider.clone(), circuits, direct, terms }));
         }
         Ok(upstreams)
     }
@@ -261,15 +260,6 @@ impl PipelineBuilder {
         let targets = self.models.iter().flat_map(|model| &model.targets);
         let theirs = targets.filter(|target| target.provider == *provider && target.terms != Terms::default());
         theirs.map(|target| (target.model.clone(), target.terms)).collect()
-    }
-
-    fn circuit_of(&self, id: &ProviderId, config: CircuitBreakerConfig) -> Result<CircuitBreaker, ConfigError> {
-        let (observer, id) = (self.observer.clone(), id.clone());
-        let builder = CircuitBreaker::builder()
-            .config(config)
-            .clock(self.clock.clone())
-            .on_transition(move |transition| observer.circuit_changed(&id, transition));
-        Ok(builder.try_build()?)
     }
 
     fn routes(&self, upstreams: Vec<Arc<Upstream>>) -> Result<Routes, ConfigError> {
@@ -307,6 +297,7 @@ impl PipelineBuilder {
             Ok(Target {
                 upstream: upstream.clone(),
                 model: target.model.clone(),
+                breaker: upstream.circuits.of(&target.model),
                 terms: target.terms,
                 observer: self.observer.target(&target.provider, &model.name),
             })
@@ -344,8 +335,8 @@ impl PipelineBuilder {
     }
 }
 
-/// The circuit that `path` has for `id`.
-fn circuit_in(path: &Pipeline, id: &ProviderId) -> Option<CircuitBreaker> {
+/// The circuits that `path` has for `id`.
+fn circuits_in<'a>(path: &'a Pipeline, id: &ProviderId) -> Option<&'a Circuits> {
     let mut upstreams = path.inner().routes.upstreams.iter();
-    upstreams.find(|upstream| upstream.provider.id() == id).map(|upstream| upstream.breaker.clone())
+    upstreams.find(|upstream| upstream.provider.id() == id).map(|upstream| &upstream.circuits)
 }

@@ -10,6 +10,7 @@ use llm_ratelimit::{Cost, Headroom, LimitStats};
 use llm_router::Plan;
 
 use crate::attempt::Attempt;
+use crate::circuits::Circuit;
 use crate::demand::Demand;
 use crate::ending::{self, Ending};
 use crate::hold::Hold;
@@ -17,7 +18,7 @@ use crate::limits::{Limits, Why};
 use crate::meter::Meter;
 use crate::request::{Caller, Request, Response, Served};
 use crate::retry::{Next, RetryPolicy};
-use crate::routes::{Circuit, ModelTally, Route, Routes, Target};
+use crate::routes::{ModelTally, Route, Routes, Target};
 use crate::share::Sharer;
 
 /// The path of every request. Cheap to clone; clones share all state.
@@ -176,7 +177,7 @@ impl Pipeline {
             let why = Why(output.and_then(Result::err));
             match self.0.limits.admit_target(|| route.names(index), cost, why, now) {
                 Ok(admission) => {
-                    if let Ok(permit) = target.upstream.breaker.admit(now) {
+                    if let Ok(permit) = target.breaker.admit(now) {
                         route.tally.allow();
                         // Without a bound there is no hard limit on money: nothing is counted against it.
                         let output = output.map(|output| output.unwrap_or(u64::MAX));
@@ -248,11 +249,11 @@ impl Pipeline {
         self.0.routes.tallies()
     }
 
-    /// Closes the circuit of `provider`, or all of them; how many there were.
+    /// Closes the circuits of `provider`, or all of them; how many there were.
     pub fn reset_circuits(&self, provider: Option<&str>) -> usize {
         let upstreams = self.0.routes.upstreams.iter();
         let chosen = upstreams.filter(|upstream| provider.is_none_or(|name| *upstream.provider.id() == *name));
-        chosen.inspect(|upstream| upstream.breaker.reset()).count()
+        chosen.map(|upstream| upstream.circuits.reset()).sum()
     }
 
     /// What sharing has come to; nothing when it is off.
@@ -314,15 +315,16 @@ fn dearest(demand: &Demand, route: &Route) -> (Cost, Why) {
 /// Every candidate's circuit is open: when the first of them will be probed.
 fn closed(route: &Route, now: Tick) -> Error {
     let waits = route.targets.iter().filter_map(|target| {
-        let wait = target.upstream.breaker.is_available(now).err()?.retry_after;
+        let wait = target.breaker.is_available(now).err()?.retry_after;
         Some((target, wait))
     });
     let error = Error::new(ErrorKind::CircuitOpen, "no provider can take the request: all circuits are open");
     let error = waits.clone().fold(error, |error, (target, wait)| {
-        let stats = target.upstream.breaker.stats(now);
+        let stats = target.breaker.stats(now);
         error.because(format!(
-            "provider {}: circuit {:?} after {} failures in a row, next probe in {} ms",
+            "provider {}, model {}: circuit {:?} after {} failures in a row, next probe in {} ms",
             target.provider(),
+            target.model,
             stats.state,
             stats.consecutive_failures,
             wait.as_millis()

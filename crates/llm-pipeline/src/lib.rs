@@ -17,6 +17,7 @@
 //! See `tests/path.rs` for a scripted provider, and the facade `llmkit` for a client over this path.
 mod attempt;
 mod builder;
+mod circuits;
 mod demand;
 mod ending;
 mod handle;
@@ -29,9 +30,10 @@ mod routes;
 mod share;
 
 pub use builder::{ConfigError, ModelConfig, PipelineBuilder, ProviderConfig, TargetConfig};
+pub use circuits::Circuit;
 pub use demand::Terms;
 pub use handle::Pipeline;
 pub use llm_dedup::DedupStats;
 pub use request::{Caller, Reply, Request, Response, Served, Whole};
 pub use retry::RetryPolicy;
-pub use routes::{Circuit, DefaultRoute, ModelTally};
+pub use routes::{DefaultRoute, ModelTally};

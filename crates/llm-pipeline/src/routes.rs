@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use llm_breaker::{CircuitBreaker, CircuitBreakerStats};
+use llm_breaker::CircuitBreaker;
 use llm_core::{Error, ErrorKind, Model, ModelId, Provider, ProviderId, TargetObserver, Tick};
 use llm_router::SmartRouter;
 
+use crate::circuits::{Circuit, Circuits};
 use crate::demand::Terms;
 
-/// A provider and its circuit.
+/// A provider and its circuits.
 pub(crate) struct Upstream {
     pub(crate) provider: Arc<dyn Provider>,
-    pub(crate) breaker: CircuitBreaker,
+    pub(crate) circuits: Circuits,
     /// Told of calls that name the provider's model directly.
     pub(crate) direct: Arc<dyn TargetObserver>,
     /// The terms of its models, as far as the configuration tells them.
@@ -24,6 +25,7 @@ pub(crate) struct Upstream {
 pub(crate) struct Target {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) model: ModelId,
+    pub(crate) breaker: CircuitBreaker,
     pub(crate) terms: Terms,
     pub(crate) observer: Arc<dyn TargetObserver>,
 }
@@ -35,7 +37,7 @@ impl Target {
 
     /// Whether a call may be sent as far as is known without taking a permit.
     pub(crate) fn usable(&self, now: Tick) -> bool {
-        self.upstream.breaker.is_available(now).is_ok()
+        self.breaker.is_available(now).is_ok()
     }
 }
 
@@ -97,15 +99,6 @@ pub enum DefaultRoute {
     Provider(ProviderId),
 }
 
-/// What health pages show of a provider.
-#[derive(Clone, Debug)]
-pub struct Circuit {
-    /// The provider.
-    pub provider: ProviderId,
-    /// Its circuit.
-    pub stats: CircuitBreakerStats,
-}
-
 /// All names.
 pub(crate) struct Routes {
     pub(crate) models: HashMap<ModelId, Arc<Route>>,
@@ -159,9 +152,11 @@ impl Routes {
     }
 
     fn direct(&self, upstream: &Arc<Upstream>, model: &str) -> Arc<Route> {
+        let id = ModelId::from(model);
         let target = Target {
             upstream: upstream.clone(),
-            model: ModelId::from(model),
+            breaker: upstream.circuits.of(&id),
+            model: id,
             terms: upstream.terms.get(model).copied().unwrap_or_default(),
             observer: upstream.direct.clone(),
         };
@@ -194,11 +189,7 @@ impl Routes {
     }
 
     pub(crate) fn circuits(&self, now: Tick) -> Vec<Circuit> {
-        let circuit = |upstream: &Arc<Upstream>| Circuit {
-            provider: upstream.provider.id().clone(),
-            stats: upstream.breaker.stats(now),
-        };
-        self.upstreams.iter().map(circuit).collect()
+        self.upstreams.iter().flat_map(|upstream| upstream.circuits.show(now)).collect()
     }
 }
 

@@ -11,7 +11,7 @@ use llm_providers::{EchoProvider, OpenAiConfig, OpenAiProvider, SimConfig, SimPr
 use llm_ratelimit::{LimitConfig, MeterConfig};
 use secrecy::ExposeSecret;
 
-use crate::config::{self, ApiKey, Config, Kind, Loaded, Preset, Scope, Strategy};
+use crate::config::{self, ApiKey, Config, Kind, Loaded, Preset, Resilience, Scope, Strategy};
 use crate::http::auth::{Credential, Keys, digest};
 use crate::unbuilt::Unbuilt;
 
@@ -48,7 +48,10 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let mut path = Pipeline::builder().clock(clock).observer(observer).retry(retry(config)).limits(tables(config)?);
         for provider in &config.providers {
-            path = path.provider(ProviderConfig { provider: built(loaded, provider)?, breaker: breaker(config) });
+            path = path.provider(ProviderConfig {
+                provider: built(loaded, provider)?,
+                breaker: breaker(&config.resilience.with(&provider.breaker)),
+            });
         }
         for model in &config.models {
             path = path.model(self::model(model)?);
@@ -93,8 +96,7 @@ fn retry(config: &Config) -> RetryPolicy {
     }
 }
 
-fn breaker(config: &Config) -> CircuitBreakerConfig {
-    let resilience = &config.resilience;
+fn breaker(resilience: &Resilience) -> CircuitBreakerConfig {
     let preset = match resilience.breaker_preset {
         Preset::Aggressive => CircuitBreakerConfig::aggressive(),
         Preset::Production => CircuitBreakerConfig::production(),

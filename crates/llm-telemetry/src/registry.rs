@@ -188,9 +188,10 @@ impl Observer for Telemetry {
         }
     }
 
-    fn circuit_changed(&self, provider: &ProviderId, transition: &Transition) {
+    // By provider alone: callers choose names of models.
+    fn circuit_changed(&self, provider: &ProviderId, model: &ModelId, transition: &Transition) {
         let Transition { from, to, reason } = transition;
-        tracing::warn!(%provider, from, to, reason, "circuit changed");
+        tracing::warn!(%provider, %model, from, to, reason, "circuit changed");
         self.series.circuits.get_or_create(&Change { provider: provider.to_string(), from, to }).inc();
     }
 
@@ -257,7 +258,7 @@ mod tests {
         };
         telemetry.request_ended(&record);
         let transition = Transition { from: "closed", to: "open", reason: "5 failures in a row".into() };
-        telemetry.circuit_changed(&"open\"ai".into(), &transition);
+        telemetry.circuit_changed(&"open\"ai".into(), &"m".into(), &transition);
         telemetry
     }
 

@@ -8,7 +8,7 @@ use llm_providers::SimScript;
 use llm_ratelimit::ConfigError;
 
 use super::environment::Environment;
-use super::file::{ApiKey, Config, Kind, Model, Provider};
+use super::file::{ApiKey, Breaker, Config, Kind, Model, Provider, Resilience};
 use super::limits::Level;
 
 /// Something wrong, and where.
@@ -34,15 +34,8 @@ pub(crate) fn problems(config: &Config, environment: &Environment) -> Vec<Proble
     models(config, &mut problems);
     let resilience = &config.resilience;
     problems.unless(resilience.retry_attempts <= 100, "resilience.retry_attempts", "at most 100");
-    problems.unless(resilience.circuit_breaker_threshold > 0, "resilience.circuit_breaker_threshold", "at least 1");
-    let wait = resilience.circuit_breaker_timeout_s;
-    problems.unless(
-        wait.is_none_or(|wait| (1..=31_536_000).contains(&wait)),
-        "resilience.circuit_breaker_timeout_s",
-        "1 to 31536000",
-    );
-    let share = resilience.circuit_breaker_success_rate;
-    problems.unless(share > 0.0 && share <= 1.0, "resilience.circuit_breaker_success_rate", "above 0 and at most 1");
+    let keys = ["circuit_breaker_threshold", "circuit_breaker_timeout_s", "circuit_breaker_success_rate"];
+    circuits(resilience, keys.map(|key| format!("resilience.{key}")), &mut problems);
     if let Some(limits) = &config.rate_limits {
         let quota = llm_ratelimit::TokenBucketConfig::new(limits.requests_per_second, limits.burst_capacity);
         if let Err(error) = llm_ratelimit::RateLimiter::try_new(quota) {
@@ -54,6 +47,16 @@ pub(crate) fn problems(config: &Config, environment: &Environment) -> Vec<Proble
     limits(config, &mut problems);
     problems.unless(config.deduplication.max_entries > 0, "deduplication.max_entries", "at least 1");
     problems.0
+}
+
+/// Settings of circuits, whose keys are called `keys` where they stand.
+fn circuits(settings: &Resilience, keys: [String; 3], problems: &mut Problems) {
+    let [threshold, timeout, share] = keys;
+    problems.unless(settings.circuit_breaker_threshold > 0, threshold, "at least 1");
+    let wait = settings.circuit_breaker_timeout_s;
+    problems.unless(wait.is_none_or(|wait| (1..=31_536_000).contains(&wait)), timeout, "1 to 31536000");
+    let rate = settings.circuit_breaker_success_rate;
+    problems.unless(rate > 0.0 && rate <= 1.0, share, "above 0 and at most 1");
 }
 
 struct Problems(Vec<Problem>);
@@ -155,6 +158,10 @@ fn providers(config: &Config, environment: &Environment, problems: &mut Problems
         ];
         for (key, span) in spans {
             problems.unless(!span.0.is_zero(), format!("{place}.{key}"), "longer than zero");
+        }
+        if provider.breaker != Breaker::default() {
+            let keys = ["threshold", "timeout_s", "success_rate"].map(|key| format!("{place}.breaker.{key}"));
+            circuits(&config.resilience.with(&provider.breaker), keys, problems);
         }
         base_url(config, provider, &place, problems);
         for (model, script) in &provider.scripts {
@@ -272,6 +279,10 @@ mod tests {
             ("[[providers]]\nname = \"a\"\nkind = \"openai\"\napi_key = \"env:NOT_SET\"", "providers.a.api_key"),
             ("[[providers]]\nname = \"a\"\nkind = \"sim\"\nscripts = { m = \"speed=9\" }", "providers.a.scripts.m"),
             ("[[providers]]\nname = \"a\"\nkind = \"echo\"\nscripts = { m = \"tokens=9\" }", "providers.a.scripts"),
+            (
+                "[[providers]]\nname = \"a\"\nkind = \"echo\"\nbreaker = { threshold = 0 }",
+                "providers.a.breaker.threshold",
+            ),
             ("[[models]]\nname = \"m\"\ntargets = []", "models.m.targets"),
             ("[[models]]\nname = \"m\"\ntargets = [{ provider = \"none\", model = \"x\" }]", "models.m.targets"),
         ] {

@@ -134,6 +134,9 @@ pub struct Provider {
     /// From sending to the answer's end.
     #[serde(default = "total_timeout")]
     pub total_timeout: Span,
+    /// Settings of its circuits that differ from those of `[resilience]`.
+    #[serde(default)]
+    pub breaker: Breaker,
     /// For `sim`: where its randomness begins.
     #[serde(default)]
     pub seed: u64,
@@ -156,10 +159,27 @@ impl Provider {
             token_gap_timeout: token_gap_timeout(),
             comments_reset_timeouts: false,
             total_timeout: total_timeout(),
+            breaker: Breaker::default(),
             seed: 0,
             scripts: BTreeMap::new(),
         }
     }
+}
+
+/// `[providers.breaker]`: as the keys of `[resilience]`, each of which holds where it is absent.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Breaker {
+    /// As `circuit_breaker_threshold`.
+    pub threshold: Option<u32>,
+    /// As `circuit_breaker_timeout_s`.
+    pub timeout_s: Option<u64>,
+    /// As `circuit_breaker_success_rate`.
+    pub success_rate: Option<f64>,
+    /// As `breaker_preset`.
+    pub preset: Option<Preset>,
+    /// As `breaker_shadow`.
+    pub shadow: Option<bool>,
 }
 
 const fn connect_timeout() -> Span {
@@ -322,6 +342,25 @@ impl Default for Resilience {
             circuit_breaker_success_rate: 0.8,
             breaker_preset: Preset::Production,
             breaker_shadow: false,
+        }
+    }
+}
+
+impl Resilience {
+    /// These settings with those of a provider over them.
+    #[must_use]
+    pub fn with(&self, own: &Breaker) -> Self {
+        Self {
+            circuit_breaker_threshold: own.threshold.unwrap_or(self.circuit_breaker_threshold),
+            // A preset of its own brings its own wait.
+            circuit_breaker_timeout_s: own.timeout_s.or(match own.preset {
+                Some(_) => None,
+                None => self.circuit_breaker_timeout_s,
+            }),
+            circuit_breaker_success_rate: own.success_rate.unwrap_or(self.circuit_breaker_success_rate),
+            breaker_preset: own.preset.unwrap_or(self.breaker_preset),
+            breaker_shadow: own.shadow.unwrap_or(self.breaker_shadow),
+            ..self.clone()
         }
     }
 }

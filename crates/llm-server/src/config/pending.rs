@@ -20,7 +20,6 @@ const PENDING: &[(&str, &str)] = &[
     ("database_url", "moves the state"),
     ("durability", "says when state is on disk"),
     ("server.core_pinning", "pins threads"),
-    ("providers.*.breaker", "overrides a provider's circuit"),
     ("models.*.translation", "translates between dialects"),
     ("models.*.sla", "bounds the latency of a route"),
     ("models.*.hedge", "hedges calls"),

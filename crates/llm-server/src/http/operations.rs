@@ -103,6 +103,14 @@ struct Health {
 #[derive(Debug, Serialize)]
 struct ProviderHealth {
     name: String,
+    /// The worst of its models'.
+    circuit_breaker: CircuitHealth,
+    models: Vec<ModelHealth>,
+}
+
+#[derive(Debug, Serialize)]
+struct ModelHealth {
+    model: String,
     circuit_breaker: CircuitHealth,
 }
 
@@ -133,8 +141,9 @@ async fn health(State(process): State<Arc<Process>>) -> Json<Health> {
         CircuitState::HalfOpen => 1,
         CircuitState::Open => 2,
     };
-    let worst = circuits.iter().max_by_key(|circuit| rank(circuit.stats.state));
-    let degraded = worst.is_some_and(|circuit| circuit.stats.state != CircuitState::Closed);
+    let worst_of = |circuits: &[Circuit]| circuits.iter().max_by_key(|circuit| rank(circuit.stats.state)).cloned();
+    let worst = worst_of(&circuits);
+    let degraded = worst.as_ref().is_some_and(|circuit| circuit.stats.state != CircuitState::Closed);
     let status = match (process.is_ready(), degraded) {
         (false, _) => "draining",
         (true, true) => "degraded",
@@ -143,10 +152,20 @@ async fn health(State(process): State<Arc<Process>>) -> Json<Health> {
     Json(Health {
         status,
         version: env!("CARGO_PKG_VERSION"),
-        circuit_breaker: worst.map(CircuitHealth::from),
+        circuit_breaker: worst.as_ref().map(CircuitHealth::from),
         providers: circuits
-            .iter()
-            .map(|circuit| ProviderHealth { name: circuit.provider.to_string(), circuit_breaker: circuit.into() })
+            .chunk_by(|one, other| one.provider == other.provider)
+            .filter_map(|circuits| {
+                let model = |circuit: &Circuit| ModelHealth {
+                    model: circuit.model.to_string(),
+                    circuit_breaker: circuit.into(),
+                };
+                Some(ProviderHealth {
+                    name: circuits.first()?.provider.to_string(),
+                    circuit_breaker: (&worst_of(circuits)?).into(),
+                    models: circuits.iter().map(model).collect(),
+                })
+            })
             .collect(),
     })
 }

@@ -91,7 +91,7 @@ fn a_circuit_opens_refuses_and_says_when_to_come_again() {
     for number in 0..5 {
         assert_eq!(gateway.chat("up/sim?status=500", &number.to_string()).status, 502);
     }
-    let refused = gateway.chat("up/sim", "x");
+    let refused = gateway.chat("up/sim?status=500", "x");
     assert_eq!((refused.status, refused.error()["code"].as_str()), (503, Some("server_is_overloaded")));
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((30..=33).contains(&wait), "{wait}");
@@ -100,6 +100,12 @@ fn a_circuit_opens_refuses_and_says_when_to_come_again() {
     let health = crate::wire::get(gateway.addr(), "/v1/health", &[]).json();
     assert_eq!(health["circuit_breaker"]["state"], "Open");
     assert_eq!(health["providers"][0]["circuit_breaker"]["failure_count"], 5);
+    // The provider's other models have circuits of their own.
+    assert_eq!(gateway.chat("up/sim", "x").status, 200);
+    let health = crate::wire::get(gateway.addr(), "/v1/health", &[]).json();
+    let states: Vec<_> = health["providers"][0]["models"].as_array().unwrap().iter().collect();
+    assert_eq!((&states[0]["model"], &states[0]["circuit_breaker"]["state"]), (&"sim".into(), &"Closed".into()));
+    assert_eq!(states[1]["circuit_breaker"]["state"], "Open");
 }
 
 #[test]
@@ -188,10 +194,26 @@ fn an_operator_closes_circuits() {
         crate::wire::post(gateway.addr(), &path, &[("x-api-key", key)], b"")
     };
     for query in ["", "?provider=up"] {
-        assert_eq!([ask("up/sim?status=500", query), ask("up/sim", query)], [502, 503]);
+        assert_eq!([ask("up/sim?status=500", query), ask("up/sim?status=500", query)], [502, 503]);
         assert_eq!(reset(query, "k").status, 403);
         assert_eq!(reset(query, "ops").json(), serde_json::json!({ "reset": 1 }));
-        assert_eq!(ask("up/sim", query), 200);
+        assert_eq!(ask("up/sim?status=500", query), 502);
+        reset("", "ops");
     }
     assert_eq!((reset("?provider=none", "ops").status, reset("?all=1", "ops").status), (404, 400));
+}
+
+#[test]
+fn a_provider_may_have_circuits_of_its_own_kind() {
+    let upstream = Upstream::start();
+    let config = crate::process::config(
+        upstream.0.addr,
+        "breaker = { threshold = 2, timeout_s = 120 }\n[resilience]\nretry_attempts = 0\n",
+    );
+    let gateway = Gateway::start(&config, &[]);
+    let ask = |text: &str| gateway.chat("up/sim?status=500", text);
+    assert_eq!([ask("a").status, ask("b").status], [502, 502]);
+    let refused = ask("c");
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!(refused.status == 503 && (120..=132).contains(&wait), "{} {wait}", refused.status);
 }
