@@ -1,5 +1,7 @@
 //! Completions in neutral form: whole, or event by event.
 
+use std::time::Duration;
+
 use crate::{Json, Message, Part, Reasoning, ToolCall, Usage};
 
 /// A model's answer.
@@ -15,6 +17,8 @@ pub struct CompletionResponse {
     pub choices: Vec<Choice>,
     /// What it used; absent when the provider did not say.
     pub usage: Option<Usage>,
+    /// From sending to the answer's end; absent where nobody measured it.
+    pub latency: Option<Duration>,
     /// Members without a neutral form, by their name in the dialect, in order.
     pub extra: Vec<(String, Json)>,
 }

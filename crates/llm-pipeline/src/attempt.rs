@@ -62,8 +62,9 @@ impl Attempt {
             Answer::Wire(WireAnswer { headers, body: WireBody::Frames(frames) }) => {
                 Reply::Frames { headers, frames: begun(self.watch(frames), holds).await? }
             }
-            Answer::Completion(response) => {
+            Answer::Completion(mut response) => {
                 self.entrust(holds)?;
+                response.latency = Some(self.clock.now().since(self.started));
                 self.succeeded(response.usage);
                 Reply::Completion(response)
             }

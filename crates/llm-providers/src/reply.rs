@@ -107,6 +107,7 @@ impl Reply {
             created: Some(self.created),
             choices: choices.collect(),
             usage: self.usage,
+            latency: None,
             extra: Vec::new(),
         }
     }

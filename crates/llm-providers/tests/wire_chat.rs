@@ -265,6 +265,7 @@ fn content_and_refusal_are_always_there_and_tool_calls_never_empty() {
         created: None,
         choices: vec![choice],
         usage: None,
+        latency: None,
         extra: vec![],
     };
     let written = r#"{"id":"i","object":"chat.completion","created":0,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":null,"refusal":null},"logprobs":null,"finish_reason":null}]}"#;
@@ -639,6 +640,7 @@ fn any_response() -> impl Strategy<Value = CompletionResponse> {
             created: Some(created),
             choices,
             usage,
+            latency: None,
             extra,
         })
 }

@@ -30,6 +30,7 @@ fn assembled(events: Vec<StreamEvent>) -> CompletionResponse {
         created: None,
         choices: Vec::new(),
         usage: None,
+        latency: None,
         extra: Vec::new(),
     };
     for event in events {

@@ -37,6 +37,7 @@ pub fn decode_chat_response(body: &[u8]) -> Result<CompletionResponse, Error> {
         created: raw.member("created").and_then(Raw::u64),
         choices,
         usage: raw.member("usage").and_then(read_usage),
+        latency: None,
         extra,
         id,
     })
