@@ -1,49 +1,172 @@
 //! The candidates of one request, in order.
 
-/// One decision: who is asked first, and then. On the stack, at most 64 targets.
-#[derive(Clone, Debug)]
+use llm_core::Tick;
+use llm_core::sync::Ordering;
+
+use crate::config::Strategy;
+use crate::demand::Demand;
+use crate::random::{below, mix2};
+use crate::rank::{Rank, Share, View, bits, stream};
+use crate::reason::Reason;
+use crate::table::{MAX_TARGETS, Table};
+
+/// One decision: who is asked first, and then. On the stack, at most 64 targets; a copy is another walk.
+///
+/// Under the strategies that learn, each candidate is chosen when it is asked for, by what is known by then.
+#[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Plan<'a> {
-    sequence: &'a [u8],
-    fallbacks: &'a [u8],
+    view: View<'a>,
     place: usize,
     /// Targets that this round has given, one bit each.
     given: u64,
+    reason: Option<Reason>,
 }
 
 impl<'a> Plan<'a> {
-    pub(crate) const fn new(sequence: &'a [u8], fallbacks: &'a [u8], place: usize) -> Self {
-        Self { sequence, fallbacks, place, given: 0 }
+    pub(crate) fn new(table: &'a Table, demand: Demand, now: Tick) -> Self {
+        let (place, draw) = table.turn();
+        Self { view: View { table, demand, now, draw }, place, given: 0, reason: None }
     }
 
-    /// The next candidate that is usable and that this round has not given. The first choice follows the
-    /// rotation past unusable targets, so that their share goes to the others in proportion; what follows are
-    /// the fallbacks, the heaviest first.
+    /// The next candidate that is usable and that this round has not given. Under [`Strategy::Weighted`] the
+    /// first choice follows the rotation past unusable targets, so that their share goes to the others in
+    /// proportion; what follows are the fallbacks, the heaviest first. Under [`Strategy::PeakEwma`] the first is
+    /// the better of two usable ones drawn at random. Under the others each is the best of those left.
+    ///
+    /// A router with a chain of fallbacks gives these, in their order, after the first.
+    ///
+    /// `usable` says whether a target can be asked at the moment: its circuit, its quota. It is asked at most
+    /// once for each target.
     pub fn next(&mut self, mut usable: impl FnMut(usize) -> bool) -> Option<usize> {
-        let (ahead, behind) = (&self.sequence[self.place..], &self.sequence[..self.place]);
-        let rotation = if self.given == 0 { [ahead, behind] } else { [&[][..], &[]] };
-        let mut refused = 0u64;
-        let mut fits = |index: u8| {
-            let bit = 1 << index;
-            if (self.given | refused) & bit != 0 {
-                return false;
+        let first = self.given == 0;
+        let table = self.view.table;
+        let left = table.all() & !self.given;
+        let found = match (&table.chain, table.config.strategy) {
+            (Some(chain), _) if !first => self.listed(chain, usable).map(|index| (index, Reason::Fallback)),
+            (_, Strategy::Weighted | Strategy::Fallback) => self.rotated(usable),
+            (_, Strategy::PeakEwma) if first => self.better_of_two(fitting(left, usable)),
+            (_, Strategy::Bandit) if first && self.view.explores() => self.any(fitting(left, usable)),
+            (_, Strategy::Prefix) => {
+                let fit = fitting(left, usable);
+                named(self.view.best(fit, self.view.share(fit), |_| true))
             }
-            let usable = usable(usize::from(index));
-            if !usable {
-                refused |= bit;
-            }
-            usable
+            _ => named(self.view.best(left, Share::default(), &mut usable)),
         };
-        let candidates = rotation.into_iter().flatten().chain(self.fallbacks).copied();
-        let found = candidates.into_iter().find(|index| fits(*index))?;
-        self.given |= 1 << found;
-        Some(usize::from(found))
+        let (index, reason) = found?;
+        if reason == Reason::MissesSla && self.reason.is_none() {
+            // Relaxed: a count for people.
+            table.sla_misses.fetch_add(1, Ordering::Relaxed);
+        }
+        self.given |= 1 << index;
+        self.reason = Some(if first { reason } else { Reason::Fallback });
+        Some(index)
     }
 
     /// Begins another round: every target may be given once more.
     pub const fn next_round(&mut self) {
         self.given = 0;
     }
+
+    /// Why the last candidate was given, before the first: none.
+    #[must_use]
+    pub const fn reason(&self) -> Option<Reason> {
+        self.reason
+    }
+
+    /// All that [`next`](Self::next) would still give if nothing changed: their indexes, and how many.
+    pub(crate) fn rest(&self, mut usable: impl FnMut(usize) -> bool) -> ([u8; MAX_TARGETS], u8) {
+        let (mut order, mut count) = ([0; MAX_TARGETS], 0);
+        let mut push = |index: usize| {
+            order[count] = index as u8;
+            count += 1;
+        };
+        let table = self.view.table;
+        let keeps_order = matches!(table.config.strategy, Strategy::Weighted | Strategy::Fallback);
+        if table.chain.is_some() || keeps_order {
+            let mut walk = *self;
+            while let Some(index) = walk.next(&mut usable) {
+                push(index);
+            }
+        } else {
+            let fit = fitting(table.all() & !self.given, usable);
+            let share = self.view.share(fit);
+            let mut ranks = [(Rank::LAST, 0); MAX_TARGETS];
+            let mut ranked = 0;
+            for index in bits(fit) {
+                ranks[ranked] = (self.view.rank(index, share), index);
+                ranked += 1;
+            }
+            ranks[..ranked].sort_unstable_by(|a, b| a.0.order(&b.0).then(a.1.cmp(&b.1)));
+            ranks[..ranked].iter().for_each(|(_, index)| push(*index));
+        }
+        (order, count as u8)
+    }
+
+    fn rotated(&self, usable: impl FnMut(usize) -> bool) -> Option<(usize, Reason)> {
+        let table = self.view.table;
+        let (ahead, behind) = (&table.sequence[self.place..], &table.sequence[..self.place]);
+        let rotation = if self.given == 0 { [ahead, behind] } else { [&[][..], &[]] };
+        let reason = if table.config.strategy == Strategy::Weighted { Reason::Weight } else { Reason::Order };
+        let candidates = rotation.into_iter().flatten().chain(&table.fallbacks);
+        self.first_fit(candidates, usable).map(|index| (index, reason))
+    }
+
+    fn listed(&self, chain: &[u8], usable: impl FnMut(usize) -> bool) -> Option<usize> {
+        self.first_fit(chain.iter(), usable)
+    }
+
+    fn first_fit<'b>(
+        &self,
+        mut candidates: impl Iterator<Item = &'b u8>,
+        mut usable: impl FnMut(usize) -> bool,
+    ) -> Option<usize> {
+        let mut refused = self.given;
+        let fits = |index: &&u8| {
+            let bit = 1 << **index;
+            if refused & bit != 0 {
+                return false;
+            }
+            // Asked once: a given one is not asked again either.
+            refused |= bit;
+            usable(usize::from(**index))
+        };
+        candidates.find(fits).map(|index| usize::from(*index))
+    }
+
+    /// Power of two choices: two different ones of `fit`, each pair equally likely.
+    fn better_of_two(&self, fit: u64) -> Option<(usize, Reason)> {
+        let count = fit.count_ones();
+        let one = self.drawn(stream::FIRST, count);
+        let step = 1 + self.drawn(stream::SECOND, count.saturating_sub(1));
+        let other = (one + step) % count.max(1);
+        let ranked = |place| nth(fit, place).map(|index| (index, self.view.rank(index, Share::default())));
+        let (one, other) = (ranked(one)?, ranked(other)?);
+        named(Some(if other.1.is_better_than(&one.1) { other } else { one }))
+    }
+
+    fn any(&self, fit: u64) -> Option<(usize, Reason)> {
+        let place = self.drawn(stream::FIRST, fit.count_ones());
+        nth(fit, place).map(|index| (index, Reason::Explored))
+    }
+
+    fn drawn(&self, stream: u64, bound: u32) -> u32 {
+        below(mix2(self.view.draw.unwrap_or(0), stream), bound)
+    }
+}
+
+fn named(found: Option<(usize, Rank)>) -> Option<(usize, Reason)> {
+    found.map(|(index, rank)| (index, rank.reason))
+}
+
+/// The bits of `left` that are usable.
+fn fitting(left: u64, mut usable: impl FnMut(usize) -> bool) -> u64 {
+    bits(left).filter(|index| usable(*index)).fold(0, |fit, index| fit | 1 << index)
+}
+
+/// The place of the `n`th lowest bit of `mask`, from 0.
+fn nth(mask: u64, n: u32) -> Option<usize> {
+    bits(mask).nth(n as usize)
 }
 
 #[cfg(test)]
