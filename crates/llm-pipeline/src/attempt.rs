@@ -11,6 +11,7 @@ use llm_core::{
     Answer, AttemptRecord, BoxStream, Call, Clock, Error, ErrorKind, FaultClass, Frame, Provider, StreamEvent,
     TargetObserver, Tick, Usage, WireAnswer, WireBody,
 };
+use llm_router::{Observed, Ticket};
 
 use crate::hold::Hold;
 use crate::meter::Meter;
@@ -21,6 +22,7 @@ use crate::routes::Target;
 /// what was reserved stays spent.
 pub(crate) struct Attempt {
     permit: Option<Permit>,
+    ticket: Option<Ticket>,
     meter: Meter,
     observer: Arc<dyn TargetObserver>,
     clock: Arc<dyn Clock>,
@@ -30,10 +32,18 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    pub(crate) fn begin(target: &Target, permit: Permit, meter: Meter, clock: &Arc<dyn Clock>, now: Tick) -> Self {
+    pub(crate) fn begin(
+        target: &Target,
+        permit: Permit,
+        ticket: Ticket,
+        meter: Meter,
+        clock: &Arc<dyn Clock>,
+        now: Tick,
+    ) -> Self {
         target.observer.attempt_started();
         Self {
             permit: Some(permit),
+            ticket: Some(ticket),
             meter,
             observer: target.observer.clone(),
             clock: clock.clone(),
@@ -129,13 +139,19 @@ impl Attempt {
         };
         permit.record(outcome, now);
         let cost = self.meter.end(self.usage.as_ref(), now);
-        self.observer.attempt_ended(&AttemptRecord {
-            duration: now.since(self.started),
-            first_token: self.first_token.map(|first| first.since(self.started)),
-            usage: self.usage,
-            cost,
-            error,
-        });
+        let (duration, first_token) =
+            (now.since(self.started), self.first_token.map(|first| first.since(self.started)));
+        if let Some(ticket) = self.ticket.take().filter(|_| outcome != Outcome::Ignored) {
+            let observed = Observed {
+                latency: duration,
+                first_token,
+                output_tokens: self.usage.as_ref().map(Usage::output_total),
+                cost,
+                failed: outcome == Outcome::Failure,
+            };
+            ticket.record(observed, now);
+        }
+        self.observer.attempt_ended(&AttemptRecord { duration, first_token, usage: self.usage, cost, error });
     }
 }
 

@@ -3,11 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use llm_breaker::{CircuitBreaker, CircuitBreakerConfig};
-use llm_core::{Clock, ModelId, NoObserver, Observer, Provider, ProviderId, SystemClock};
+use llm_core::{Clock, Envelope, ModelId, NoObserver, Observer, Provider, ProviderId, SystemClock};
 use llm_ratelimit::{Hierarchy, LimitConfig, RateLimiter};
-use llm_router::{SmartRouter, Strategy};
+use llm_router::{RouterConfig, SmartRouter, Strategy};
 
 use crate::circuits::Circuits;
 use crate::demand::Terms;
@@ -74,6 +75,15 @@ pub struct ModelConfig {
     pub targets: Vec<TargetConfig>,
     /// Who is asked first.
     pub strategy: Strategy,
+    /// The 95th percentile of latency that [`Strategy::Arbitrage`] asks of a target.
+    pub sla: Option<Duration>,
+}
+
+impl ModelConfig {
+    /// A model without a bound on its latency.
+    pub fn new(name: impl Into<ModelId>, strategy: Strategy, targets: Vec<TargetConfig>) -> Self {
+        Self { name: name.into(), targets, strategy, sla: None }
+    }
 }
 
 /// A model of a provider that may answer for a model of the path.
@@ -102,7 +112,11 @@ pub struct PipelineBuilder {
     limiter: Option<RateLimiter>,
     sharing: Option<usize>,
     share_sampled: bool,
+    prefix: Option<PrefixOf>,
 }
+
+/// Hashes what conversations begin with, of a body in its caller's dialect.
+pub(crate) type PrefixOf = fn(&Envelope) -> u64;
 
 impl fmt::Debug for PipelineBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,6 +141,7 @@ impl Default for PipelineBuilder {
             limiter: None,
             sharing: Some(10_000),
             share_sampled: true,
+            prefix: None,
         }
     }
 }
@@ -218,13 +233,21 @@ impl PipelineBuilder {
         self
     }
 
-    /// Puts the path together. From `old`, buckets and circuits of the same name keep their state.
+    /// How [`Strategy::Prefix`] finds what a body begins with. Without it all bodies begin alike.
+    #[must_use]
+    pub const fn prefix(mut self, prefix: fn(&Envelope) -> u64) -> Self {
+        self.prefix = Some(prefix);
+        self
+    }
+
+    /// Puts the path together. From `old`, limits, circuits and what routers
+    /// have learnt go on where the configuration names them alike.
     ///
     /// # Errors
     /// [`ConfigError`] names what does not fit.
     pub fn build(self, old: Option<&Pipeline>) -> Result<Pipeline, ConfigError> {
         let upstreams = self.upstreams(old)?;
-        let routes = self.routes(upstreams)?;
+        let routes = self.routes(upstreams, old)?;
         let limits = self.built_limits(old)?;
         let sharer = self.sharing.map(|max| Sharer::new(max, self.share_sampled));
         Ok(Pipeline::new(Inner {
@@ -234,6 +257,7 @@ impl PipelineBuilder {
             limits,
             retry: self.retry,
             sharer,
+            prefix: self.prefix,
         }))
     }
 
@@ -262,17 +286,17 @@ impl PipelineBuilder {
         theirs.map(|target| (target.model.clone(), target.terms)).collect()
     }
 
-    fn routes(&self, upstreams: Vec<Arc<Upstream>>) -> Result<Routes, ConfigError> {
+    fn routes(&self, upstreams: Vec<Arc<Upstream>>, old: Option<&Pipeline>) -> Result<Routes, ConfigError> {
         let mut models = HashMap::new();
         let mut listed = Vec::new();
         for model in &self.models {
-            let route = Arc::new(self.route(model, &upstreams)?);
+            let route = Arc::new(self.route(model, &upstreams, old)?);
             if models.insert(model.name.clone(), route).is_some() {
                 return Err(ConfigError::DuplicateModel(model.name.clone()));
             }
             listed.push(model.name.clone());
         }
-        let auto = self.auto(&upstreams)?.map(Arc::new);
+        let auto = self.auto(&upstreams, old)?.map(Arc::new);
         let one = [llm_router::Target { weight: 1 }];
         let only = SmartRouter::try_new(Strategy::Fallback, &one)
             .map_err(|source| ConfigError::Route { model: ModelId::from(AUTO), source })?;
@@ -287,7 +311,12 @@ impl PipelineBuilder {
         })
     }
 
-    fn route(&self, model: &ModelConfig, upstreams: &[Arc<Upstream>]) -> Result<Route, ConfigError> {
+    fn route(
+        &self,
+        model: &ModelConfig,
+        upstreams: &[Arc<Upstream>],
+        old: Option<&Pipeline>,
+    ) -> Result<Route, ConfigError> {
         let target = |target: &TargetConfig| {
             let upstream = upstreams.iter().find(|upstream| *upstream.provider.id() == target.provider);
             let upstream = upstream.ok_or_else(|| ConfigError::UnknownProvider {
@@ -303,14 +332,16 @@ impl PipelineBuilder {
             })
         };
         let targets = model.targets.iter().map(target).collect::<Result<Vec<_>, ConfigError>>()?;
-        let weights: Vec<_> = model.targets.iter().map(|t| llm_router::Target { weight: t.weight }).collect();
-        let router = SmartRouter::try_new(model.strategy, &weights)
-            .map_err(|source| ConfigError::Route { model: model.name.clone(), source })?;
-        Ok(Route { name: Some(model.name.clone()), targets, router: Arc::new(router), tally: Tally::default() })
+        let router = match old.and_then(|old| old.inner().routes.router_of(model)) {
+            Some(learnt) => learnt,
+            None => Arc::new(router(model)?),
+        };
+        let made_of = Some(model.clone());
+        Ok(Route { name: Some(model.name.clone()), targets, router, made_of, tally: Tally::default() })
     }
 
     /// All targets of all models, each once.
-    fn auto(&self, upstreams: &[Arc<Upstream>]) -> Result<Option<Route>, ConfigError> {
+    fn auto(&self, upstreams: &[Arc<Upstream>], old: Option<&Pipeline>) -> Result<Option<Route>, ConfigError> {
         let mut targets: Vec<TargetConfig> = Vec::new();
         for target in self.models.iter().flat_map(|model| &model.targets) {
             let known = |seen: &TargetConfig| seen.provider == target.provider && seen.model == target.model;
@@ -322,8 +353,7 @@ impl PipelineBuilder {
         if targets.is_empty() {
             return Ok(None);
         }
-        let model = ModelConfig { name: ModelId::from(AUTO), targets, strategy: Strategy::Weighted };
-        self.route(&model, upstreams).map(Some)
+        self.route(&ModelConfig::new(AUTO, Strategy::Weighted, targets), upstreams, old).map(Some)
     }
 
     fn built_limits(&self, old: Option<&Pipeline>) -> Result<Limits, ConfigError> {
@@ -333,6 +363,26 @@ impl PipelineBuilder {
         };
         Ok(Limits::new(hierarchy, self.limiter.clone(), self.observer.clone()))
     }
+}
+
+/// The router of a model. Its targets are named for provider and model, so that each keeps its prompts' prefixes
+/// whatever its place in the list.
+fn router(model: &ModelConfig) -> Result<SmartRouter, ConfigError> {
+    let mut seen = HashSet::new();
+    let named = model.targets.iter().enumerate().map(|(place, target)| {
+        let mut name = format!("{}/{}", target.provider, target.model);
+        if !seen.insert(name.clone()) {
+            name = format!("{name}#{place}");
+        }
+        (ProviderId::from(name), llm_router::Target { weight: target.weight })
+    });
+    let config = RouterConfig { sla: model.sla, ..model.strategy.into() };
+    let router = SmartRouter::try_named(config, named)
+        .map_err(|source| ConfigError::Route { model: model.name.clone(), source })?;
+    for (index, target) in model.targets.iter().enumerate() {
+        router.set_price(index, target.terms.price);
+    }
+    Ok(router)
 }
 
 /// The circuits that `path` has for `id`.

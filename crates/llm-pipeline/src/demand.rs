@@ -114,6 +114,16 @@ impl Demand {
         Self { bytes, markup, max_output: request.max_tokens, choices: request.n.unwrap_or(1).into(), beyond_text }
     }
 
+    /// What a router chooses by: tokens in, tokens expected out, and the hash of what conversations begin with.
+    pub(crate) fn wanted(&self, prefix: u64) -> llm_router::Demand {
+        let typical = llm_router::Demand::default().output_tokens;
+        llm_router::Demand {
+            input_tokens: self.bytes.div_ceil(4),
+            output_tokens: self.max_output.unwrap_or(typical),
+            prefix,
+        }
+    }
+
     /// What is expected of `terms`, and the bound: input one token a byte, output what the request allows, else
     /// what the model gives. The number of output tokens in the bound, too.
     pub(crate) fn cost(&self, terms: &Terms) -> (Cost, Result<u64, Unbounded>) {

@@ -7,9 +7,10 @@ use llm_breaker::Permit;
 use llm_core::{Call, CallBody, Clock, Error, ErrorKind, Model, Observer, Sharing, Tick};
 use llm_dedup::DedupStats;
 use llm_ratelimit::{Cost, Headroom, LimitStats};
-use llm_router::Plan;
+use llm_router::{Plan, Strategy};
 
 use crate::attempt::Attempt;
+use crate::builder::PrefixOf;
 use crate::circuits::Circuit;
 use crate::demand::Demand;
 use crate::ending::{self, Ending};
@@ -18,7 +19,7 @@ use crate::limits::{Limits, Why};
 use crate::meter::Meter;
 use crate::request::{Caller, Request, Response, Served};
 use crate::retry::{Next, RetryPolicy};
-use crate::routes::{ModelTally, Route, Routes, Target};
+use crate::routes::{ModelBalance, ModelTally, Route, Routes, Target};
 use crate::share::Sharer;
 
 /// The path of every request. Cheap to clone; clones share all state.
@@ -32,6 +33,7 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     pub(crate) retry: RetryPolicy,
     pub(crate) sharer: Option<Sharer>,
+    pub(crate) prefix: Option<PrefixOf>,
 }
 
 impl fmt::Debug for Pipeline {
@@ -104,7 +106,8 @@ impl Pipeline {
         let path = &*self.0;
         let mut now = request.received;
         let mut tries = path.retry.start();
-        let mut plan = route.router.plan();
+        let wanted = self.wanted(request, route);
+        let mut plan = route.router.plan_for(&wanted, now);
         let mut candidate = None;
         let mut last: Option<Error> = None;
         loop {
@@ -118,7 +121,8 @@ impl Pipeline {
                 return Err(last.unwrap_or(error));
             }
             tries.begin();
-            let attempt = Attempt::begin(target, placed.permit, placed.meter, &path.clock, now);
+            let ticket = route.router.begin(placed.index, now);
+            let attempt = Attempt::begin(target, placed.permit, ticket, placed.meter, &path.clock, now);
             let result = attempt.run(&*target.upstream.provider, call(request, target), hold).await;
             now = path.clock.now();
             let error = match result {
@@ -151,6 +155,22 @@ impl Pipeline {
                 now = path.clock.now();
             }
             last = Some(error);
+        }
+    }
+
+    /// What the router chooses by. Weights and order need nothing.
+    fn wanted(&self, request: &Request, route: &Route) -> llm_router::Demand {
+        let strategy = route.router.config().strategy;
+        if matches!(strategy, Strategy::Weighted | Strategy::Fallback) {
+            return llm_router::Demand::default();
+        }
+        match &request.body {
+            CallBody::Completion(request) | CallBody::Stream(request) => llm_router::Demand::of(request),
+            CallBody::Wire(envelope) => {
+                let prefix = self.0.prefix.filter(|_| strategy == Strategy::Prefix);
+                Demand::of(&request.body).wanted(prefix.map_or(0, |prefix| prefix(envelope)))
+            }
+            CallBody::Embedding(_) | CallBody::Models => Demand::of(&request.body).wanted(0),
         }
     }
 
@@ -247,6 +267,12 @@ impl Pipeline {
     #[must_use]
     pub fn tallies(&self) -> Vec<ModelTally> {
         self.0.routes.tallies()
+    }
+
+    /// What is known of the targets of each configured model.
+    #[must_use]
+    pub fn balance(&self) -> Vec<ModelBalance> {
+        self.0.routes.balance(self.now())
     }
 
     /// Closes the circuits of `provider`, or all of them; how many there were.

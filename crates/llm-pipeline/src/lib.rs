@@ -36,4 +36,4 @@ pub use handle::Pipeline;
 pub use llm_dedup::DedupStats;
 pub use request::{Caller, Reply, Request, Response, Served, Whole};
 pub use retry::RetryPolicy;
-pub use routes::{DefaultRoute, ModelTally};
+pub use routes::{DefaultRoute, ModelBalance, ModelTally};

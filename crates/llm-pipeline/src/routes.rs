@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use llm_breaker::CircuitBreaker;
 use llm_core::{Error, ErrorKind, Model, ModelId, Provider, ProviderId, TargetObserver, Tick};
-use llm_router::SmartRouter;
+use llm_router::{SmartRouter, Strategy, TargetHealth};
 
+use crate::builder::ModelConfig;
 use crate::circuits::{Circuit, Circuits};
 use crate::demand::Terms;
 
@@ -47,6 +48,8 @@ pub(crate) struct Route {
     pub(crate) name: Option<ModelId>,
     pub(crate) targets: Vec<Target>,
     pub(crate) router: Arc<SmartRouter>,
+    /// The configuration behind it; none for a provider's model addressed directly.
+    pub(crate) made_of: Option<ModelConfig>,
     pub(crate) tally: Tally,
 }
 
@@ -76,6 +79,19 @@ pub struct ModelTally {
     pub allowed: u64,
     /// Requests and calls that did not.
     pub denied: u64,
+}
+
+/// What is known of the targets of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelBalance {
+    /// The model.
+    pub model: ModelId,
+    /// Who is asked first.
+    pub strategy: Strategy,
+    /// Requests for which no target was known to be fast enough.
+    pub total_sla_misses: u64,
+    /// The targets, by provider and model.
+    pub targets: Vec<TargetHealth>,
 }
 
 impl Route {
@@ -160,7 +176,13 @@ impl Routes {
             terms: upstream.terms.get(model).copied().unwrap_or_default(),
             observer: upstream.direct.clone(),
         };
-        Arc::new(Route { name: None, targets: vec![target], router: self.only.clone(), tally: Tally::default() })
+        Arc::new(Route {
+            name: None,
+            targets: vec![target],
+            router: self.only.clone(),
+            made_of: None,
+            tally: Tally::default(),
+        })
     }
 
     /// The models that callers may name, as a list shows them.
@@ -177,6 +199,26 @@ impl Routes {
     fn show(&self, name: &str) -> Model {
         let owner = self.resolve(name).map_or_else(|_| GATEWAY.to_owned(), |route| owner(&route).to_owned());
         Model { id: name.to_owned(), created: self.created, owned_by: owner }
+    }
+
+    /// The router of a model that is configured just so.
+    pub(crate) fn router_of(&self, model: &ModelConfig) -> Option<Arc<SmartRouter>> {
+        let mut routes = self.models.get(&model.name).into_iter().chain(&self.auto);
+        routes.find(|route| route.made_of.as_ref() == Some(model)).map(|route| route.router.clone())
+    }
+
+    /// What is known of the targets of each configured model.
+    pub(crate) fn balance(&self, now: Tick) -> Vec<ModelBalance> {
+        let balance = |model: &ModelId| {
+            let router = &self.models[model].router;
+            ModelBalance {
+                model: model.clone(),
+                strategy: router.config().strategy,
+                total_sla_misses: router.total_sla_misses(),
+                targets: router.health(now),
+            }
+        };
+        self.listed.iter().map(balance).collect()
     }
 
     pub(crate) fn tallies(&self) -> Vec<ModelTally> {

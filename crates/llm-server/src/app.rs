@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llm_breaker::CircuitBreakerConfig;
-use llm_core::{Clock, Observer, Price, Provider, ProviderId, SystemClock, TenantId};
+use llm_core::{Clock, Envelope, Observer, Price, Provider, ProviderId, SystemClock, TenantId};
 use llm_pipeline::{Caller, DefaultRoute, ModelConfig, Pipeline, ProviderConfig, RetryPolicy, TargetConfig, Terms};
+use llm_providers::wire::openai::decode_chat_request;
 use llm_providers::{EchoProvider, OpenAiConfig, OpenAiProvider, SimConfig, SimProvider, Timeouts};
 use llm_ratelimit::{LimitConfig, MeterConfig};
 use secrecy::ExposeSecret;
@@ -46,7 +47,12 @@ impl App {
         let config = &loaded.config;
         let keys = keys(loaded)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let mut path = Pipeline::builder().clock(clock).observer(observer).retry(retry(config)).limits(tables(config)?);
+        let mut path = Pipeline::builder()
+            .clock(clock)
+            .observer(observer)
+            .retry(retry(config))
+            .limits(tables(config)?)
+            .prefix(prefix);
         for provider in &config.providers {
             path = path.provider(ProviderConfig {
                 provider: built(loaded, provider)?,
@@ -196,6 +202,18 @@ fn model(model: &config::Model) -> Result<ModelConfig, AppError> {
     let strategy = match model.strategy {
         Strategy::Weighted => llm_router::Strategy::Weighted,
         Strategy::Fallback => llm_router::Strategy::Fallback,
+        Strategy::Cost => llm_router::Strategy::Cost,
+        Strategy::Latency => llm_router::Strategy::Latency,
+        Strategy::Reliability => llm_router::Strategy::Reliability,
+        Strategy::Arbitrage => llm_router::Strategy::Arbitrage,
+        Strategy::PeakEwma => llm_router::Strategy::PeakEwma,
+        Strategy::Bandit => llm_router::Strategy::Bandit,
+        Strategy::Prefix => llm_router::Strategy::Prefix,
     };
-    Ok(ModelConfig { name: model.name.as_str().into(), targets, strategy })
+    Ok(ModelConfig { sla: model.sla.map(|sla| sla.0), ..ModelConfig::new(model.name.as_str(), strategy, targets) })
+}
+
+/// The hash of what a conversation begins with. A body that is no conversation begins like all such.
+fn prefix(envelope: &Envelope) -> u64 {
+    decode_chat_request(&envelope.body).map_or(0, |chat| llm_router::Demand::of(&chat.request).prefix)
 }

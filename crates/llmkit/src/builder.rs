@@ -76,7 +76,7 @@ impl ClientBuilder {
         strategy: llm_router::Strategy,
         targets: Vec<llm_pipeline::TargetConfig>,
     ) -> Self {
-        self.path = self.path.model(llm_pipeline::ModelConfig { name: name.into(), targets, strategy });
+        self.path = self.path.model(llm_pipeline::ModelConfig::new(name, strategy, targets));
         self
     }
 

@@ -151,7 +151,7 @@ impl Bench {
             let breaker = CircuitBreakerConfig::default();
             builder = builder.provider(ProviderConfig { provider: (*provider).clone(), breaker });
         }
-        builder = builder.model(ModelConfig { name: "fast".into(), targets, strategy });
+        builder = builder.model(ModelConfig::new("fast", strategy, targets));
         Self { path: adjust(builder).build(None).expect("a path"), clock }
     }
 

@@ -8,7 +8,7 @@ use llm_providers::SimScript;
 use llm_ratelimit::ConfigError;
 
 use super::environment::Environment;
-use super::file::{ApiKey, Breaker, Config, Kind, Model, Provider, Resilience};
+use super::file::{ApiKey, Breaker, Config, Kind, Model, Provider, Resilience, Strategy};
 use super::limits::Level;
 
 /// Something wrong, and where.
@@ -204,6 +204,11 @@ fn models(config: &Config, problems: &mut Problems) {
         if !names.insert(&model.name) {
             problems.add(&place, "another model has this name");
         }
+        problems.unless(
+            model.sla.is_none_or(|sla| !sla.0.is_zero() && model.strategy == Strategy::Arbitrage),
+            format!("{place}.sla"),
+            "longer than zero, and of the strategy `arbitrage`",
+        );
         targets(config, model, &place, problems);
     }
 }
@@ -211,7 +216,7 @@ fn models(config: &Config, problems: &mut Problems) {
 fn targets(config: &Config, model: &Model, place: &str, problems: &mut Problems) {
     let place = format!("{place}.targets");
     problems.unless((1..=64).contains(&model.targets.len()), &place, "1 to 64 targets");
-    let weighted = model.strategy == super::file::Strategy::Weighted;
+    let weighted = model.strategy == Strategy::Weighted;
     let silent = weighted && model.targets.iter().all(|target| target.weight == 0);
     problems.unless(!silent || model.targets.is_empty(), &place, "given a weight above 0 at least once");
     for target in &model.targets {

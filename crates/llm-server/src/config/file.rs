@@ -263,6 +263,8 @@ pub struct Model {
     /// Who is asked first; the others are the fallbacks.
     #[serde(default)]
     pub strategy: Strategy,
+    /// The 95th percentile of latency that `arbitrage` asks of a target.
+    pub sla: Option<Span>,
 }
 
 /// One of a model's targets.
@@ -306,6 +308,20 @@ pub enum Strategy {
     Weighted,
     /// In the order listed.
     Fallback,
+    /// The cheapest.
+    Cost,
+    /// The fastest.
+    Latency,
+    /// The one that fails least.
+    Reliability,
+    /// The cheapest that is fast enough for `sla`, else the fastest.
+    Arbitrage,
+    /// The better of two drawn at random, by latency and calls in flight.
+    PeakEwma,
+    /// The fastest, and now and then any, to learn.
+    Bandit,
+    /// The one that has seen the prompt's beginning, unless it is overloaded.
+    Prefix,
 }
 
 /// `[resilience]`

@@ -132,7 +132,12 @@ impl Source {
                 price: None,
                 max_output_tokens: None,
             };
-            config.models.push(Model { name: name.to_owned(), targets: vec![target], strategy: Default::default() });
+            config.models.push(Model {
+                name: name.to_owned(),
+                targets: vec![target],
+                strategy: Default::default(),
+                sla: None,
+            });
         }
     }
 }
@@ -259,9 +264,10 @@ mod tests {
         let text = "[pipeline]\nname = \"x\"\n[stages.rag]\nenabled = true\n[guard]\nx = 1\n\
                     [deduplication]\nwindow_s = 300\n[observability]\ntracing_endpoint = \"http://x\"\n\
                     [[providers]]\nname = \"a\"\nkind = \"anthropic\"\napi_key = \"k\"\n\
-                    [[models]]\nname = \"m\"\nstrategy = \"cost\"\ntranslation = \"strict\"\ntargets = [{ provider = \"a\", model = \"x\" }]\n";
+                    [[models]]\nname = \"m\"\nstrategy = \"tournament\"\ntranslation = \"strict\"\ntargets = [{ provider = \"a\", model = \"x\" }]\n";
         let warnings = load(text, &[]).unwrap().warnings;
-        for part in ["pipeline", "stages", "guard", "window_s", "tracing_endpoint", "anthropic", "cost", "translation"]
+        for part in
+            ["pipeline", "stages", "guard", "window_s", "tracing_endpoint", "anthropic", "tournament", "translation"]
         {
             assert!(warnings.iter().any(|warning| warning.contains(part)), "{part}: {warnings:?}");
         }

@@ -21,7 +21,6 @@ const PENDING: &[(&str, &str)] = &[
     ("durability", "says when state is on disk"),
     ("server.core_pinning", "pins threads"),
     ("models.*.translation", "translates between dialects"),
-    ("models.*.sla", "bounds the latency of a route"),
     ("models.*.hedge", "hedges calls"),
     ("models.*.scorer", "scores answers"),
     ("models.*.tools", "runs tool loops"),
@@ -30,8 +29,7 @@ const PENDING: &[(&str, &str)] = &[
 ];
 
 /// Strategies that are documented and not built yet: their models are routed by weight.
-const STRATEGIES: &[&str] =
-    &["cost", "latency", "reliability", "arbitrage", "peak_ewma", "bandit", "prefix", "tournament"];
+const STRATEGIES: &[&str] = &["tournament"];
 
 /// Takes what is not built out of `table`; what was taken, as warnings.
 pub(crate) fn take(table: &mut DeTable<'_>) -> Vec<String> {

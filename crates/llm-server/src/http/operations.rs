@@ -14,6 +14,7 @@ use llm_core::{Dialect, Error, ErrorKind, RequestId};
 use llm_pipeline::Circuit;
 use llm_providers::wire::openai;
 use llm_ratelimit::{LimitStats, Resource};
+use llm_router::TargetHealth;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
@@ -31,6 +32,7 @@ pub(crate) fn routes(process: Arc<Process>) -> Router {
         .route("/v1/health", get(health))
         .route("/v1/circuit-breaker/reset", post(reset))
         .route("/api/v1/rate-limiter/stats", get(limits))
+        .route("/api/v1/load-balancer/stats", get(balance))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .merge(metrics_routes())
@@ -246,6 +248,38 @@ async fn limits(
         requests_denied: tally.denied,
     });
     Json(LimitsShown { per_model: per_model.collect(), limits }).into_response()
+}
+
+/// What `/api/v1/load-balancer/stats` says.
+#[derive(Debug, Serialize)]
+struct BalanceShown {
+    models: Vec<BalanceOf>,
+}
+
+#[derive(Debug, Serialize)]
+struct BalanceOf {
+    model_id: String,
+    strategy: llm_router::Strategy,
+    total_sla_misses: u64,
+    targets: Vec<TargetHealth>,
+}
+
+async fn balance(
+    State(process): State<Arc<Process>>,
+    Extension(id): Extension<RequestId>,
+    headers: HeaderMap,
+) -> Response {
+    let app = process.app.load();
+    if let Err(error) = app.keys.authenticate(&headers, Scope::Admin) {
+        return refusal(&error, &id);
+    }
+    let models = app.pipeline.balance().into_iter().map(|balance| BalanceOf {
+        model_id: balance.model.to_string(),
+        strategy: balance.strategy,
+        total_sla_misses: balance.total_sla_misses,
+        targets: balance.targets,
+    });
+    Json(BalanceShown { models: models.collect() }).into_response()
 }
 
 async fn ready(State(process): State<Arc<Process>>) -> (StatusCode, &'static str) {

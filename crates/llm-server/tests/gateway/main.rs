@@ -7,6 +7,7 @@ mod lifecycle;
 mod limits;
 mod operations;
 mod process;
+mod routing;
 mod sharing;
 mod streams;
 mod wire;

@@ -1,0 +1,100 @@
+//! Who is asked: each strategy with two providers that differ.
+
+use crate::process::{Gateway, Upstream};
+use crate::wire::get;
+
+/// A gateway with the model `fast` over two models of the upstream, and `more` of the model.
+fn gateway(upstream: &Upstream, one: &str, other: &str, more: &str) -> Gateway {
+    let target = |(model, price)| {
+        format!("{{ provider = \"up\", model = \"{model}\", price = {{ input = \"{price}\", output = \"{price}\" }} }}")
+    };
+    let targets = [(one, "9"), (other, "1")].map(target).join(",\n");
+    let model = format!("[[models]]\nname = \"fast\"\ntargets = [\n{targets}]\n{more}\n");
+    Gateway::before(upstream, &format!("{model}[resilience]\ncircuit_breaker_threshold = 1000\nretry_base_ms = 1\n"))
+}
+
+/// How many of `calls` answers `said` that.
+fn answers(gateway: &Gateway, calls: usize, said: &str) -> usize {
+    let count = |call: usize| {
+        let answer = gateway.chat("fast", &call.to_string());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        usize::from(answer.json()["choices"][0]["message"]["content"] == said)
+    };
+    (0..calls).map(count).sum()
+}
+
+#[test]
+fn the_cheaper_is_asked_for_cost_and_the_faster_for_latency() {
+    let upstream = Upstream::start();
+    let (fast, cheap) = ("sim?reply=fast&tokens=1", "sim?reply=cheap&tokens=1&ttft=60ms");
+    for (strategy, said) in [("cost", "cheap"), ("latency", "fast"), ("bandit", "fast")] {
+        let gateway = gateway(&upstream, fast, cheap, &format!("strategy = \"{strategy}\""));
+        let count = answers(&gateway, 60, said);
+        assert!(count >= 48, "{strategy}: {count} of 60");
+    }
+}
+
+#[test]
+fn arbitrage_is_cheap_where_the_bound_allows() {
+    let upstream = Upstream::start();
+    let (fast, cheap) = ("sim?reply=fast&tokens=1", "sim?reply=cheap&tokens=1&ttft=60ms");
+    for (sla, said) in [("5s", "cheap"), ("20ms", "fast")] {
+        let gateway = gateway(&upstream, fast, cheap, &format!("strategy = \"arbitrage\"\nsla = \"{sla}\""));
+        answers(&gateway, 30, said);
+        let count = answers(&gateway, 40, said);
+        assert!(count >= 32, "{sla}: {count} of 40");
+    }
+}
+
+#[test]
+fn the_one_that_fails_is_avoided_for_reliability() {
+    let upstream = Upstream::start();
+    let gateway =
+        gateway(&upstream, "sim?reply=steady", "sim?reply=flaky&error_rate=0.5", "strategy = \"reliability\"");
+    answers(&gateway, 100, "steady");
+    let before = upstream.stats("")["failed"].as_u64().unwrap();
+    answers(&gateway, 100, "steady");
+    let failed = upstream.stats("")["failed"].as_u64().unwrap() - before;
+    assert!(failed <= 10, "{failed} of 100 first calls failed");
+}
+
+#[test]
+fn a_conversation_stays_where_its_beginning_is_known() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream, "sim?reply=a", "sim?reply=b", "strategy = \"prefix\"");
+    let mut kinds = std::collections::BTreeSet::new();
+    for conversation in 0..12 {
+        let mut turns = format!("{{\"role\":\"user\",\"content\":\"question {conversation}\"}}");
+        let mut said = std::collections::BTreeSet::new();
+        for turn in 0..4 {
+            let body = format!("{{\"model\":\"fast\",\"messages\":[{turns}]}}");
+            let answer = crate::wire::post(gateway.addr(), "/v1/chat/completions", &[], body.as_bytes());
+            said.insert(answer.json()["choices"][0]["message"]["content"].to_string());
+            turns.push_str(&format!(
+                ",{{\"role\":\"assistant\",\"content\":\"x\"}},{{\"role\":\"user\",\"content\":\"{turn}\"}}"
+            ));
+        }
+        assert_eq!(said.len(), 1, "conversation {conversation}");
+        kinds.extend(said);
+    }
+    assert_eq!(kinds.len(), 2, "both have conversations");
+}
+
+#[test]
+fn what_is_known_of_targets_is_shown_and_outlives_a_reload() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream, "sim?reply=a", "sim?reply=b", "strategy = \"peak_ewma\"");
+    answers(&gateway, 20, "a");
+    let stats = || get(gateway.addr(), "/api/v1/load-balancer/stats", &[]).json()["models"][0].clone();
+    let shown = stats();
+    assert_eq!((&shown["model_id"], &shown["strategy"]), (&"fast".into(), &"peak_ewma".into()));
+    let targets = shown["targets"].as_array().unwrap();
+    assert_eq!(targets[0]["name"], "up/sim?reply=a");
+    assert!(targets.iter().any(|target| target["success_rate"] == 1.0 && target["p95_ms"].as_f64().unwrap() > 0.0));
+    assert!(targets.iter().all(|target| target["in_flight"] == 0));
+    let text = std::fs::read_to_string(gateway.file()).unwrap();
+    std::fs::write(gateway.file(), format!("{text}\n# changed\n")).unwrap();
+    gateway.process.signal("HUP");
+    gateway.process.wait_for_line("reloaded");
+    assert_eq!(stats()["targets"][0]["p95_ms"], targets[0]["p95_ms"]);
+}
