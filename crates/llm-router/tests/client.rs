@@ -54,6 +54,7 @@ fn answer(model: &str) -> CompletionResponse {
         created: None,
         choices: Vec::new(),
         usage: None,
+        latency: None,
         extra: Vec::new(),
     }
 }
