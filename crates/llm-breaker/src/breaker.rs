@@ -1,16 +1,18 @@
 //! The shell around a circuit: shared, with a clock, and telling of its changes.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use llm_core::{Clock, SystemClock, Tick, Transition};
+use llm_core::{Clock, Tick};
 
-use crate::circuit::{Circuit, CircuitState, Outcome, Refused};
-use crate::config::{CircuitBreakerConfig, ConfigError};
+use crate::anomaly::Scores;
+use crate::config::CircuitBreakerConfig;
+use crate::health::HealthMetrics;
 use crate::permit::Permit;
-use crate::shared::{Listener, Shared};
+use crate::shared::Shared;
+use crate::state::{CircuitState, Outcome, Refused};
+use crate::timing::{IntoLatency, Timing};
 
 /// A circuit. Cheap to clone; clones share the state.
 #[derive(Clone)]
@@ -30,6 +32,10 @@ pub struct CircuitBreakerStats {
     pub probe_failures: u32,
     /// How long it stays open; zero when a probe is due.
     pub next_probe_in: Option<Duration>,
+    /// Slowness alone has opened it and kept it from closing; see [`CircuitBreaker::admit_anyway`].
+    pub anomaly: bool,
+    /// How long it is held, whatever its state.
+    pub held_for: Option<Duration>,
 }
 
 /// Why [`CircuitBreaker::call`] gave no value.
@@ -44,9 +50,8 @@ pub enum CallError<E> {
 }
 
 impl CircuitBreaker {
-    /// Begins to set a circuit up.
-    pub fn builder() -> CircuitBreakerBuilder {
-        CircuitBreakerBuilder::default()
+    pub(crate) fn new(shared: Shared, clock: Arc<dyn Clock>) -> Self {
+        Self { shared: Arc::new(shared), clock }
     }
 
     /// The circuit's settings.
@@ -55,7 +60,7 @@ impl CircuitBreaker {
         &self.shared.config
     }
 
-    /// Leave for a call at `now`. While the circuit is closed this is one load.
+    /// Leave for a call at `now`. While the circuit is closed this is a load of its word, and one of its hold.
     ///
     /// # Errors
     /// [`Refused`] says after how long a probe may pass.
@@ -65,8 +70,20 @@ impl CircuitBreaker {
                 self.shared.tell(change);
                 Ok(Permit::new(self.shared.clone(), generation))
             }
-            Err(_) if self.shared.config.shadow => Ok(Permit::untold()),
+            Err(_) if self.shared.config.shadow => Ok(Permit::beside(self.shared.clone())),
             Err(refused) => Err(refused),
+        }
+    }
+
+    /// As [`admit`](Self::admit), and if that refuses for slowness alone, leave all the same: for a caller with
+    /// nowhere else to go. What comes of such a call changes nothing.
+    ///
+    /// # Errors
+    /// [`Refused`] when failures have opened the circuit or it is held.
+    pub fn admit_anyway(&self, now: Tick) -> Result<Permit, Refused> {
+        match self.admit(now) {
+            Err(_) if self.shared.circuit.only_slow(now) => Ok(Permit::beside(self.shared.clone())),
+            admitted => admitted,
         }
     }
 
@@ -81,32 +98,42 @@ impl CircuitBreaker {
         }
     }
 
-    /// Makes a call if the circuit lets it; an error counts as a failure.
+    /// Makes a call if the circuit lets it, and takes its time; an error counts as a failure.
     ///
     /// # Errors
     /// [`CallError::Refused`] when the circuit is open, [`CallError::Failed`] with the call's own error.
     pub async fn call<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, CallError<E>> {
-        let permit = self.admit(self.clock.now())?;
+        let began = self.clock.now();
+        let permit = self.admit(began)?;
         let result = call.await;
         let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Failure };
-        permit.record(outcome, self.clock.now());
+        let now = self.clock.now();
+        permit.record_timed(outcome, now.since(began).into(), now);
         result.map_err(CallError::Failed)
     }
 
-    /// Counts a success of a call that asked for no leave.
-    pub fn record_success(&self) {
-        self.record(Outcome::Success);
+    /// Counts a success of a call that asked for no leave. Its latency is a `Duration`, milliseconds as `f64`, an
+    /// option of either, or `()` when it is not known.
+    pub fn record_success(&self, latency: impl IntoLatency) {
+        let timing = latency.into_latency().map(Timing::from);
+        self.record(Outcome::Success, timing.as_ref());
     }
 
     /// Counts a failure of a call that asked for no leave.
     pub fn record_failure(&self) {
-        self.record(Outcome::Failure);
+        self.record(Outcome::Failure, None);
     }
 
     /// While the circuit is half-open only probes count, and they hold a permit.
-    fn record(&self, outcome: Outcome) {
-        if self.state() == CircuitState::Closed {
-            self.shared.record(self.shared.circuit.generation(), outcome, self.clock.now());
+    fn record(&self, outcome: Outcome, timing: Option<&Timing>) {
+        self.shared.record(self.shared.circuit.generation(), outcome, timing, self.clock.now());
+    }
+
+    /// Keeps all calls out until `until` and changes nothing else: what an answer asks for that says when to come
+    /// again. The later of two holds wins. A shadow circuit is never held.
+    pub fn hold_until(&self, until: Tick) {
+        if !self.shared.config.shadow {
+            self.shared.circuit.hold_until(until);
         }
     }
 
@@ -119,122 +146,43 @@ impl CircuitBreaker {
     /// What a look at the circuit shows at `now`.
     #[must_use]
     pub fn stats(&self, now: Tick) -> CircuitBreakerStats {
-        let look = self.shared.circuit.look(&self.shared.config, now);
+        let look = self.shared.circuit.look(now);
         CircuitBreakerStats {
             state: look.state,
             consecutive_failures: look.failures,
             probe_failures: look.trips,
             next_probe_in: look.next_probe_in,
+            anomaly: look.anomaly,
+            held_for: look.held_for,
         }
     }
 
-    /// Closes the circuit, whatever it has seen.
+    /// How far `timing` lies above what this circuit's calls usually take. Nothing is learnt from it.
+    #[must_use]
+    pub fn scores(&self, timing: &Timing) -> Scores {
+        self.shared.circuit.scores(timing)
+    }
+
+    /// What the circuit has seen of its calls.
+    #[must_use]
+    pub fn health_metrics(&self) -> HealthMetrics {
+        self.shared.health.metrics(self.clock.now())
+    }
+
+    /// Closes the circuit, whatever it has seen, and ends a hold. What is usual for its calls stays learnt.
     pub fn reset(&self) {
         let change = self.shared.circuit.reset();
         self.shared.tell(change);
+    }
+
+    #[cfg(feature = "tower")]
+    pub(crate) fn now(&self) -> Tick {
+        self.clock.now()
     }
 }
 
 impl fmt::Debug for CircuitBreaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreaker").field("config", &self.shared.config).finish_non_exhaustive()
-    }
-}
-
-/// Sets a [`CircuitBreaker`] up.
-#[must_use]
-pub struct CircuitBreakerBuilder {
-    config: CircuitBreakerConfig,
-    clock: Arc<dyn Clock>,
-    listener: Option<Listener>,
-    seed: u64,
-}
-
-impl Default for CircuitBreakerBuilder {
-    fn default() -> Self {
-        Self {
-            config: CircuitBreakerConfig::default(),
-            clock: Arc::new(SystemClock::new()),
-            listener: None,
-            seed: RandomState::new().hash_one("circuit"),
-        }
-    }
-}
-
-impl fmt::Debug for CircuitBreakerBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CircuitBreakerBuilder").field("config", &self.config).finish_non_exhaustive()
-    }
-}
-
-impl CircuitBreakerBuilder {
-    /// Takes all settings from `config`.
-    pub fn config(mut self, config: CircuitBreakerConfig) -> Self {
-        self.config = config;
-        self
-    }
-
-    /// Failures in a row that open the circuit.
-    pub const fn failure_threshold(mut self, failures: u32) -> Self {
-        self.config.failures = failures;
-        self
-    }
-
-    /// Probes that must succeed to close it.
-    pub const fn success_threshold(mut self, successes: u32) -> Self {
-        self.config.success_threshold = successes;
-        self
-    }
-
-    /// Calls that a round of probes admits.
-    pub const fn half_open_requests(mut self, probes: u32) -> Self {
-        self.config.half_open_requests = probes;
-        self
-    }
-
-    /// The wait before the first probe, in seconds.
-    pub const fn timeout_seconds(mut self, seconds: u64) -> Self {
-        self.config.open_for = Duration::from_secs(seconds);
-        self
-    }
-
-    /// The clock of [`call`](CircuitBreaker::call) and of the records without a permit.
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Tells `listener` of every change of state, outside of any lock.
-    pub fn on_transition(mut self, listener: impl Fn(&Transition) + Send + Sync + 'static) -> Self {
-        self.listener = Some(Box::new(listener));
-        self
-    }
-
-    /// Fixes the random lengthening of the waits, for tests that must repeat.
-    pub const fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
-
-    /// The circuit, closed.
-    ///
-    /// # Panics
-    /// When the settings contradict each other; [`try_build`](Self::try_build) says so instead.
-    #[must_use]
-    pub fn build(self) -> CircuitBreaker {
-        match self.try_build() {
-            Ok(breaker) => breaker,
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    /// The circuit, closed.
-    ///
-    /// # Errors
-    /// [`ConfigError`] names the setting and its bound.
-    pub fn try_build(self) -> Result<CircuitBreaker, ConfigError> {
-        self.config.check()?;
-        let shared = Shared { circuit: Circuit::new(self.seed), config: self.config, listener: self.listener };
-        Ok(CircuitBreaker { shared: Arc::new(shared), clock: self.clock })
     }
 }

@@ -2,83 +2,34 @@
 //!
 //! The word says whether the circuit is closed, which generation it is in, and how many failures it has seen
 //! in a row. It leaves and enters `closed` only under the lock that guards what else there is to know, so
-//! whoever finds it closed needs nothing else, and whoever does not asks under the lock.
+//! whoever finds it closed needs nothing else, and whoever does not asks under the lock. A hold is beside all
+//! that: it refuses and changes nothing.
 
 use std::time::Duration;
 
 use llm_core::Tick;
 use llm_core::sync::{AtomicU64, Mutex, Ordering::Relaxed};
-use serde::Serialize;
 
+use crate::anomaly::{Detector, Scores};
 use crate::config::CircuitBreakerConfig;
+use crate::state::{Cause, Change, CircuitState, Outcome, Refused};
+use crate::timing::Timing;
+use crate::window::Window;
 
-/// Where a circuit stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-pub enum CircuitState {
-    /// All calls pass.
-    Closed,
-    /// No call passes.
-    Open,
-    /// A few calls pass, to see.
-    HalfOpen,
-}
-
-impl CircuitState {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half-open",
-        }
-    }
-}
-
-/// How a call ended, as far as its circuit is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// The other side did its work.
-    Success,
-    /// The other side failed, or the way to it did.
-    Failure,
-    /// Nothing was learnt of the other side: a caller's mistake, or a caller that left.
-    Ignored,
-}
-
-/// The circuit is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the circuit is open for another {retry_after:?}")]
-pub struct Refused {
-    /// After how long a probe may pass.
-    pub retry_after: Duration,
-}
-
-/// A change of state and its cause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Change {
-    pub(crate) from: CircuitState,
-    pub(crate) to: CircuitState,
-    pub(crate) cause: Cause,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
-    Failures(u32),
-    Waited(Duration),
-    ProbesFailed { failures: u32, wait: Duration },
-    ProbesSucceeded(u32),
-    Reset,
-}
-
-/// What the lock guards: what there is to know beyond `closed`.
+/// What the lock guards: what there is to know beyond `closed`. `anomaly` says that slowness is all there was
+/// against the circuit since it was last closed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Detail {
     Closed,
-    Open { since: Tick, until: Tick, trips: u32 },
-    HalfOpen { out: u32, successes: u32, failures: u32, trips: u32 },
+    Open { since: Tick, until: Tick, trips: u32, failures: u32, anomaly: bool },
+    HalfOpen { out: u32, successes: u32, failures: u32, trips: u32, anomaly: bool },
 }
 
 /// All probes are out: their results are awaited this long before asking again.
 const PROBE_WAIT: Duration = Duration::from_secs(1);
+
+/// Rounds that slow probes may fail. After them a slowness is how the other side is, and is learnt as such.
+const PATIENCE: u32 = 3;
 
 /// The word: `generation:32 | closed:1 | failures:31`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,11 +57,20 @@ impl Word {
     const fn failures(self) -> u32 {
         (self.0 & (CLOSED - 1)) as u32
     }
+
+    /// One more failure in the row; the row ends at 2^31 − 1.
+    const fn failed(self) -> Self {
+        if self.0 & (CLOSED - 1) == CLOSED - 1 { self } else { Self(self.0 + 1) }
+    }
 }
 
 pub(crate) struct Circuit {
     word: AtomicU64,
+    /// The tick until which the circuit is held.
+    held: AtomicU64,
     detail: Mutex<Detail>,
+    window: Window,
+    detector: Detector,
     /// Where the lengthening of the waits begins its course.
     seed: u64,
 }
@@ -122,14 +82,24 @@ pub(crate) struct Look {
     pub(crate) failures: u32,
     pub(crate) trips: u32,
     pub(crate) next_probe_in: Option<Duration>,
+    pub(crate) anomaly: bool,
+    pub(crate) held_for: Option<Duration>,
 }
 
 impl Circuit {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { word: AtomicU64::new(Word::closed(0, 0).0), detail: Mutex::new(Detail::Closed), seed }
+    pub(crate) fn new(config: &CircuitBreakerConfig, seed: u64) -> Self {
+        Self {
+            word: AtomicU64::new(Word::closed(0, 0).0),
+            held: AtomicU64::new(0),
+            detail: Mutex::new(Detail::Closed),
+            window: Window::new(config.failure_rate.map_or(Duration::ZERO, |rate| rate.window)),
+            detector: Detector::new(),
+            seed,
+        }
     }
 
-    // Relaxed throughout: while closed the word is the whole state, and otherwise the lock orders it.
+    // Relaxed throughout: while closed the word is the whole state, and otherwise the lock orders it. The hold
+    // publishes nothing but itself.
     fn word(&self) -> Word {
         Word(self.word.load(Relaxed))
     }
@@ -138,48 +108,51 @@ impl Circuit {
         self.word.compare_exchange(seen.0, next.0, Relaxed, Relaxed).is_ok()
     }
 
+    fn hold(&self, now: Tick) -> Result<(), Refused> {
+        let until = Tick::from_nanos(self.held.load(Relaxed));
+        if now < until { Err(Refused { retry_after: until.since(now) }) } else { Ok(()) }
+    }
+
+    /// Refuses all until `until`. The later of two holds wins.
+    pub(crate) fn hold_until(&self, until: Tick) {
+        self.held.fetch_max(until.as_nanos(), Relaxed);
+    }
+
     /// Admits a call at `now`: the generation that its result belongs to.
     pub(crate) fn admit(&self, config: &CircuitBreakerConfig, now: Tick) -> Result<(u32, Option<Change>), Refused> {
+        self.hold(now)?;
         let word = self.word();
         if word.is_closed() {
             return Ok((word.generation(), None));
         }
         let mut detail = self.detail.lock();
-        let word = self.word();
+        passable(&detail, config, now)?;
+        let generation = self.word().generation();
         match *detail {
-            Detail::Closed => Ok((word.generation(), None)),
-            Detail::Open { until, .. } if now < until => Err(Refused { retry_after: until.since(now) }),
-            Detail::Open { since, trips, .. } => {
-                *detail = Detail::HalfOpen { out: 1, successes: 0, failures: 0, trips };
-                let generation = word.generation().wrapping_add(1);
+            Detail::Closed => Ok((generation, None)),
+            Detail::Open { since, trips, anomaly, .. } => {
+                *detail = Detail::HalfOpen { out: 1, successes: 0, failures: 0, trips, anomaly };
+                let generation = generation.wrapping_add(1);
                 self.word.store(Word::tripped(generation).0, Relaxed);
                 let cause = Cause::Waited(now.since(since));
                 Ok((generation, Some(Change { from: CircuitState::Open, to: CircuitState::HalfOpen, cause })))
             }
-            Detail::HalfOpen { ref mut out, successes, failures, .. } => {
-                if *out + successes + failures >= config.half_open_requests {
-                    return Err(Refused { retry_after: PROBE_WAIT });
-                }
+            Detail::HalfOpen { ref mut out, .. } => {
                 *out += 1;
-                Ok((word.generation(), None))
+                Ok((generation, None))
             }
         }
     }
 
     /// Whether a call would be admitted at `now`.
     pub(crate) fn available(&self, config: &CircuitBreakerConfig, now: Tick) -> Result<(), Refused> {
-        if self.word().is_closed() {
-            return Ok(());
-        }
-        match *self.detail.lock() {
-            Detail::Open { until, .. } if now < until => Err(Refused { retry_after: until.since(now) }),
-            Detail::HalfOpen { out, successes, failures, .. }
-                if out + successes + failures >= config.half_open_requests =>
-            {
-                Err(Refused { retry_after: PROBE_WAIT })
-            }
-            _ => Ok(()),
-        }
+        self.hold(now)?;
+        if self.word().is_closed() { Ok(()) } else { passable(&self.detail.lock(), config, now) }
+    }
+
+    /// Whether nothing but slowness keeps calls out at `now`.
+    pub(crate) fn only_slow(&self, now: Tick) -> bool {
+        self.hold(now).is_ok() && is_anomaly(&self.detail.lock())
     }
 
     /// Counts the result of a call of `generation`. Results of another generation are too late to count.
@@ -188,39 +161,71 @@ impl Circuit {
         config: &CircuitBreakerConfig,
         generation: u32,
         outcome: Outcome,
+        timing: Option<&Timing>,
         now: Tick,
     ) -> Option<Change> {
-        loop {
+        let row = loop {
             let word = self.word();
             if word.generation() != generation {
                 return None;
             }
             if !word.is_closed() {
-                return self.record_probe(config, generation, outcome, now);
+                return self.record_probe(config, generation, outcome, timing, now);
             }
-            let counted = match outcome {
+            let next = match outcome {
                 Outcome::Ignored => return None,
-                Outcome::Success if word.failures() == 0 => return None,
-                Outcome::Success => self.swap(word, Word::closed(generation, 0)),
-                Outcome::Failure if word.failures() + 1 < config.failures => {
-                    self.swap(word, Word::closed(generation, word.failures() + 1))
-                }
-                Outcome::Failure => {
-                    let mut detail = self.detail.lock();
-                    let tripped = self.swap(word, Word::tripped(generation.wrapping_add(1)));
-                    if tripped {
-                        let wait = config.wait(0, draw(self.seed, generation));
-                        *detail = Detail::Open { since: now, until: now.after(wait), trips: 0 };
-                        let cause = Cause::Failures(word.failures() + 1);
-                        return Some(Change { from: CircuitState::Closed, to: CircuitState::Open, cause });
-                    }
-                    tripped
-                }
+                Outcome::Success => Word::closed(generation, 0),
+                Outcome::Failure => word.failed(),
             };
-            if counted {
-                return None;
+            if word == next || self.swap(word, next) {
+                break next.failures();
             }
+        };
+        let cause = self.judge(config, outcome, row, timing, now)?;
+        self.trip(config, generation, cause, now)
+    }
+
+    /// Why a closed circuit should open after a result that makes `row` failures in a row.
+    fn judge(
+        &self,
+        config: &CircuitBreakerConfig,
+        outcome: Outcome,
+        row: u32,
+        timing: Option<&Timing>,
+        now: Tick,
+    ) -> Option<Cause> {
+        let failed = outcome == Outcome::Failure;
+        let tally = config.failure_rate.map(|rate| (rate, self.window.count(failed, now)));
+        if failed && config.failures > 0 && row >= config.failures {
+            return Some(Cause::Failures(row));
         }
+        // Successes are judged too: one may complete the least volume.
+        if let Some((rate, tally)) = tally
+            && tally.bad > 0
+            && tally.total >= rate.min_calls
+            && f64::from(tally.bad) >= rate.share * f64::from(tally.total)
+        {
+            return Some(Cause::Rate { bad: tally.bad, total: tally.total, window: rate.window });
+        }
+        let (Some(anomaly), Some(timing), false) = (&config.anomaly, timing, failed) else { return None };
+        let alarm = self.detector.observe(anomaly, timing)?;
+        Some(Cause::Anomaly { metric: alarm.metric, z: alarm.z, outliers: alarm.outliers })
+    }
+
+    fn trip(&self, config: &CircuitBreakerConfig, generation: u32, cause: Cause, now: Tick) -> Option<Change> {
+        let mut detail = self.detail.lock();
+        let word = self.word();
+        if word.generation() != generation || !word.is_closed() {
+            return None;
+        }
+        let (failures, anomaly) = match cause {
+            Cause::Failures(failures) | Cause::Rate { bad: failures, .. } => (failures, false),
+            _ => (word.failures(), true),
+        };
+        let until = now.after(config.wait(0, draw(self.seed, generation)));
+        *detail = Detail::Open { since: now, until, trips: 0, failures, anomaly };
+        self.word.store(Word::tripped(generation.wrapping_add(1)).0, Relaxed);
+        Some(Change { from: CircuitState::Closed, to: CircuitState::Open, cause })
     }
 
     fn record_probe(
@@ -228,64 +233,95 @@ impl Circuit {
         config: &CircuitBreakerConfig,
         generation: u32,
         outcome: Outcome,
+        timing: Option<&Timing>,
         now: Tick,
     ) -> Option<Change> {
         let mut detail = self.detail.lock();
         if self.word().generation() != generation {
             return None;
         }
-        let Detail::HalfOpen { out, successes, failures, trips } = &mut *detail else { return None };
+        let Detail::HalfOpen { out, successes, failures, trips, anomaly } = &mut *detail else { return None };
         *out -= 1;
+        // What was open for slowness is not well while its probes are slow.
+        let judged = config.anomaly.as_ref().zip(timing).filter(|_| *anomaly && *trips < PATIENCE);
         match outcome {
             Outcome::Ignored => return None,
+            Outcome::Success if judged.is_some_and(|(config, timing)| self.detector.outlier(config, timing)) => {
+                *failures += 1;
+            }
             Outcome::Success => *successes += 1,
-            Outcome::Failure => *failures += 1,
+            Outcome::Failure => (*failures, *anomaly) = (*failures + 1, false),
         }
-        let (successes, failures, trips) = (*successes, *failures, *trips);
+        let (successes, failures, trips, anomaly) = (*successes, *failures, *trips, *anomaly);
         let next = generation.wrapping_add(1);
-        if failures <= config.tolerated() && successes >= config.success_threshold {
-            *detail = Detail::Closed;
-            self.word.store(Word::closed(next, 0).0, Relaxed);
-            let cause = Cause::ProbesSucceeded(successes);
-            return Some(Change { from: CircuitState::HalfOpen, to: CircuitState::Closed, cause });
-        }
-        // A round that has used up its probes undecided has failed too.
-        if failures > config.tolerated() || successes + failures >= config.half_open_requests {
-            let wait = config.wait(trips + 1, draw(self.seed, generation));
-            *detail = Detail::Open { since: now, until: now.after(wait), trips: trips + 1 };
+        if failures > config.tolerated() || successes == 0 {
+            let trips = trips.saturating_add(1);
+            let wait = config.wait(trips, draw(self.seed, generation));
+            *detail = Detail::Open { since: now, until: now.after(wait), trips, failures, anomaly };
             self.word.store(Word::tripped(next).0, Relaxed);
             let cause = Cause::ProbesFailed { failures, wait };
             return Some(Change { from: CircuitState::HalfOpen, to: CircuitState::Open, cause });
         }
+        // With no more failures than tolerated the successes are the share that is asked for.
+        if successes >= config.success_threshold {
+            if anomaly && trips >= PATIENCE {
+                self.detector.forget();
+            }
+            self.close(&mut detail, next);
+            let cause = Cause::ProbesSucceeded(successes);
+            return Some(Change { from: CircuitState::HalfOpen, to: CircuitState::Closed, cause });
+        }
         None
     }
 
-    /// Closes the circuit, whatever it has seen.
+    /// Closes with a clean slate, before anyone can see it closed.
+    fn close(&self, detail: &mut Detail, generation: u32) {
+        self.window.clear();
+        self.detector.calm();
+        *detail = Detail::Closed;
+        self.word.store(Word::closed(generation, 0).0, Relaxed);
+    }
+
+    /// Closes the circuit, whatever it has seen, and ends a hold.
     pub(crate) fn reset(&self) -> Option<Change> {
         let mut detail = self.detail.lock();
         let from = state_of(&detail);
-        *detail = Detail::Closed;
-        let generation = self.word().generation().wrapping_add(1);
-        self.word.store(Word::closed(generation, 0).0, Relaxed);
+        self.held.store(0, Relaxed);
+        self.close(&mut detail, self.word().generation().wrapping_add(1));
         (from != CircuitState::Closed).then_some(Change { from, to: CircuitState::Closed, cause: Cause::Reset })
     }
 
-    pub(crate) fn generation(&self) -> u32 {
-        self.word().generation()
+    /// The generation that a call belongs to which has asked for no leave, while the circuit is closed.
+    pub(crate) fn generation(&self) -> Option<u32> {
+        let word = self.word();
+        word.is_closed().then(|| word.generation())
     }
 
-    pub(crate) fn look(&self, config: &CircuitBreakerConfig, now: Tick) -> Look {
+    pub(crate) fn scores(&self, timing: &Timing) -> Scores {
+        self.detector.scores(timing)
+    }
+
+    pub(crate) fn look(&self, now: Tick) -> Look {
         let detail = self.detail.lock();
-        let word = self.word();
-        let state = state_of(&detail);
-        match *detail {
-            Detail::Closed => Look { state, failures: word.failures(), trips: 0, next_probe_in: None },
-            Detail::Open { until, trips, .. } => {
-                let failures = if trips == 0 { config.failures } else { config.tolerated() + 1 };
-                Look { state, failures, trips, next_probe_in: Some(until.since(now)) }
-            }
-            Detail::HalfOpen { failures, trips, .. } => Look { state, failures, trips, next_probe_in: None },
+        let (state, anomaly) = (state_of(&detail), is_anomaly(&detail));
+        let held_for = self.hold(now).err().map(|refused| refused.retry_after);
+        let (failures, trips, next_probe_in) = match *detail {
+            Detail::Closed => (self.word().failures(), 0, None),
+            Detail::Open { until, trips, failures, .. } => (failures, trips, Some(until.since(now))),
+            Detail::HalfOpen { failures, trips, .. } => (failures, trips, None),
+        };
+        Look { state, failures, trips, next_probe_in, anomaly, held_for }
+    }
+}
+
+/// Whether a call may pass at `now`, as a probe unless the circuit is closed.
+fn passable(detail: &Detail, config: &CircuitBreakerConfig, now: Tick) -> Result<(), Refused> {
+    match *detail {
+        Detail::Open { until, .. } if now < until => Err(Refused { retry_after: until.since(now) }),
+        Detail::HalfOpen { out, successes, .. } if out >= config.probes(successes) => {
+            Err(Refused { retry_after: PROBE_WAIT })
         }
+        _ => Ok(()),
     }
 }
 
@@ -295,6 +331,10 @@ const fn state_of(detail: &Detail) -> CircuitState {
         Detail::Open { .. } => CircuitState::Open,
         Detail::HalfOpen { .. } => CircuitState::HalfOpen,
     }
+}
+
+const fn is_anomaly(detail: &Detail) -> bool {
+    matches!(detail, Detail::Open { anomaly: true, .. } | Detail::HalfOpen { anomaly: true, .. })
 }
 
 /// A number in 0..1 that looks random and repeats: SplitMix64 of both.
@@ -307,116 +347,4 @@ fn draw(seed: u64, generation: u32) -> f64 {
 
 #[cfg(test)]
 #[cfg(llm_loom)]
-mod loom_tests {
-    use llm_core::sync::Arc;
-
-    use super::*;
-
-    fn setup(failures: u32, probes: u32) -> (Arc<Circuit>, Arc<CircuitBreakerConfig>) {
-        let config = CircuitBreakerConfig {
-            failures,
-            success_threshold: 1,
-            success_share: 1.0,
-            half_open_requests: probes,
-            ..CircuitBreakerConfig::default()
-        };
-        (Arc::new(Circuit::new(1)), Arc::new(config))
-    }
-
-    const NOW: Tick = Tick::from_nanos(1_000_000_000);
-    const LATER: Tick = Tick::from_nanos(1_000_000_000_000);
-
-    fn trip(circuit: &Circuit, config: &CircuitBreakerConfig) -> u32 {
-        let (generation, _) = circuit.admit(config, NOW).unwrap();
-        circuit.record(config, generation, Outcome::Failure, NOW);
-        generation
-    }
-
-    #[test]
-    fn half_open_admits_no_more_calls_than_it_has_probes() {
-        loom::model(|| {
-            let (circuit, config) = setup(1, 1);
-            trip(&circuit, &config);
-            let other = {
-                let (circuit, config) = (circuit.clone(), config.clone());
-                loom::thread::spawn(move || circuit.admit(&config, LATER).is_ok())
-            };
-            let mine = circuit.admit(&config, LATER).is_ok();
-            assert!(mine != other.join().unwrap(), "exactly one of the two is the probe");
-        });
-    }
-
-    #[test]
-    fn a_late_success_does_not_close_a_circuit_opened_since() {
-        loom::model(|| {
-            let (circuit, config) = setup(1, 1);
-            let (early, _) = circuit.admit(&config, NOW).unwrap();
-            let other = {
-                let (circuit, config) = (circuit.clone(), config.clone());
-                loom::thread::spawn(move || {
-                    trip(&circuit, &config);
-                    circuit.admit(&config, LATER).unwrap();
-                })
-            };
-            circuit.record(&config, early, Outcome::Success, NOW);
-            other.join().unwrap();
-            assert_eq!(circuit.look(&config, LATER).state, CircuitState::HalfOpen);
-        });
-    }
-
-    #[test]
-    fn a_late_probe_does_not_count_in_the_next_round() {
-        const LATEST: Tick = Tick::from_nanos(1_000_000_000_000_000);
-        loom::model(|| {
-            let (circuit, mut config) = setup(1, 2);
-            Arc::get_mut(&mut config).unwrap().success_threshold = 2;
-            trip(&circuit, &config);
-            let (one, _) = circuit.admit(&config, LATER).unwrap();
-            let (two, _) = circuit.admit(&config, LATER).unwrap();
-            let other = {
-                let (circuit, config) = (circuit.clone(), config.clone());
-                loom::thread::spawn(move || {
-                    circuit.record(&config, one, Outcome::Failure, LATER);
-                    circuit.admit(&config, LATEST).unwrap().0
-                })
-            };
-            circuit.record(&config, two, Outcome::Success, LATER);
-            let next = other.join().unwrap();
-            circuit.record(&config, next, Outcome::Success, LATEST);
-            assert_eq!(circuit.look(&config, LATEST).state, CircuitState::HalfOpen, "one success of two");
-        });
-    }
-
-    #[test]
-    fn a_probe_that_is_dropped_frees_its_place_for_another_thread() {
-        loom::model(|| {
-            let (circuit, config) = setup(1, 1);
-            trip(&circuit, &config);
-            let (probe, _) = circuit.admit(&config, LATER).unwrap();
-            let other = {
-                let (circuit, config) = (circuit.clone(), config.clone());
-                loom::thread::spawn(move || circuit.admit(&config, LATER).is_ok())
-            };
-            circuit.record(&config, probe, Outcome::Ignored, LATER);
-            let theirs = other.join().unwrap();
-            assert!(theirs != circuit.admit(&config, LATER).is_ok(), "the place is there once");
-        });
-    }
-
-    #[test]
-    fn of_two_failures_at_the_threshold_one_opens_the_circuit() {
-        loom::model(|| {
-            let (circuit, config) = setup(2, 1);
-            let fail = |circuit: &Circuit, config: &CircuitBreakerConfig| {
-                circuit.record(config, 0, Outcome::Failure, NOW).is_some()
-            };
-            let other = {
-                let (circuit, config) = (circuit.clone(), config.clone());
-                loom::thread::spawn(move || fail(&circuit, &config))
-            };
-            let mine = fail(&circuit, &config);
-            assert!(mine != other.join().unwrap());
-            assert_eq!(circuit.look(&config, NOW).state, CircuitState::Open);
-        });
-    }
-}
+mod loom_tests;

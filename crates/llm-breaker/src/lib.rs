@@ -28,13 +28,27 @@
 //! # drop(probe);
 //! # Ok::<(), llm_breaker::Refused>(())
 //! ```
+mod anomaly;
 mod breaker;
+mod builder;
 mod circuit;
 mod config;
+mod health;
+#[cfg(feature = "tower")]
+mod layer;
 mod permit;
 mod shared;
+mod state;
+mod timing;
+mod window;
 
-pub use breaker::{CallError, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerStats};
-pub use circuit::{CircuitState, Outcome, Refused};
-pub use config::{CircuitBreakerConfig, ConfigError};
+pub use anomaly::Scores;
+pub use breaker::{CallError, CircuitBreaker, CircuitBreakerStats};
+pub use builder::CircuitBreakerBuilder;
+pub use config::{Anomaly, CircuitBreakerConfig, ConfigError, FailureRate};
+pub use health::HealthMetrics;
+#[cfg(feature = "tower")]
+pub use layer::{ByResult, CircuitBreakerLayer, CircuitBreakerService, Classify, Guarded};
 pub use permit::Permit;
+pub use state::{CircuitState, Outcome, Refused};
+pub use timing::{IntoLatency, Timing};

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use llm_core::Tick;
 
-use crate::circuit::Outcome;
 use crate::shared::Shared;
+use crate::state::Outcome;
+use crate::timing::Timing;
 
 /// A call's leave to pass. Dropped, its outcome is [`Outcome::Ignored`] and a probe's place is free again.
 ///
@@ -14,23 +15,32 @@ use crate::shared::Shared;
 #[must_use = "a permit that is dropped tells the circuit nothing"]
 pub struct Permit {
     shared: Option<Arc<Shared>>,
-    generation: u32,
+    generation: Option<u32>,
 }
 
 impl Permit {
     pub(crate) const fn new(shared: Arc<Shared>, generation: u32) -> Self {
-        Self { shared: Some(shared), generation }
+        Self { shared: Some(shared), generation: Some(generation) }
     }
 
-    /// Leave of a circuit that only watches and would have refused.
-    pub(crate) const fn untold() -> Self {
-        Self { shared: None, generation: 0 }
+    /// Leave beside the rules: of a circuit that only watches, or of one that is only slow.
+    pub(crate) const fn beside(shared: Arc<Shared>) -> Self {
+        Self { shared: Some(shared), generation: None }
     }
 
     /// Tells how the call ended, at `now`.
-    pub fn record(mut self, outcome: Outcome, now: Tick) {
+    pub fn record(self, outcome: Outcome, now: Tick) {
+        self.end(outcome, None, now);
+    }
+
+    /// Tells how the call ended, at `now`, and how long it took. The time of a failure is not looked at.
+    pub fn record_timed(self, outcome: Outcome, timing: Timing, now: Tick) {
+        self.end(outcome, Some(&timing), now);
+    }
+
+    fn end(mut self, outcome: Outcome, timing: Option<&Timing>, now: Tick) {
         if let Some(shared) = self.shared.take() {
-            shared.record(self.generation, outcome, now);
+            shared.record(self.generation, outcome, timing, now);
         }
     }
 }
@@ -38,7 +48,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.take() {
-            shared.record(self.generation, Outcome::Ignored, Tick::ZERO);
+            shared.record(self.generation, Outcome::Ignored, None, Tick::ZERO);
         }
     }
 }

@@ -1,25 +1,31 @@
 //! What the clones of a circuit and its permits share.
 
-use std::fmt;
-
 use llm_core::{Tick, Transition};
 
-use crate::circuit::{Cause, Change, Circuit, Outcome};
+use crate::circuit::Circuit;
 use crate::config::CircuitBreakerConfig;
+use crate::health::Health;
+use crate::state::{Change, Outcome};
+use crate::timing::Timing;
 
 pub(crate) type Listener = Box<dyn Fn(&Transition) + Send + Sync>;
 
-/// A circuit, its settings, and who hears of its changes.
+/// A circuit, what it has seen, its settings, and who hears of its changes.
 pub(crate) struct Shared {
     pub(crate) circuit: Circuit,
+    pub(crate) health: Health,
     pub(crate) config: CircuitBreakerConfig,
     pub(crate) listener: Option<Listener>,
 }
 
 impl Shared {
-    pub(crate) fn record(&self, generation: u32, outcome: Outcome, now: Tick) {
-        let change = self.circuit.record(&self.config, generation, outcome, now);
-        self.tell(change);
+    /// Counts a result; without a `generation` it is seen and changes nothing.
+    pub(crate) fn record(&self, generation: Option<u32>, outcome: Outcome, timing: Option<&Timing>, now: Tick) {
+        self.health.record(outcome, timing.map(|timing| timing.latency), now);
+        if let Some(generation) = generation {
+            let change = self.circuit.record(&self.config, generation, outcome, timing, now);
+            self.tell(change);
+        }
     }
 
     pub(crate) fn tell(&self, change: Option<Change>) {
@@ -29,14 +35,13 @@ impl Shared {
     }
 }
 
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failures(count) => write!(f, "{count} failures in a row"),
-            Self::Waited(span) => write!(f, "probes after {span:.1?}"),
-            Self::ProbesFailed { failures, wait } => write!(f, "{failures} probes failed, next after {wait:.1?}"),
-            Self::ProbesSucceeded(count) => write!(f, "{count} probes succeeded"),
-            Self::Reset => f.write_str("reset"),
-        }
+#[cfg(all(test, not(llm_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_of_a_circuit_is_small() {
+        let size = size_of::<Circuit>() + size_of::<Health>();
+        assert!(size <= 192, "{size} bytes");
     }
 }

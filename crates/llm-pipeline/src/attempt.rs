@@ -3,10 +3,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
 use futures_util::{StreamExt, stream};
-use llm_breaker::{Outcome, Permit};
+use llm_breaker::{CircuitBreaker, Outcome, Permit, Timing};
 use llm_core::{
     Answer, AttemptRecord, BoxStream, Call, Clock, Error, ErrorKind, FaultClass, Frame, Provider, StreamEvent,
     TargetObserver, Tick, Usage, WireAnswer, WireBody,
@@ -26,8 +27,14 @@ pub(crate) struct Attempt {
     meter: Meter,
     observer: Arc<dyn TargetObserver>,
     clock: Arc<dyn Clock>,
+    breaker: CircuitBreaker,
     started: Tick,
     first_token: Option<Tick>,
+    /// Pieces of content.
+    contents: u32,
+    /// How long the provider was waited for since its first content; a caller that reads slowly is not its fault.
+    waited: Duration,
+    waiting_since: Option<Tick>,
     usage: Option<Usage>,
 }
 
@@ -47,8 +54,12 @@ impl Attempt {
             meter,
             observer: target.observer.clone(),
             clock: clock.clone(),
+            breaker: target.breaker.clone(),
             started: now,
             first_token: None,
+            contents: 0,
+            waited: Duration::ZERO,
+            waiting_since: None,
             usage: None,
         }
     }
@@ -106,6 +117,11 @@ impl Attempt {
     /// The attempt failed.
     fn failed(&mut self, error: &Error) {
         self.meter.failed(error);
+        if error.kind() == ErrorKind::RateLimited
+            && let Some(wait) = error.retry_after()
+        {
+            self.breaker.hold_until(self.clock.now().after(wait));
+        }
         self.tell(Some(error.kind()));
     }
 
@@ -123,10 +139,34 @@ impl Attempt {
         if !step.content() {
             return Ok(());
         }
+        self.contents = self.contents.saturating_add(1);
         if self.first_token.is_none() {
             self.first_token = Some(self.clock.now());
         }
         self.meter.said(|| self.clock.now())
+    }
+
+    /// The provider is being waited for, or no longer.
+    fn waits(&mut self, pending: bool) {
+        if self.first_token.is_none() {
+            return;
+        }
+        match (pending, self.waiting_since) {
+            (true, None) => self.waiting_since = Some(self.clock.now()),
+            (false, Some(since)) => {
+                self.waited += self.clock.now().since(since);
+                self.waiting_since = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// What the provider's part took.
+    fn timing(&self, now: Tick) -> Timing {
+        let Some(first) = self.first_token else { return Timing::from(now.since(self.started)) };
+        let first_token = first.since(self.started);
+        let token_gap = self.contents.checked_sub(1).filter(|gaps| *gaps > 0).map(|gaps| self.waited / gaps);
+        Timing { latency: first_token + self.waited, first_token: Some(first_token), token_gap }
     }
 
     fn tell(&mut self, error: Option<ErrorKind>) {
@@ -137,7 +177,7 @@ impl Attempt {
             Some(FaultClass::Provider | FaultClass::Network) => Outcome::Failure,
             Some(FaultClass::Caller | FaultClass::Policy | FaultClass::Internal) => Outcome::Ignored,
         };
-        permit.record(outcome, now);
+        permit.record_timed(outcome, self.timing(now), now);
         let cost = self.meter.end(self.usage.as_ref(), now);
         let (duration, first_token) =
             (now.since(self.started), self.first_token.map(|first| first.since(self.started)));
@@ -251,7 +291,9 @@ impl<T: Step> Stream for Watched<T> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         let Some(items) = &mut this.items else { return Poll::Ready(None) };
-        let item = std::task::ready!(items.as_mut().poll_next(cx));
+        let polled = items.as_mut().poll_next(cx);
+        this.attempt.waits(polled.is_pending());
+        let item = std::task::ready!(polled);
         match &item {
             Some(Ok(step)) => match this.attempt.step(step) {
                 // A caller may leave at the terminal marker: the answer was whole all the same.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use llm_breaker::Permit;
+use llm_breaker::{CircuitBreaker, Permit, Refused};
 use llm_core::{Call, CallBody, Clock, Error, ErrorKind, Model, Observer, Sharing, Tick};
 use llm_dedup::DedupStats;
 use llm_ratelimit::{Cost, Headroom, LimitStats};
@@ -189,22 +189,9 @@ impl Pipeline {
         let mut denied: Option<Error> = None;
         let mut candidate = first.or_else(|| plan.next(|index| route.targets[index].usable(now)));
         while let Some(index) = candidate {
-            let target = &route.targets[index];
-            let (cost, output) = match demand.map(|demand| demand.cost(&target.terms)) {
-                Some((cost, output)) => (cost, Some(output)),
-                None => (Cost::default(), None),
-            };
-            let why = Why(output.and_then(Result::err));
-            match self.0.limits.admit_target(|| route.names(index), cost, why, now) {
-                Ok(admission) => {
-                    if let Ok(permit) = target.breaker.admit(now) {
-                        route.tally.allow();
-                        // Without a bound there is no hard limit on money: nothing is counted against it.
-                        let output = output.map(|output| output.unwrap_or(u64::MAX));
-                        let meter = Meter::new(admission, target.terms.price, output);
-                        return Ok(Placed { index, permit, meter });
-                    }
-                }
+            match self.placed(route, index, demand, now, CircuitBreaker::admit) {
+                Ok(Some(placed)) => return Ok(placed),
+                Ok(None) => {}
                 Err(error) => {
                     let sooner = |seen: &Error| match (seen.retry_after(), error.retry_after()) {
                         (Some(seen), Some(wait)) => wait < seen,
@@ -218,10 +205,45 @@ impl Pipeline {
             }
             candidate = plan.next(|index| route.targets[index].usable(now));
         }
+        if denied.is_none()
+            && let Some(placed) = self.place_slow(route, demand, now)
+        {
+            return Ok(placed);
+        }
         if denied.is_some() {
             route.tally.deny();
         }
         Err(denied.unwrap_or_else(|| closed(route, now)))
+    }
+
+    /// A candidate whose circuit opened for slowness alone, where there is nobody else.
+    fn place_slow(&self, route: &Route, demand: Option<&Demand>, now: Tick) -> Option<Placed> {
+        (0..route.targets.len())
+            .find_map(|index| self.placed(route, index, demand, now, CircuitBreaker::admit_anyway).ok().flatten())
+    }
+
+    /// The candidate `index`, with what its limits and its circuit give; none where the circuit refuses.
+    fn placed(
+        &self,
+        route: &Route,
+        index: usize,
+        demand: Option<&Demand>,
+        now: Tick,
+        admit: fn(&CircuitBreaker, Tick) -> Result<Permit, Refused>,
+    ) -> Result<Option<Placed>, Error> {
+        let target = &route.targets[index];
+        let (cost, output) = match demand.map(|demand| demand.cost(&target.terms)) {
+            Some((cost, output)) => (cost, Some(output)),
+            None => (Cost::default(), None),
+        };
+        let why = Why(output.and_then(Result::err));
+        let admission = self.0.limits.admit_target(|| route.names(index), cost, why, now)?;
+        let Ok(permit) = admit(&target.breaker, now) else { return Ok(None) };
+        route.tally.allow();
+        // Without a bound there is no hard limit on money: nothing is counted against it.
+        let output = output.map(|output| output.unwrap_or(u64::MAX));
+        let meter = Meter::new(admission, target.terms.price, output);
+        Ok(Some(Placed { index, permit, meter }))
     }
 
     /// The models that callers may name.
@@ -338,23 +360,30 @@ fn dearest(demand: &Demand, route: &Route) -> (Cost, Why) {
     (dearest, why)
 }
 
-/// Every candidate's circuit is open: when the first of them will be probed.
+/// Every candidate's circuit is open or held: when the first of them will be probed or free.
 fn closed(route: &Route, now: Tick) -> Error {
     let waits = route.targets.iter().filter_map(|target| {
         let wait = target.breaker.is_available(now).err()?.retry_after;
         Some((target, wait))
     });
-    let error = Error::new(ErrorKind::CircuitOpen, "no provider can take the request: all circuits are open");
+    // Where all of them have asked to slow down, the caller is asked the same.
+    let held =
+        waits.clone().count() > 0 && waits.clone().all(|(target, _)| target.breaker.stats(now).held_for.is_some());
+    let error = if held {
+        Error::new(ErrorKind::RateLimited, "every provider of the model has asked to slow down")
+    } else {
+        Error::new(ErrorKind::CircuitOpen, "no provider can take the request: all circuits are open")
+    };
     let error = waits.clone().fold(error, |error, (target, wait)| {
         let stats = target.breaker.stats(now);
-        error.because(format!(
-            "provider {}, model {}: circuit {:?} after {} failures in a row, next probe in {} ms",
-            target.provider(),
-            target.model,
-            stats.state,
-            stats.consecutive_failures,
-            wait.as_millis()
-        ))
+        let (provider, model, millis) = (target.provider(), &target.model, wait.as_millis());
+        error.because(match stats.held_for {
+            Some(_) => format!("provider {provider}, model {model}: asked to slow down, free in {millis} ms"),
+            None => format!(
+                "provider {provider}, model {model}: circuit {:?} after {} failures in a row, next probe in {millis} ms",
+                stats.state, stats.consecutive_failures
+            ),
+        })
     });
     match waits.map(|(_, wait)| wait).min() {
         Some(wait) => error.with_retry_after(wait),

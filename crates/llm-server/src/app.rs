@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use llm_breaker::CircuitBreakerConfig;
+use llm_breaker::{CircuitBreakerConfig, FailureRate};
 use llm_core::{Clock, Envelope, Observer, Price, Provider, ProviderId, SystemClock, TenantId};
 use llm_pipeline::{Caller, DefaultRoute, ModelConfig, Pipeline, ProviderConfig, RetryPolicy, TargetConfig, Terms};
 use llm_providers::wire::openai::decode_chat_request;
@@ -108,8 +108,12 @@ fn breaker(resilience: &Resilience) -> CircuitBreakerConfig {
         Preset::Production => CircuitBreakerConfig::production(),
         Preset::Conservative => CircuitBreakerConfig::conservative(),
     };
+    let threshold = resilience.circuit_breaker_threshold;
+    // A raised threshold quiets the failure rate, too.
+    let rate = FailureRate { min_calls: threshold.saturating_mul(4), ..FailureRate::default() };
     CircuitBreakerConfig {
-        failures: resilience.circuit_breaker_threshold,
+        failures: threshold,
+        failure_rate: Some(rate),
         open_for: resilience.circuit_breaker_timeout_s.map_or(preset.open_for, Duration::from_secs),
         success_share: resilience.circuit_breaker_success_rate,
         shadow: resilience.breaker_shadow,

@@ -34,6 +34,8 @@ const TERMS: Terms = Terms {
 #[derive(Clone)]
 pub(crate) enum Step {
     Answer(&'static str),
+    /// As an answer, after so long.
+    After(Duration),
     Used(Usage),
     Fail(Error),
     Frames(Vec<Result<Frame, Error>>),
@@ -90,6 +92,10 @@ impl Provider for Scripted {
         Box::pin(async move {
             let body = match step.expect("a step") {
                 Step::Answer(text) => WireBody::Whole { bytes: Bytes::from_static(text.as_bytes()), usage: None },
+                Step::After(wait) => {
+                    tokio::time::sleep(wait).await;
+                    WireBody::Whole { bytes: Bytes::from_static(b"{}"), usage: None }
+                }
                 Step::Used(usage) => WireBody::Whole { bytes: Bytes::from_static(b"{}"), usage: Some(usage) },
                 Step::Frames(frames) => WireBody::Frames(Box::pin(stream::iter(frames))),
                 Step::Fail(error) => {

@@ -96,7 +96,8 @@ struct Explanation<'a> {
 
 /// Renders `error` for a caller of `dialect`.
 pub(crate) fn render(dialect: Dialect, error: &Error, request: &RequestId) -> Rendered {
-    let explained = matches!(error.kind(), ErrorKind::Denied | ErrorKind::Shed | ErrorKind::CircuitOpen);
+    let explained = !error.reasons().is_empty()
+        || matches!(error.kind(), ErrorKind::Denied | ErrorKind::Shed | ErrorKind::CircuitOpen);
     let explanation = explained.then(|| Explanation { request_id: request.as_str(), reasons: error.reasons() });
     let explanation = explanation.and_then(|text| Json::parse(serde_json::to_string(&text).ok()?).ok());
     let body = match dialect {

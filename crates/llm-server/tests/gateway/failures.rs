@@ -30,8 +30,13 @@ fn each_failure_has_its_status_and_shape() {
         }
         assert!(answer.header("x-request-id").is_some());
     }
-    let limited = gateway.chat("up/sim?status=429,retry_after=7s", "again");
-    assert_eq!((limited.header("retry-after"), limited.header("retry-after-ms")), (Some("7"), Some("7000")));
+    let limited = gateway.chat("up/sim?status=429,retry_after=9s", "x");
+    assert_eq!((limited.header("retry-after"), limited.header("retry-after-ms")), (Some("9"), Some("9000")));
+    // Who has asked to slow down is left alone until then.
+    let held = gateway.chat("up/sim?status=429,retry_after=9s", "y");
+    assert_eq!((held.status, held.header("x-llmkit-attempts")), (429, None), "{}", held.text());
+    let wait: u64 = held.header("retry-after-ms").unwrap().parse().unwrap();
+    assert!(wait <= 9000 && held.text().contains("asked to slow down"), "{}", held.text());
     let refused = gateway.chat("up/sim?status=400", "x");
     assert_eq!((refused.status, refused.error()["type"].as_str()), (400, Some("invalid_request_error")));
 }

@@ -196,8 +196,10 @@ fn places_are_held_to_the_end_of_a_stream() {
     assert_eq!(denied.header("x-should-retry"), None);
     assert_eq!(gateway.chat_with("up/sim", "y", &[("x-api-key", "c")]).status, 200);
     drop(first);
+    // The upstream hears of it a moment before the place is free.
     upstream.stats("cancelled=1");
-    assert_eq!(gateway.chat_with("up/sim", "y", &[("x-api-key", "b")]).status, 200);
+    let again = (0..1000).find(|_| gateway.chat_with("up/sim", "y", &[("x-api-key", "b")]).status == 200);
+    assert!(again.is_some(), "the place is free again");
 }
 
 #[test]
