@@ -22,23 +22,49 @@ impl Table {
     /// Measures a row. Both closures do their work as many times as they are told. `bar` is the ratio that is not to
     /// be passed.
     pub fn row(&self, what: &str, bar: Option<f64>, mut ours: impl FnMut(u64), mut peer: impl FnMut(u64)) {
-        let counts = [turn(&mut ours), turn(&mut peer)];
-        let mut times: [Vec<f64>; 3] = Default::default();
-        for round in 0..ROUNDS {
-            let mut measured = [0.0; 2];
-            for side in [round % 2, (round + 1) % 2] {
-                let count = counts[side];
-                let took = if side == 0 { time(&mut ours, count) } else { time(&mut peer, count) };
-                measured[side] = took.as_secs_f64() * 1e9 / count as f64;
-            }
-            times[0].push(measured[0]);
-            times[1].push(measured[1]);
-            times[2].push(measured[0] / measured[1]);
-        }
-        let [ours, peer, ratio] = times.map(median);
-        let bar = bar.map_or_else(String::new, |bar| format!("≤ {bar:.2}×"));
-        println!("| {what} | {ours:.1} | {peer:.1} | {ratio:.2}× | {bar} |");
+        show(what, bar, measured([&mut ours, &mut peer], |[ours, peer]| [ours, peer]));
     }
+
+    /// As [`row`](Self::row), of what `with` takes more than `without`.
+    pub fn added(
+        &self,
+        what: &str,
+        bar: Option<f64>,
+        mut with: impl FnMut(u64),
+        mut without: impl FnMut(u64),
+        mut peer: impl FnMut(u64),
+    ) {
+        let sides: [&mut dyn FnMut(u64); 3] = [&mut with, &mut without, &mut peer];
+        show(what, bar, measured(sides, |[with, without, peer]| [with - without, peer]));
+    }
+}
+
+/// Nanoseconds of ours and the peer's, and their ratio: medians over rounds in which the sides took turns. `of` makes
+/// the pair of what each side took.
+fn measured<const SIDES: usize>(
+    mut sides: [&mut dyn FnMut(u64); SIDES],
+    of: impl Fn([f64; SIDES]) -> [f64; 2],
+) -> [f64; 3] {
+    let counts: Vec<u64> = sides.iter_mut().map(|side| turn(side)).collect();
+    let mut times: [Vec<f64>; 3] = Default::default();
+    for round in 0..ROUNDS {
+        let mut each = [0.0; SIDES];
+        for place in 0..SIDES {
+            let side = (round + place) % SIDES;
+            let took = time(&mut sides[side], counts[side]);
+            each[side] = took.as_secs_f64() * 1e9 / counts[side] as f64;
+        }
+        let [ours, peer] = of(each);
+        for (times, time) in times.iter_mut().zip([ours, peer, ours / peer]) {
+            times.push(time);
+        }
+    }
+    times.map(median)
+}
+
+fn show(what: &str, bar: Option<f64>, [ours, peer, ratio]: [f64; 3]) {
+    let bar = bar.map_or_else(String::new, |bar| format!("≤ {bar:.2}×"));
+    println!("| {what} | {ours:.1} | {peer:.1} | {ratio:.2}× | {bar} |");
 }
 
 impl Default for Table {
@@ -48,10 +74,11 @@ impl Default for Table {
 }
 
 /// How many times `work` can be done in a turn.
-fn turn(work: &mut impl FnMut(u64)) -> u64 {
+fn turn(work: &mut dyn FnMut(u64)) -> u64 {
     let mut count = 64;
     loop {
-        let took = time(work, count);
+        // The shortest of three: one that was interrupted says nothing.
+        let took = (0..3).map(|_| time(work, count)).min().unwrap_or_default();
         if took >= TURN / 4 {
             return (count as f64 * TURN.as_secs_f64() / took.as_secs_f64()) as u64;
         }
@@ -60,7 +87,7 @@ fn turn(work: &mut impl FnMut(u64)) -> u64 {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the stop-watch itself")]
-fn time(work: &mut impl FnMut(u64), count: u64) -> Duration {
+fn time(work: &mut dyn FnMut(u64), count: u64) -> Duration {
     let begun = Instant::now();
     work(count);
     begun.elapsed()

@@ -142,17 +142,17 @@ struct Baseline {
 impl Baseline {
     fn unpack(word: u64) -> Self {
         Self {
-            mean: (word >> 44) as f32 / 16_384.0,
-            deviation: (word >> 28 & 0xffff) as f32 / 16_384.0,
-            sum: (word >> 16 & 0xfff) as f32 / 128.0,
+            mean: (word >> 44) as i32 as f32 / 16_384.0,
+            deviation: (word >> 28 & 0xffff) as i32 as f32 / 16_384.0,
+            sum: (word >> 16 & 0xfff) as i32 as f32 / 128.0,
             seen: (word >> 8) as u8,
             outliers: word as u8,
         }
     }
 
     fn pack(self) -> u64 {
-        // A cast of a float saturates at zero.
-        let fixed = |value: f32, scale: f32, most: u64| ((value * scale + 0.5) as u64).min(most);
+        // By way of `i32`, for which processors have one instruction.
+        let fixed = |value: f32, scale: f32, most: i32| ((value * scale + 0.5) as i32).clamp(0, most) as u64;
         fixed(self.mean, 16_384.0, 0xf_ffff) << 44
             | fixed(self.deviation, 16_384.0, 0xffff) << 28
             | fixed(self.sum, 128.0, 0xfff) << 16
@@ -179,7 +179,7 @@ impl Baseline {
 
     fn learn(self, log: f32) -> Self {
         // The mean of all so far until the memory is full. The first few cannot be clipped: they are the scale.
-        let weight = 1.0 / (f32::from(self.seen) + 1.0).min(MEMORY);
+        let weight = if self.seen == u8::MAX { 1.0 / MEMORY } else { 1.0 / (f32::from(self.seen) + 1.0).min(MEMORY) };
         let reach = if self.seen < 16 { f32::MAX } else { CLIP * self.sigma() };
         let error = (log - self.mean).clamp(-reach, reach);
         let deviation = if self.seen == 0 { 0.0 } else { self.deviation + (error.abs() - self.deviation) * weight };

@@ -64,6 +64,7 @@ impl CircuitBreaker {
     ///
     /// # Errors
     /// [`Refused`] says after how long a probe may pass.
+    #[inline]
     pub fn admit(&self, now: Tick) -> Result<Permit, Refused> {
         match self.shared.circuit.admit(&self.shared.config, now) {
             Ok((generation, change)) => {

@@ -119,6 +119,7 @@ impl Circuit {
     }
 
     /// Admits a call at `now`: the generation that its result belongs to.
+    #[inline]
     pub(crate) fn admit(&self, config: &CircuitBreakerConfig, now: Tick) -> Result<(u32, Option<Change>), Refused> {
         self.hold(now)?;
         let word = self.word();
@@ -214,17 +215,18 @@ impl Circuit {
 
     fn trip(&self, config: &CircuitBreakerConfig, generation: u32, cause: Cause, now: Tick) -> Option<Change> {
         let mut detail = self.detail.lock();
-        let word = self.word();
-        if word.generation() != generation || !word.is_closed() {
-            return None;
-        }
+        let tripped = Word::tripped(generation.wrapping_add(1));
+        // An exchange: records go on without the lock until they see it.
+        let swapped = self.word.fetch_update(Relaxed, Relaxed, |word| {
+            (Word(word).is_closed() && Word(word).generation() == generation).then_some(tripped.0)
+        });
+        let row = Word(swapped.ok()?).failures();
         let (failures, anomaly) = match cause {
             Cause::Failures(failures) | Cause::Rate { bad: failures, .. } => (failures, false),
-            _ => (word.failures(), true),
+            _ => (row, true),
         };
         let until = now.after(config.wait(0, draw(self.seed, generation)));
         *detail = Detail::Open { since: now, until, trips: 0, failures, anomaly };
-        self.word.store(Word::tripped(generation.wrapping_add(1)).0, Relaxed);
         Some(Change { from: CircuitState::Closed, to: CircuitState::Open, cause })
     }
 

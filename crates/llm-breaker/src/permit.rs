@@ -29,15 +29,18 @@ impl Permit {
     }
 
     /// Tells how the call ended, at `now`.
+    #[inline]
     pub fn record(self, outcome: Outcome, now: Tick) {
         self.end(outcome, None, now);
     }
 
     /// Tells how the call ended, at `now`, and how long it took. The time of a failure is not looked at.
+    #[inline]
     pub fn record_timed(self, outcome: Outcome, timing: Timing, now: Tick) {
         self.end(outcome, Some(&timing), now);
     }
 
+    #[inline]
     fn end(mut self, outcome: Outcome, timing: Option<&Timing>, now: Tick) {
         if let Some(shared) = self.shared.take() {
             shared.record(self.generation, outcome, timing, now);
@@ -46,6 +49,7 @@ impl Permit {
 }
 
 impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
         if let Some(shared) = self.shared.take() {
             shared.record(self.generation, Outcome::Ignored, None, Tick::ZERO);

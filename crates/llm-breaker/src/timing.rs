@@ -84,6 +84,20 @@ impl<T: IntoLatency> IntoLatency for Option<T> {
     }
 }
 
+/// What the client measured.
+impl IntoLatency for &llm_core::CompletionResponse {
+    fn into_latency(self) -> Option<Duration> {
+        self.latency
+    }
+}
+
+/// What the client measured.
+impl IntoLatency for llm_core::CompletionResponse {
+    fn into_latency(self) -> Option<Duration> {
+        self.latency
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

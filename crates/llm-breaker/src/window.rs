@@ -14,8 +14,12 @@ const LATE: u16 = 64;
 /// A sliding window in six slots: it covers the running slot and the five before.
 pub(crate) struct Window {
     slots: [AtomicU64; SLOTS],
-    /// Nanoseconds, at least 1.
+    /// Nanoseconds, at least 2.
     slot: u64,
+    /// `⌊2⁶⁴ / slot⌋`: a multiplication finds a slot in a fraction of a division's time.
+    inverse: u64,
+    /// The number of the slot of the last failure, and 1 on top; 0 without one.
+    last_bad: AtomicU64,
 }
 
 /// What a window holds.
@@ -28,12 +32,22 @@ pub(crate) struct Tally {
 impl Window {
     pub(crate) fn new(span: Duration) -> Self {
         let slot = u64::try_from(span.as_nanos() / SLOTS as u128).unwrap_or(u64::MAX);
-        Self { slots: std::array::from_fn(|_| AtomicU64::new(0)), slot: slot.max(1) }
+        let slot = slot.max(2);
+        let inverse = ((1u128 << 64) / u128::from(slot)) as u64;
+        let slots = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { slots, slot, inverse, last_bad: AtomicU64::new(0) }
     }
 
-    /// Counts a result at `now` and says what the window then holds.
+    fn number(&self, now: Tick) -> u64 {
+        let now = now.as_nanos();
+        // The quotient, or one less.
+        let number = ((u128::from(now) * u128::from(self.inverse)) >> 64) as u64;
+        number + u64::from(now - number * self.slot >= self.slot)
+    }
+
+    /// Counts a result at `now` and says what the window then holds; nothing where no failure is in it.
     pub(crate) fn count(&self, bad: bool, now: Tick) -> Tally {
-        let number = now.as_nanos() / self.slot;
+        let number = self.number(now);
         let word = &self.slots[(number % SLOTS as u64) as usize];
         // Relaxed: a slot publishes nothing but itself.
         let mut seen = word.load(Relaxed);
@@ -42,6 +56,11 @@ impl Window {
                 Ok(_) => break,
                 Err(actual) => seen = actual,
             }
+        }
+        if bad {
+            self.last_bad.fetch_max(number + 1, Relaxed);
+        } else if number.saturating_sub(self.last_bad.load(Relaxed)) >= SLOTS as u64 - 1 {
+            return Tally::default();
         }
         self.tally(number)
     }
@@ -63,6 +82,7 @@ impl Window {
         for slot in &self.slots {
             slot.store(0, Relaxed);
         }
+        self.last_bad.store(0, Relaxed);
     }
 }
 
@@ -119,7 +139,9 @@ mod tests {
             window.count(second < 102, at(second));
         }
         assert_eq!(window.count(false, at(106)), Tally { bad: 1, total: 6 });
-        assert_eq!(window.count(false, at(107)), Tally { bad: 0, total: 6 });
+        // Without a failure nobody asks how many calls there were.
+        assert_eq!(window.count(false, at(107)), Tally::default());
+        assert_eq!(window.tally(107), Tally { bad: 0, total: 6 });
         assert_eq!(window.count(true, at(500)), Tally { bad: 1, total: 1 });
     }
 
@@ -137,7 +159,7 @@ mod tests {
             let (window, start) = (Window::new(SPAN), 600);
             window.count(true, at(start));
             let later = start + idle * SLOTS as u64;
-            assert_eq!(window.count(false, at(later)).bad, u32::from((later - start).is_multiple_of(65_536)), "{idle}");
+            assert_eq!(window.count(false, at(later)).bad, 0, "{idle}");
         }
     }
 

@@ -1,5 +1,4 @@
 //! What a circuit says of its calls, beside the calls themselves.
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -34,7 +34,7 @@ pub use llm_core::{
 pub use llm_pipeline::RetryPolicy;
 
 #[cfg(feature = "circuit-breaker")]
-pub use llm_breaker::{CircuitBreaker, CircuitBreakerConfig, CircuitState};
+pub use llm_breaker::{Anomaly, CircuitBreaker, CircuitBreakerConfig, CircuitState, FailureRate, HealthMetrics};
 #[cfg(feature = "sim")]
 pub use llm_providers::{EchoProvider, SimConfig, SimProvider};
 #[cfg(feature = "openai")]

@@ -64,8 +64,10 @@ fn a_late_probe_does_not_count_in_the_next_round() {
     const LATEST: Tick = Tick::from_nanos(1_000_000_000_000_000);
     loom::model(|| {
         let (circuit, mut config) = setup(1, 2);
-        Arc::get_mut(&mut config).unwrap().success_threshold = 2;
+        Arc::get_mut(&mut config).unwrap().success_threshold = 3;
         trip(&circuit, &config);
+        let (first, _) = circuit.admit(&config, LATER).unwrap();
+        circuit.record(&config, first, Outcome::Success, None, LATER);
         let (one, _) = circuit.admit(&config, LATER).unwrap();
         let (two, _) = circuit.admit(&config, LATER).unwrap();
         let other = {
@@ -78,7 +80,9 @@ fn a_late_probe_does_not_count_in_the_next_round() {
         circuit.record(&config, two, Outcome::Success, None, LATER);
         let next = other.join().unwrap();
         circuit.record(&config, next, Outcome::Success, None, LATEST);
-        assert_eq!(circuit.look(LATEST).state, CircuitState::HalfOpen, "one success of two");
+        let (next, _) = circuit.admit(&config, LATEST).unwrap();
+        circuit.record(&config, next, Outcome::Success, None, LATEST);
+        assert_eq!(circuit.look(LATEST).state, CircuitState::HalfOpen, "two successes of three");
     });
 }
 
