@@ -1,6 +1,8 @@
 //! Things by name, at most so many: what is at rest is forgotten when room is needed.
 
-use ahash::RandomState;
+use std::hash::BuildHasher as _;
+
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use llm_core::Tick;
 use llm_core::sync::{Arc, Mutex};
@@ -38,7 +40,7 @@ impl<V: Resting> Shelf<V> {
     /// Room for at least `most` things.
     pub(crate) fn new(most: usize) -> Self {
         let shards = if most < MANY { 1 } else { SHARDS };
-        let hasher = RandomState::new();
+        let hasher = RandomState::default();
         let shard = || Mutex::new(Shard { things: HashTable::new(), sweep_at: FEW });
         let made = (0..shards).map(|_| shard()).collect();
         // Names do not spread evenly: a shard has room for half as much again.
