@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use llmkit::{
-    BuildError, CircuitBreaker, CircuitState, Client, ClientBuilder, CompletionRequest, EmbeddingRequest, ErrorKind,
-    Message, OpenAiConfig, OpenAiProvider, RateLimiter, RetryPolicy, SimConfig, SimProvider, StopReason, Strategy,
-    StreamEvent, TargetConfig, TokenBucketConfig,
+    BuildError, CapConfig, CircuitBreaker, CircuitState, Client, ClientBuilder, CompletionRequest, EmbeddingRequest,
+    ErrorKind, LimitConfig, Message, MeterConfig, OpenAiConfig, OpenAiProvider, RateLimiter, RetryPolicy, SimConfig,
+    SimProvider, StopReason, Strategy, StreamEvent, TargetConfig, TokenBucketConfig,
 };
 
 fn sim(name: &str) -> Arc<SimProvider> {
@@ -159,4 +159,38 @@ async fn the_same_client_speaks_to_a_server() {
     assert_eq!(vectors.data.len(), 1);
     let error = client.complete(ask("sim?status=400&code=nope")).await.unwrap_err();
     assert_eq!((error.kind(), error.upstream_status()), (ErrorKind::InvalidRequest, Some(400)));
+}
+
+#[tokio::test]
+async fn limits_in_levels_hold_in_a_client() {
+    let provider = sim("sim");
+    let cap = CapConfig { cap: 40, per: Duration::from_secs(3600) };
+    let users = LimitConfig {
+        level: "user".to_owned(),
+        name: "*".to_owned(),
+        tokens: Some(MeterConfig::Cap(cap)),
+        ..LimitConfig::default()
+    };
+    let client = over(&provider).with_limits(vec![users]).build().unwrap();
+    let ask_as = async |user: &str| {
+        let mut request = ask("sim?tokens=10");
+        request.user = Some(user.to_owned());
+        client.complete(request).await.map_err(|error| error.kind()).map(|response| response.usage.unwrap().total())
+    };
+    let mut used = 0;
+    while let Ok(tokens) = ask_as("ann").await {
+        used += tokens;
+    }
+    assert!((20..=40).contains(&used), "{used}");
+    assert_eq!(ask_as("ann").await, Err(ErrorKind::Denied));
+    assert!(ask_as("bob").await.is_ok());
+    let table = LimitConfig { level: "user".to_owned(), name: "*".to_owned(), ..LimitConfig::default() };
+    assert!(matches!(over(&provider).with_limits(vec![table]).build(), Err(BuildError::Config(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_knows_how_long_it_took() {
+    let client = over(&sim("sim")).build().unwrap();
+    let response = client.complete(ask("sim?tokens=1&ttft=50ms")).await.unwrap();
+    assert!(response.latency.is_some());
 }
