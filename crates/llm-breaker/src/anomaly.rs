@@ -13,6 +13,8 @@
 //! textbooks have a half, makes up for the tail; it gives away shifts below one deviation, which nobody opens a
 //! circuit for.
 
+use std::time::Duration;
+
 use llm_core::sync::{AtomicU64, Ordering::Relaxed};
 
 use crate::config::Anomaly;
@@ -64,11 +66,12 @@ impl Detector {
     }
 
     /// Judges a call and learns it.
+    #[inline]
     pub(crate) fn observe(&self, config: &Anomaly, timing: &Timing) -> Option<Alarm> {
         let mut alarm = None;
         for metric in Metric::ALL {
             let Some(span) = metric.of(timing) else { continue };
-            let log = log2(span.as_nanos() as f32);
+            let log = log2(nanos(span));
             let (next, z) = self.update(metric, |seen| seen.step(log, config.z as f32));
             let many = config.outliers.is_some_and(|outliers| next.outliers >= outliers);
             if next.sum >= ALARM || many {
@@ -106,7 +109,7 @@ impl Detector {
 
     fn score(&self, metric: Metric, timing: &Timing) -> Option<f32> {
         let baseline = Baseline::unpack(self.words[metric as usize].load(Relaxed));
-        baseline.z(log2(metric.of(timing)?.as_nanos() as f32))
+        baseline.z(log2(nanos(metric.of(timing)?)))
     }
 
     fn update(&self, metric: Metric, step: impl Fn(Baseline) -> (Baseline, f32)) -> (Baseline, f32) {
@@ -187,6 +190,11 @@ impl Baseline {
     }
 }
 
+/// By way of `i64`, which reaches 292 years and for which processors have one instruction.
+fn nanos(span: Duration) -> f32 {
+    i64::try_from(span.as_nanos()).unwrap_or(i64::MAX) as f32
+}
+
 /// log₂ of `value` within 0.01: the exponent bits, and a parabola through both ends for the mantissa.
 fn log2(value: f32) -> f32 {
     let bits = value.to_bits();
@@ -206,6 +214,17 @@ mod tests {
             assert!((log2(value) - value.log2()).abs() < 0.01, "{value}");
             value *= 1.013;
         }
+    }
+
+    #[test]
+    fn an_incident_is_not_learnt_and_a_healthy_call_is() {
+        let calm = Baseline { mean: 27.0, deviation: 0.4, sum: 0.0, seen: 255, outliers: 0 };
+        let (after, _) = calm.step(28.0, 2.5);
+        assert!(after.mean > calm.mean);
+        let incident = Baseline { sum: FROZEN + 1.0, ..calm };
+        let (after, z) = incident.step(29.0, 2.5);
+        assert!(z > 2.5 && after.sum > incident.sum);
+        assert_eq!((after.mean, after.deviation, after.outliers), (calm.mean, calm.deviation, 1));
     }
 
     #[test]

@@ -157,6 +157,7 @@ impl Circuit {
     }
 
     /// Counts the result of a call of `generation`. Results of another generation are too late to count.
+    #[inline]
     pub(crate) fn record(
         &self,
         config: &CircuitBreakerConfig,
@@ -187,6 +188,7 @@ impl Circuit {
     }
 
     /// Why a closed circuit should open after a result that makes `row` failures in a row.
+    #[inline]
     fn judge(
         &self,
         config: &CircuitBreakerConfig,
@@ -213,6 +215,7 @@ impl Circuit {
         Some(Cause::Anomaly { metric: alarm.metric, z: alarm.z, outliers: alarm.outliers })
     }
 
+    #[cold]
     fn trip(&self, config: &CircuitBreakerConfig, generation: u32, cause: Cause, now: Tick) -> Option<Change> {
         let mut detail = self.detail.lock();
         let tripped = Word::tripped(generation.wrapping_add(1));
@@ -230,6 +233,7 @@ impl Circuit {
         Some(Change { from: CircuitState::Closed, to: CircuitState::Open, cause })
     }
 
+    #[cold]
     fn record_probe(
         &self,
         config: &CircuitBreakerConfig,

@@ -46,6 +46,7 @@ pub(crate) struct Health {
 }
 
 impl Health {
+    #[inline]
     pub(crate) fn record(&self, outcome: Outcome, latency: Option<Duration>, now: Tick) {
         // Relaxed: counts publish nothing.
         match outcome {
@@ -54,9 +55,13 @@ impl Health {
                 self.failures.fetch_add(1, Relaxed);
             }
             Outcome::Success => {
-                self.successes.fetch_add(1, Relaxed);
-                if let Some(latency) = latency {
-                    self.latencies.get_or_init(Box::default).record(latency, now);
+                // What the histogram holds is not counted again until it forgets it.
+                let forgotten = match latency {
+                    None => 1,
+                    Some(latency) => self.latencies.get_or_init(Box::default).record(latency, now),
+                };
+                if forgotten > 0 {
+                    self.successes.fetch_add(forgotten, Relaxed);
                 }
             }
         }
@@ -64,8 +69,9 @@ impl Health {
 
     pub(crate) fn metrics(&self, now: Tick) -> HealthMetrics {
         let error_count = self.failures.load(Relaxed);
+        let held = self.latencies.get().map_or(0, |latencies| latencies.held());
         let counts = HealthMetrics {
-            request_count: self.successes.load(Relaxed) + error_count,
+            request_count: self.successes.load(Relaxed) + held + error_count,
             error_count,
             ..HealthMetrics::default()
         };
@@ -108,31 +114,39 @@ impl Default for Latencies {
 }
 
 impl Latencies {
-    fn record(&self, latency: Duration, now: Tick) {
+    /// Takes a latency in. How many calls were forgotten for it, or itself if it could not be taken.
+    #[inline]
+    fn record(&self, latency: Duration, now: Tick) -> u64 {
         let number = now.as_nanos() / SLOT;
         let at = (number % SLOTS as u64) as usize;
-        if self.numbers[at].load(Acquire) == number || self.begin(at, number) {
-            self.slot(at)[bucket(latency)].fetch_add(1, Relaxed);
+        let forgotten = if self.numbers[at].load(Acquire) == number { Some(0) } else { self.begin(at, number) };
+        match forgotten {
+            Some(forgotten) => {
+                self.slot(at)[bucket(latency)].fetch_add(1, Relaxed);
+                forgotten
+            }
+            None => 1,
         }
     }
 
-    /// Empties the slot at `at` for `number`. False when it holds later ones, or another thread empties it: that
-    /// costs a sample or two each ten seconds.
+    /// Empties the slot at `at` for `number`: how many calls it held. None when it holds later ones, or another
+    /// thread empties it: that costs a sample or two each ten seconds.
     #[cold]
-    fn begin(&self, at: usize, number: u64) -> bool {
+    fn begin(&self, at: usize, number: u64) -> Option<u64> {
         let seen = self.numbers[at].load(Relaxed);
         if seen == EMPTYING || seen > number {
-            return false;
+            return None;
         }
-        if self.numbers[at].compare_exchange(seen, EMPTYING, Relaxed, Relaxed).is_err() {
-            return false;
-        }
-        for count in self.slot(at) {
-            count.store(0, Relaxed);
-        }
+        self.numbers[at].compare_exchange(seen, EMPTYING, Relaxed, Relaxed).ok()?;
+        let held = self.slot(at).iter().map(|count| u64::from(count.swap(0, Relaxed))).sum();
         // Release: who sees the number sees the zeros.
         self.numbers[at].store(number, Release);
-        true
+        Some(held)
+    }
+
+    /// Calls in all slots, however old.
+    fn held(&self) -> u64 {
+        self.counts.iter().map(|count| u64::from(count.load(Relaxed))).sum()
     }
 
     fn slot(&self, at: usize) -> &[AtomicU32] {

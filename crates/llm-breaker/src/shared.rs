@@ -20,6 +20,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Counts a result; without a `generation` it is seen and changes nothing.
+    #[inline]
     pub(crate) fn record(&self, generation: Option<u32>, outcome: Outcome, timing: Option<&Timing>, now: Tick) {
         self.health.record(outcome, timing.map(|timing| timing.latency), now);
         if let Some(generation) = generation {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use llm_core::Tick;
-use llm_core::sync::{AtomicU64, Ordering::Relaxed};
+use llm_core::sync::{AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
 
 const SLOTS: usize = 6;
 
@@ -46,25 +46,28 @@ impl Window {
     }
 
     /// Counts a result at `now` and says what the window then holds; nothing where no failure is in it.
+    #[inline]
     pub(crate) fn count(&self, bad: bool, now: Tick) -> Tally {
         let number = self.number(now);
         let word = &self.slots[(number % SLOTS as u64) as usize];
-        // Relaxed: a slot publishes nothing but itself.
+        if bad {
+            self.last_bad.fetch_max(number + 1, Relaxed);
+        }
+        // A slot publishes the failure's number: who counts after a failure is to see that there was one.
         let mut seen = word.load(Relaxed);
         while let Some(next) = Slot(seen).counted(number as u16, bad) {
-            match word.compare_exchange_weak(seen, next.0, Relaxed, Relaxed) {
+            match word.compare_exchange_weak(seen, next.0, AcqRel, Relaxed) {
                 Ok(_) => break,
                 Err(actual) => seen = actual,
             }
         }
-        if bad {
-            self.last_bad.fetch_max(number + 1, Relaxed);
-        } else if number.saturating_sub(self.last_bad.load(Relaxed)) >= SLOTS as u64 - 1 {
+        if !bad && number.saturating_sub(self.last_bad.load(Relaxed)) >= SLOTS as u64 - 1 {
             return Tally::default();
         }
         self.tally(number)
     }
 
+    #[cold]
     fn tally(&self, number: u64) -> Tally {
         let mut tally = Tally::default();
         for number in number.saturating_sub(SLOTS as u64 - 1)..=number {

@@ -1,6 +1,5 @@
 //! A circuit in front of a service.
 #![cfg(feature = "tower")]
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::convert::Infallible;
 use std::future::pending;

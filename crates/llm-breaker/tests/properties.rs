@@ -1,5 +1,4 @@
 //! A circuit beside a naive one: a list of what happened and a loop over it.
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::sync::Arc;
 use std::sync::Mutex;
