@@ -1,12 +1,10 @@
 //! A circuit beside failsafe's and recloser's. `cargo xtask bench breaker`.
 
 use std::hint::black_box;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use benches::{Table, on_two_threads};
 use failsafe::{CircuitBreaker as _, backoff, failure_policy};
-use hdrhistogram::Histogram;
 use llm_breaker::{CircuitBreaker, Outcome, Timing};
 use llm_core::{Clock, SystemClock};
 use recloser::Recloser;
@@ -75,22 +73,6 @@ fn main() {
         None,
         |count| on_two_threads(count, || timed(&watching, &clock)),
         |count| on_two_threads(count, || done(peer.call(fine))),
-    );
-    let histogram = Mutex::new(Histogram::<u64>::new_with_bounds(1, 3_600_000_000, 2).expect("bounds"));
-    let bare = CircuitBreaker::builder().failure_rate(None).anomaly(None).build();
-    let untold = |breaker: &CircuitBreaker| {
-        let now = clock.now();
-        breaker.admit(now).expect("it is closed").record(Outcome::Ignored, now);
-    };
-    table.added(
-        "a latency into the histogram; hdrhistogram in a mutex",
-        Some(0.35),
-        |count| (0..count).for_each(|_| timed(&bare, &clock)),
-        |count| (0..count).for_each(|_| untold(&bare)),
-        |count| {
-            let micros = LATENCY.as_micros() as u64;
-            (0..count).for_each(|_| histogram.lock().expect("nobody panics").saturating_record(black_box(micros)));
-        },
     );
     table.added(
         "what the anomaly policy adds, of at most 12 ns; a read of the clock",

@@ -73,6 +73,13 @@ fn main() {
         |count| (0..count).for_each(|_| done(scope.check(one, clock.now()))),
         |count| (0..count).for_each(|_| three()),
     );
+    let now = clock.now();
+    table.row(
+        "the same where the request has read the clock already",
+        None,
+        |count| (0..count).for_each(|_| done(scope.check(one, black_box(now)))),
+        |count| (0..count).for_each(|_| three()),
+    );
     let six = levels("*", true).scope(&NAMES, clock.now());
     let some = Cost::exact(100, 0);
     table.row(

@@ -66,6 +66,14 @@ impl CircuitBreaker {
     /// [`Refused`] says after how long a probe may pass.
     #[inline]
     pub fn admit(&self, now: Tick) -> Result<Permit, Refused> {
+        match self.shared.circuit.free(now) {
+            Some(generation) => Ok(Permit::new(self.shared.clone(), generation)),
+            None => self.admit_guarded(now),
+        }
+    }
+
+    #[cold]
+    fn admit_guarded(&self, now: Tick) -> Result<Permit, Refused> {
         match self.shared.circuit.admit(&self.shared.config, now) {
             Ok((generation, change)) => {
                 self.shared.tell(change);
@@ -92,7 +100,13 @@ impl CircuitBreaker {
     ///
     /// # Errors
     /// As [`admit`](Self::admit).
+    #[inline]
     pub fn is_available(&self, now: Tick) -> Result<(), Refused> {
+        if self.shared.circuit.free(now).is_some() { Ok(()) } else { self.available_guarded(now) }
+    }
+
+    #[cold]
+    fn available_guarded(&self, now: Tick) -> Result<(), Refused> {
         match self.shared.circuit.available(&self.shared.config, now) {
             Err(refused) if !self.shared.config.shadow => Err(refused),
             _ => Ok(()),

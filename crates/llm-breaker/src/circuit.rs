@@ -118,8 +118,15 @@ impl Circuit {
         self.held.fetch_max(until.as_nanos(), Relaxed);
     }
 
-    /// Admits a call at `now`: the generation that its result belongs to.
+    /// The generation that the result of a call at `now` belongs to, while the circuit is closed and not held.
     #[inline]
+    pub(crate) fn free(&self, now: Tick) -> Option<u32> {
+        let word = self.word();
+        (word.is_closed() && now.as_nanos() >= self.held.load(Relaxed)).then(|| word.generation())
+    }
+
+    /// Admits a call at `now`: the generation that its result belongs to.
+    #[cold]
     pub(crate) fn admit(&self, config: &CircuitBreakerConfig, now: Tick) -> Result<(u32, Option<Change>), Refused> {
         self.hold(now)?;
         let word = self.word();

@@ -21,7 +21,7 @@ fn slowing() -> std::sync::Arc<Scripted> {
 async fn ask(bench: &Bench, calls: usize) -> Vec<String> {
     let mut served = Vec::new();
     for call in 0..calls {
-        let answer = bench.ask(&call.to_string()).await.unwrap();
+        let answer = bench.ask(&call.to_string()).await.expect("an answer");
         served.push(answer.served.provider.to_string());
     }
     served
