@@ -47,10 +47,12 @@ impl<T: Clone + Send + 'static> Flight<T> {
         Self { call: Mutex::new(Some(call)), state: Mutex::new(state) }
     }
 
-    /// A place among the subscribers; none when the flight has ended or was cancelled.
-    pub(crate) fn join(&self, first: bool) -> Option<usize> {
+    /// A place among the subscribers; none when the flight has ended with an outcome that is not `open` to others, or
+    /// was cancelled.
+    pub(crate) fn join(&self, first: bool, open: fn(&T) -> bool) -> Option<usize> {
         let mut state = self.state.lock();
-        if state.outcome.is_some() || (state.subscribers == 0 && !first) {
+        let over = state.outcome.as_ref().is_some_and(|outcome| !outcome.as_ref().is_ok_and(open));
+        if over || (state.subscribers == 0 && !first) {
             return None;
         }
         state.subscribers += 1;
@@ -201,7 +203,7 @@ mod loom_tests {
             let (open, waker) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
             let gate = Gate { open: open.clone(), waker: waker.clone(), polls: Arc::new(AtomicUsize::new(0)) };
             let flight = Arc::new(Flight::new(Box::pin(gate) as BoxFuture<'static, u32>));
-            let (one, two) = (flight.join(true).unwrap(), flight.join(false).unwrap());
+            let (one, two) = (flight.join(true, |_| false).unwrap(), flight.join(false, |_| false).unwrap());
             let other = {
                 let flight = flight.clone();
                 loom::thread::spawn(move || wait(&flight, two))
@@ -222,10 +224,10 @@ mod loom_tests {
     fn of_two_who_leave_exactly_one_may_be_the_last_and_nobody_joins_after() {
         loom::model(|| {
             let flight = Arc::new(Flight::new(Box::pin(async { 7u32 }) as BoxFuture<'static, u32>));
-            let one = flight.join(true).unwrap();
+            let one = flight.join(true, |_| false).unwrap();
             let late = {
                 let flight = flight.clone();
-                loom::thread::spawn(move || match flight.join(false) {
+                loom::thread::spawn(move || match flight.join(false, |_| false) {
                     Some(place) => {
                         let outcome = wait(&flight, place);
                         flight.leave(place);

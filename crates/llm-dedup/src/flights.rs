@@ -20,6 +20,8 @@ struct Index<T> {
     /// Only finds flights; what holds about one is in the flight.
     map: DashMap<RequestKey, Arc<Flight<T>>, BuildHasherDefault<AsIs>>,
     max: usize,
+    /// Whether an outcome can still be joined.
+    open: fn(&T) -> bool,
     active: AtomicUsize,
     led: AtomicU64,
     joined: AtomicU64,
@@ -63,7 +65,15 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     /// No flights yet, and at most `max` at once.
     #[must_use]
     pub fn new(max: usize) -> Self {
+        Self::with_open(max, |_| false)
+    }
+
+    /// As [`new`](Self::new), where an outcome that is `open`, such as a stream that has begun, can still be joined
+    /// while somebody holds it.
+    #[must_use]
+    pub fn with_open(max: usize, open: fn(&T) -> bool) -> Self {
         Self(Arc::new(Index {
+            open,
             map: DashMap::default(),
             max,
             active: AtomicUsize::new(0),
@@ -84,7 +94,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         }
         // Made before the entry is locked: nobody's code runs under a lock.
         let flight = Arc::new(Flight::new(start()));
-        let place = flight.join(true).expect("a new flight can be joined");
+        let place = flight.join(true, self.0.open).expect("a new flight can be joined");
         let lead = Subscriber { flight: flight.clone(), place, key: key.clone(), flights: self.clone() };
         let raced = match self.0.map.entry(key) {
             Entry::Vacant(entry) => {
@@ -111,7 +121,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     }
 
     fn follow(&self, key: &RequestKey, flight: &Arc<Flight<T>>) -> Option<Subscriber<T>> {
-        let place = flight.join(false)?;
+        let place = flight.join(false, self.0.open)?;
         self.0.joined.fetch_add(1, Relaxed);
         Some(Subscriber { flight: flight.clone(), place, key: key.clone(), flights: self.clone() })
     }
@@ -149,7 +159,8 @@ impl<T: Clone + Send + Sync + 'static> Future for Subscriber<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let (outcome, ended) = std::task::ready!(this.flight.poll(this.place, cx));
-        if ended {
+        let open = outcome.as_ref().is_ok_and(this.flights.0.open);
+        if ended && !open {
             this.flights.remove(&this.key, &this.flight);
         }
         Poll::Ready(outcome)

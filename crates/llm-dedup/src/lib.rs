@@ -4,8 +4,10 @@
 //! same answer; who asks first leads. A flight has no owner: its subscribers drive it by being polled, any of
 //! them may leave, and the last to leave cancels it.
 //!
+//! An answer that is a stream is a [`Broadcast`]: each caller hears all of it from its start, at its own pace.
+//!
 //! # Limitations
-//! Answers that come whole; they are forgotten once given. Bodies are the same when their bytes are.
+//! Answers are forgotten once given. Bodies are the same when their bytes are.
 //!
 //! # Example
 //! ```
@@ -21,10 +23,12 @@
 //! assert_eq!(follower.await, Ok("answer"));
 //! # }).unwrap();
 //! ```
+mod broadcast;
 mod flight;
 mod flights;
 mod key;
 
+pub use broadcast::{Broadcast, Interrupted, Listener};
 pub use flight::Lost;
 pub use flights::{Claim, DedupStats, Flights, Subscriber};
 pub use key::{Fingerprint, RequestKey};
