@@ -109,7 +109,7 @@ impl<T: Clone + Send + 'static, E: Clone + Send + 'static> Broadcast<T, E> {
             state.places.len() - 1
         });
         state.places[place] = Place::Taken { read: 0, waker: None, expelled: false };
-        Some(Listener { hold: self.0.clone(), place })
+        Some(Listener { hold: self.0.clone(), place, over: false })
     }
 }
 
@@ -246,6 +246,8 @@ impl<T: Send + Sync + 'static, E: Send + Sync + 'static> Wake for Log<T, E> {
 pub struct Listener<T, E> {
     hold: Arc<Hold<T, E>>,
     place: usize,
+    /// Whether its end has been told.
+    over: bool,
 }
 
 impl<T, E> fmt::Debug for Listener<T, E> {
@@ -265,8 +267,11 @@ where
     T: Clone + Send + Sync + 'static,
     E: Clone + Send + Sync + 'static,
 {
-    /// The next item; none at the end.
+    /// The next item; none at the end, and behind an error.
     pub fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Interrupted<E>>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
         loop {
             let (found, room) = self.log().look(self.place, cx);
             let found = match found {
@@ -276,6 +281,7 @@ where
                 Found::Expelled => Poll::Ready(Some(Err(Interrupted::Expelled))),
                 Found::Nothing => Poll::Pending,
             };
+            self.over = matches!(found, Poll::Ready(None | Some(Err(_))));
             if found.is_ready() && !room {
                 return found;
             }

@@ -33,7 +33,7 @@ impl Stream for Source {
             return Poll::Ready(self.fails.then_some(Err("broken")));
         }
         if self.given == self.world.out.load(SeqCst) {
-            *self.world.waker.lock().unwrap() = Some(cx.waker().clone());
+            *self.world.waker.lock().expect("no panic") = Some(cx.waker().clone());
             return Poll::Pending;
         }
         self.given += 1;
@@ -50,7 +50,7 @@ impl Drop for Source {
 impl World {
     fn let_out(&self, items: usize) {
         self.out.fetch_add(items, SeqCst);
-        let waker = self.waker.lock().unwrap().take();
+        let waker = self.waker.lock().expect("no panic").take();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -158,6 +158,8 @@ fn the_slowest_can_be_expelled_so_that_the_others_go_on() {
     assert_eq!((fast.heard.len(), fast.end), (100, Some(None)));
     slow.run(1);
     assert_eq!(slow.end, Some(Some(Interrupted::Expelled)));
+    let waker = Waker::from(slow.woken.clone());
+    assert_eq!(slow.listener.poll_item(&mut Context::from_waker(&waker)), Poll::Ready(None));
 }
 
 #[test]

@@ -75,10 +75,12 @@ impl Pipeline {
             let (path, request, route) = (self.clone(), request.clone(), route.clone());
             move || path.infer(request, route)
         };
-        match sharer.join(key, lead) {
-            Some(joined) => joined.response().await,
-            None => self.clone().infer(request, route).await,
+        if let Some(joined) = sharer.join(key, lead)
+            && let Some(response) = joined.response().await?
+        {
+            return Ok(response);
         }
+        self.clone().infer(request, route).await
     }
 
     /// Takes what its caller's limits ask of the request, and makes the attempts.

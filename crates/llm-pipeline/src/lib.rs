@@ -11,7 +11,7 @@
 //! ```
 //!
 //! # Limitations
-//! Only answers that come whole are shared; streams have a call of their own each.
+//! A streaming call and one that is not do not share, nor do calls in neutral form.
 //!
 //! # Example
 //! See `tests/path.rs` for a scripted provider, and the facade `llmkit` for a client over this path.
@@ -21,6 +21,7 @@ mod circuits;
 mod demand;
 mod ending;
 mod handle;
+mod heard;
 mod hold;
 mod limits;
 mod meter;

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
-use llm_core::{BoxFuture, CallBody, Dialect, Error, ErrorKind, Sharing};
-use llm_dedup::{Claim, DedupStats, Flights, RequestKey, Subscriber};
+use http::HeaderMap;
+use llm_core::{BoxFuture, CallBody, Dialect, Error, ErrorKind, Frame, Sharing};
+use llm_dedup::{Broadcast, Claim, DedupStats, Flights, RequestKey, Subscriber};
 
+use crate::heard::Heard;
 use crate::request::{Reply, Request, Response, Served, Whole};
 
 /// The calls in flight that may be joined.
@@ -18,20 +20,29 @@ pub(crate) struct Sharer {
 /// What every subscriber of a flight gets.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
-    whole: Arc<Whole>,
+    content: Content,
     served: Served,
 }
+
+#[derive(Clone, Debug)]
+enum Content {
+    Whole(Arc<Whole>),
+    Stream { headers: HeaderMap, frames: Broadcast<Frame, Error> },
+}
+
+/// A stream can be joined as long as its start is kept: this many bytes of frames.
+const KEPT: usize = 256 << 10;
 
 impl Sharer {
     /// Shares at most `max` calls at once; those whose answer is a draw only if `sampled`.
     pub(crate) fn new(max: usize, sampled: bool) -> Self {
-        Self { flights: Flights::new(max), sampled }
+        Self { flights: Flights::with_open(max, is_open), sampled }
     }
 
     /// What the request must equal another in; none when it is not to be shared.
     pub(crate) fn key(&self, request: &Request) -> Option<RequestKey> {
         let CallBody::Wire(envelope) = &request.body else { return None };
-        if !request.share || envelope.stream || (envelope.sampled && !self.sampled) {
+        if !request.share || (envelope.sampled && !self.sampled) {
             return None;
         }
         let mut route = BytesMut::with_capacity(64);
@@ -76,21 +87,40 @@ pub(crate) struct Joined {
 }
 
 impl Joined {
-    /// Waits for the flight's answer.
-    pub(crate) async fn response(self) -> Result<Response, Error> {
-        let Self { subscriber, sharing } = self;
-        let shared = subscriber.await.map_err(|lost| Error::new(ErrorKind::Internal, lost.to_string()))??;
-        Ok(Response { reply: Reply::Whole(shared.whole), served: Served { sharing, ..shared.served } })
+    /// Waits for the flight's answer, or its stream's beginning. None when the stream's beginning is no longer kept:
+    /// then the caller is to go alone.
+    pub(crate) async fn response(mut self) -> Result<Option<Response>, Error> {
+        let shared =
+            (&mut self.subscriber).await.map_err(|lost| Error::new(ErrorKind::Internal, lost.to_string()))??;
+        let reply = match shared.content {
+            Content::Whole(whole) => Reply::Whole(whole),
+            Content::Stream { headers, frames } => {
+                let Some(listener) = frames.listen() else { return Ok(None) };
+                Reply::Frames { headers, frames: Box::pin(Heard::new(listener, self.subscriber)) }
+            }
+        };
+        Ok(Some(Response { reply, served: Served { sharing: self.sharing, ..shared.served } }))
     }
 }
 
+/// Whether a flight whose answer is there can still be joined.
+fn is_open(answer: &Result<Shared, Error>) -> bool {
+    matches!(answer, Ok(Shared { content: Content::Stream { frames, .. }, .. }) if frames.is_open())
+}
+
 fn shareable(response: Response) -> Result<Shared, Error> {
-    match response.reply {
-        Reply::Whole(whole) => Ok(Shared { whole, served: response.served }),
-        other => {
-            Err(Error::new(ErrorKind::Internal, format!("an answer that is not whole cannot be shared: {other:?}")))
+    let Response { reply, served } = response;
+    let content = match reply {
+        Reply::Whole(whole) => Content::Whole(whole),
+        Reply::Frames { headers, frames } => {
+            Content::Stream { headers, frames: Broadcast::new(frames, KEPT, |frame| frame.bytes.len()) }
         }
-    }
+        other => {
+            let message = format!("an answer in neutral form cannot be shared: {other:?}");
+            return Err(Error::new(ErrorKind::Internal, message));
+        }
+    };
+    Ok(Shared { content, served })
 }
 
 #[cfg(test)]
@@ -129,10 +159,10 @@ mod tests {
     }
 
     #[test]
-    fn streams_and_the_unwilling_go_alone() {
+    fn the_unwilling_go_alone() {
         let sharer = Sharer::new(10, true);
         assert!(sharer.key(&request(false, true)).is_some());
-        assert!(sharer.key(&request(true, true)).is_none());
+        assert!(sharer.key(&request(true, true)).is_some());
         assert!(sharer.key(&Request { share: false, ..request(false, true) }).is_none());
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use llm_core::{CallBody, Error, ErrorKind, Frame, Usage};
-use llm_pipeline::{Reply, Response, RetryPolicy};
+use llm_pipeline::{Reply, Request, Response, RetryPolicy};
 use llm_ratelimit::{CapConfig, LimitConfig, MeterConfig, Resource};
 use llm_router::Strategy;
 
@@ -54,8 +54,9 @@ const SENT: u64 = 23;
 /// Their estimate in tokens.
 const ESTIMATE: u64 = 6;
 
+/// A stream of its own.
 async fn stream(bench: &Bench) -> Result<Response, Error> {
-    bench.path.handle(bench.request("a", body("fast", "", true))).await
+    bench.path.handle(Request { share: false, ..bench.request("a", body("fast", "", true)) }).await
 }
 
 async fn frames(response: Response) -> Vec<Result<Frame, Error>> {

@@ -93,3 +93,109 @@ fn sharing_can_be_switched_off_and_limited_to_what_is_no_draw() {
         assert_eq!(upstream.count("requests") - before, calls, "{section}{more}");
     }
 }
+
+const STREAM: &str = ",\"stream\":true";
+
+/// 200 at once, then some that come late: one upstream call, and the same bytes for all.
+#[test]
+fn identical_streams_are_one_upstream_call_and_late_callers_hear_the_start() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "");
+    let body = chat_body("up/sim?tokens=40&gap=20ms&ttft=300ms", "same", STREAM);
+    let (addr, same) = (gateway.addr(), body.as_bytes());
+    let ask = || {
+        let mut connection = Connection::open(addr);
+        connection.request("POST", "/v1/chat/completions", &[], same);
+        connection
+    };
+    let mut callers: Vec<_> = (0..200).map(|_| ask()).collect();
+    // Once the first has a token, the stream is under way.
+    let first = callers[0].head().unwrap();
+    callers.extend((0..20).map(|_| ask()));
+    let rest = callers[0].rest(first);
+    assert!(rest.whole && rest.events().last().unwrap() == "[DONE]");
+    let mut answers = vec![rest];
+    for mut caller in callers.drain(1..) {
+        let head = caller.head().unwrap();
+        answers.push(caller.rest(head));
+    }
+    assert!(answers.iter().all(|answer| answer.status == 200 && answer.body == answers[0].body));
+    let led = answers.iter().filter(|answer| answer.header("x-llmkit-cache") == Some("miss")).count();
+    assert_eq!((led, upstream.count("requests")), (1, 1));
+    // A stream that is over is not kept.
+    post(addr, "/v1/chat/completions", &[], same);
+    assert_eq!(upstream.count("requests"), 2);
+}
+
+#[test]
+fn streams_of_two_tenants_never_meet_and_a_stream_shares_with_no_whole_answer() {
+    let upstream = Upstream::start();
+    let keys = "[server]\napi_keys = [\"one\", \"two\"]\n";
+    let gateway = Gateway::start(&config(upstream.0.addr, keys), &[]);
+    let stream = chat_body("up/sim?ttft=300ms", "same", STREAM);
+    let whole = chat_body("up/sim?ttft=300ms", "same", "");
+    thread::scope(|scope| {
+        for (key, body) in [("one", &stream), ("two", &stream), ("one", &whole)] {
+            let addr = gateway.addr();
+            scope.spawn(move || {
+                let answer = post(addr, "/v1/chat/completions", &[("x-api-key", key)], body.as_bytes());
+                assert_eq!((answer.status, answer.header("x-llmkit-cache")), (200, Some("miss")));
+            });
+        }
+    });
+    assert_eq!(upstream.count("requests"), 3);
+}
+
+/// Whoever began the stream may leave at any token: the others hear it to its end, and the last to leave cancels it.
+#[test]
+fn the_first_of_a_stream_may_leave_and_the_last_cancels() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "");
+    for tokens in [1, 3, 10] {
+        let body = chat_body("up/sim?tokens=12&gap=10ms", &tokens.to_string(), STREAM);
+        let ask = || {
+            let mut connection = Connection::open(gateway.addr());
+            connection.request("POST", "/v1/chat/completions", &[], body.as_bytes());
+            connection
+        };
+        let mut first = ask();
+        let head = first.head().unwrap();
+        assert_eq!(head.header("x-llmkit-cache"), Some("miss"));
+        let mut second = ask();
+        let other = second.head().unwrap();
+        (0..tokens).for_each(|_| drop(first.chunk()));
+        drop(first);
+        let heard = second.rest(other);
+        assert!(heard.whole && heard.events().last().unwrap() == "[DONE]", "{}", heard.text());
+    }
+    assert_eq!((upstream.count("requests"), upstream.count("cancelled")), (3, 0));
+    let body = chat_body("up/sim?stall_after=2", "same", STREAM);
+    let mut callers: Vec<_> = (0..3)
+        .map(|_| {
+            let mut connection = Connection::open(gateway.addr());
+            connection.request("POST", "/v1/chat/completions", &[], body.as_bytes());
+            connection.head().unwrap();
+            connection
+        })
+        .collect();
+    callers.truncate(1);
+    assert_eq!((upstream.count("active"), upstream.count("cancelled")), (1, 0));
+    drop(callers);
+    upstream.stats("cancelled=1&active=0");
+}
+
+#[test]
+fn a_stream_that_breaks_breaks_for_all_who_hear_it() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "");
+    let body = chat_body("up/sim?tokens=20&gap=20ms&cut_after=10", "same", STREAM);
+    let (addr, same) = (gateway.addr(), body.as_bytes());
+    let answers: Vec<_> = thread::scope(|scope| {
+        let ask = || scope.spawn(move || post(addr, "/v1/chat/completions", &[], same));
+        let asked: Vec<_> = (0..10).map(|_| ask()).collect();
+        asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+    });
+    assert_eq!(upstream.count("requests"), 1);
+    assert!(answers.iter().all(|answer| answer.body == answers[0].body));
+    assert!(answers[0].events().last().unwrap().contains("\"error\""), "{}", answers[0].text());
+}

@@ -132,7 +132,12 @@ impl Connection {
 
     /// The next answer; none when the connection was closed instead.
     pub(crate) fn answer(&mut self) -> Option<Answer> {
-        let mut answer = self.head()?;
+        let answer = self.head()?;
+        Some(self.rest(answer))
+    }
+
+    /// The answer whose head has come, with its body.
+    pub(crate) fn rest(&mut self, mut answer: Answer) -> Answer {
         if answer.header("transfer-encoding") == Some("chunked") {
             loop {
                 match self.chunk() {
@@ -150,7 +155,7 @@ impl Connection {
                 (answer.body, answer.whole) = (body, true);
             }
         }
-        Some(answer)
+        answer
     }
 
     /// Whether the other side has closed the connection.
