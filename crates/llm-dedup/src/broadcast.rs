@@ -131,8 +131,10 @@ impl<T, E> State<T, E> {
         }
     }
 
-    fn take_wakers(&mut self) -> Vec<Waker> {
-        self.places.iter_mut().filter_map(Place::take_waker).collect()
+    /// Those who wait. Nothing is allocated for one.
+    fn take_wakers(&mut self) -> Wakers {
+        let mut waiting = self.places.iter_mut().filter_map(Place::take_waker);
+        Wakers { first: waiting.next(), more: waiting.collect() }
     }
 }
 
@@ -149,6 +151,17 @@ impl Place {
             Self::Taken { waker, .. } => waker.take(),
             Self::Free => None,
         }
+    }
+}
+
+struct Wakers {
+    first: Option<Waker>,
+    more: Vec<Waker>,
+}
+
+impl Wakers {
+    fn wake(self) {
+        self.first.into_iter().chain(self.more).for_each(Waker::wake);
     }
 }
 
@@ -188,8 +201,9 @@ impl<T: Clone, E: Clone> Log<T, E> {
         }
     }
 
-    /// Reads of the source what there is, as far as there is room. Whether anything came.
-    fn drive(&self, source: &mut Option<Source<T, E>>, waker: &Waker) -> bool {
+    /// Reads of the source what there is, as far as there is room, on behalf of the listener at `place`, who looks
+    /// again without being woken. Whether anything came.
+    fn drive(&self, source: &mut Option<Source<T, E>>, waker: &Waker, place: usize) -> bool {
         let mut room = {
             let mut state = self.state.lock();
             // While all is kept there is always room: the bound decides only whether it stays kept.
@@ -198,33 +212,41 @@ impl<T: Clone, E: Clone> Log<T, E> {
             self.most.saturating_sub(kept)
         };
         let Some(running) = source.as_mut().filter(|_| room > 0) else { return false };
-        let (mut came, mut end) = (Vec::new(), None);
+        // Mostly one item comes at a time: nothing is allocated for it.
+        let (mut first, mut more, mut end) = (None, Vec::new(), None);
         let mut cx = Context::from_waker(waker);
-        while end.is_none() && came.len() < BATCH && room > 0 {
+        while end.is_none() && more.len() < BATCH && room > 0 {
             match running.as_mut().poll_next(&mut cx) {
                 Poll::Pending => break,
                 Poll::Ready(Some(Ok(item))) => {
                     room = room.saturating_sub((self.weigh)(&item));
-                    came.push(item);
+                    match &first {
+                        None => first = Some(item),
+                        Some(_) => more.push(item),
+                    }
                 }
                 Poll::Ready(Some(Err(error))) => end = Some(Some(error)),
                 Poll::Ready(None) => end = Some(None),
             }
         }
-        if came.is_empty() && end.is_none() {
+        if first.is_none() && end.is_none() {
             return false;
         }
         let ended = end.is_some().then(|| source.take());
         let wakers = {
             let mut state = self.state.lock();
-            state.bytes += came.iter().map(self.weigh).sum::<usize>();
-            state.log.extend(came);
+            let came = first.into_iter().chain(more);
+            for item in came {
+                state.bytes += (self.weigh)(&item);
+                state.log.push_back(item);
+            }
             state.end = end;
             state.open &= state.bytes <= self.most;
             state.trim(self.weigh);
+            drop(state.places[place].take_waker());
             state.take_wakers()
         };
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.wake();
         drop(ended);
         true
     }
@@ -238,7 +260,7 @@ impl<T: Send + Sync + 'static, E: Send + Sync + 'static> Wake for Log<T, E> {
 
     fn wake_by_ref(self: &Arc<Self>) {
         let wakers = self.state.lock().take_wakers();
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.wake();
     }
 }
 
@@ -287,7 +309,7 @@ where
             }
             let waker = Waker::from(self.log().clone());
             let source = self.log().source.try_lock();
-            let came = source.is_some_and(|mut source| self.log().drive(&mut source, &waker));
+            let came = source.is_some_and(|mut source| self.log().drive(&mut source, &waker, self.place));
             if found.is_ready() {
                 // Who has taken an item need not come back soon: others are to look after the source.
                 waker.wake();
@@ -324,9 +346,10 @@ where
             }
         }
         state.trim(self.log().weigh);
-        wakers.extend(state.take_wakers());
+        let others = state.take_wakers();
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
+        others.wake();
     }
 }
 
@@ -349,7 +372,7 @@ impl<T, E> Drop for Listener<T, E> {
         // Its leaving may have made room, and it may have been the one whose turn it was.
         let wakers = state.take_wakers();
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.wake();
     }
 }
 
