@@ -57,9 +57,6 @@ enum Place {
     Taken { read: u64, waker: Option<Waker>, expelled: bool },
 }
 
-/// Items taken of the source at once at most: then those who wait get their turn.
-const BATCH: usize = 32;
-
 impl<T, E> Clone for Broadcast<T, E> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
@@ -201,42 +198,27 @@ impl<T: Clone, E: Clone> Log<T, E> {
         }
     }
 
-    /// Reads of the source what there is, as far as there is room, on behalf of the listener at `place`, who looks
-    /// again without being woken. Whether anything came.
+    /// Reads the next of the source, if there is room, on behalf of the listener at `place`, who looks again without
+    /// being woken. Whether anything came.
     fn drive(&self, source: &mut Option<Source<T, E>>, waker: &Waker, place: usize) -> bool {
-        let mut room = {
+        let room = {
             let mut state = self.state.lock();
             // While all is kept there is always room: the bound decides only whether it stays kept.
-            let kept = if state.open { 0 } else { state.bytes };
-            state.stalled = kept >= self.most;
-            self.most.saturating_sub(kept)
+            state.stalled = !state.open && state.bytes >= self.most;
+            !state.stalled
         };
-        let Some(running) = source.as_mut().filter(|_| room > 0) else { return false };
-        // Mostly one item comes at a time: nothing is allocated for it.
-        let (mut first, mut more, mut end) = (None, Vec::new(), None);
-        let mut cx = Context::from_waker(waker);
-        while end.is_none() && more.len() < BATCH && room > 0 {
-            match running.as_mut().poll_next(&mut cx) {
-                Poll::Pending => break,
-                Poll::Ready(Some(Ok(item))) => {
-                    room = room.saturating_sub((self.weigh)(&item));
-                    match &first {
-                        None => first = Some(item),
-                        Some(_) => more.push(item),
-                    }
-                }
-                Poll::Ready(Some(Err(error))) => end = Some(Some(error)),
-                Poll::Ready(None) => end = Some(None),
-            }
-        }
-        if first.is_none() && end.is_none() {
-            return false;
-        }
+        let Some(running) = source.as_mut().filter(|_| room) else { return false };
+        // One item: to ask for another that is not there costs as much as to read one that is.
+        let (item, end) = match running.as_mut().poll_next(&mut Context::from_waker(waker)) {
+            Poll::Pending => return false,
+            Poll::Ready(Some(Ok(item))) => (Some(item), None),
+            Poll::Ready(Some(Err(error))) => (None, Some(Some(error))),
+            Poll::Ready(None) => (None, Some(None)),
+        };
         let ended = end.is_some().then(|| source.take());
         let wakers = {
             let mut state = self.state.lock();
-            let came = first.into_iter().chain(more);
-            for item in came {
+            if let Some(item) = item {
                 state.bytes += (self.weigh)(&item);
                 state.log.push_back(item);
             }

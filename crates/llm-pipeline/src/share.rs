@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::StreamExt;
 use http::HeaderMap;
 use llm_core::{BoxFuture, CallBody, Dialect, Error, ErrorKind, Frame, Sharing};
 use llm_dedup::{Broadcast, Claim, DedupStats, Flights, RequestKey, Subscriber};
@@ -108,11 +109,18 @@ fn is_open(answer: &Result<Shared, Error>) -> bool {
     matches!(answer, Ok(Shared { content: Content::Stream { frames, .. }, .. }) if frames.is_open())
 }
 
+/// The frame in bytes of its own. What is kept would keep the whole buffer that it was read into, which is much larger
+/// and could not be read into again.
+fn compact(frame: Frame) -> Frame {
+    Frame { bytes: Bytes::copy_from_slice(&frame.bytes), ..frame }
+}
+
 fn shareable(response: Response) -> Result<Shared, Error> {
     let Response { reply, served } = response;
     let content = match reply {
         Reply::Whole(whole) => Content::Whole(whole),
         Reply::Frames { headers, frames } => {
+            let frames = Box::pin(frames.map(|frame| frame.map(compact)));
             Content::Stream { headers, frames: Broadcast::new(frames, KEPT, |frame| frame.bytes.len()) }
         }
         other => {
@@ -125,8 +133,7 @@ fn shareable(response: Response) -> Result<Shared, Error> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use http::{HeaderMap, HeaderValue};
+    use http::HeaderValue;
     use llm_core::{Envelope, Operation, RequestId, Span, Tick};
 
     use super::*;
