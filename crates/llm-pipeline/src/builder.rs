@@ -13,6 +13,7 @@ use llm_router::{RouterConfig, SmartRouter, Strategy};
 use crate::circuits::Circuits;
 use crate::demand::Terms;
 use crate::handle::{Inner, Pipeline};
+use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::retry::RetryPolicy;
 use crate::routes::{AUTO, DefaultRoute, Route, Routes, Tally, Target, Upstream};
@@ -258,6 +259,7 @@ impl PipelineBuilder {
             retry: self.retry,
             sharer,
             prefix: self.prefix,
+            journal: old.map_or_else(|| Arc::new(Journal::new()), |old| old.inner().journal.clone()),
         }))
     }
 
@@ -340,7 +342,7 @@ impl PipelineBuilder {
         Ok(Route { name: Some(model.name.clone()), targets, router, made_of, tally: Tally::default() })
     }
 
-    /// All targets of all models, each once.
+    /// All targets of all models, each once; the cheapest first where every price is known.
     fn auto(&self, upstreams: &[Arc<Upstream>], old: Option<&Pipeline>) -> Result<Option<Route>, ConfigError> {
         let mut targets: Vec<TargetConfig> = Vec::new();
         for target in self.models.iter().flat_map(|model| &model.targets) {
@@ -353,7 +355,9 @@ impl PipelineBuilder {
         if targets.is_empty() {
             return Ok(None);
         }
-        self.route(&ModelConfig::new(AUTO, Strategy::Weighted, targets), upstreams, old).map(Some)
+        let priced = targets.iter().all(|target| target.terms.price.is_some());
+        let strategy = if priced { Strategy::Cost } else { Strategy::Weighted };
+        self.route(&ModelConfig::new(AUTO, strategy, targets), upstreams, old).map(Some)
     }
 
     fn built_limits(&self, old: Option<&Pipeline>) -> Result<Limits, ConfigError> {

@@ -7,7 +7,7 @@ use llm_breaker::{CircuitBreaker, Permit, Refused};
 use llm_core::{Call, CallBody, Clock, Error, ErrorKind, Model, Observer, Sharing, Tick};
 use llm_dedup::DedupStats;
 use llm_ratelimit::{Cost, Headroom, LimitStats};
-use llm_router::{Plan, Strategy};
+use llm_router::{Plan, Reason, Strategy};
 
 use crate::attempt::Attempt;
 use crate::builder::PrefixOf;
@@ -15,6 +15,7 @@ use crate::circuits::Circuit;
 use crate::demand::Demand;
 use crate::ending::{self, Ending};
 use crate::hold::Hold;
+use crate::journal::{Explanation, Journal, Story};
 use crate::limits::{Limits, Why};
 use crate::meter::Meter;
 use crate::request::{Caller, Request, Response, Served};
@@ -34,6 +35,7 @@ pub(crate) struct Inner {
     pub(crate) retry: RetryPolicy,
     pub(crate) sharer: Option<Sharer>,
     pub(crate) prefix: Option<PrefixOf>,
+    pub(crate) journal: Arc<Journal>,
 }
 
 impl fmt::Debug for Pipeline {
@@ -69,28 +71,42 @@ impl Pipeline {
 
     /// An identical call in flight answers for this one too; else this one leads, or goes alone.
     async fn claim(&self, request: Request, route: Arc<Route>) -> Result<Response, Error> {
-        let Some(sharer) = &self.0.sharer else { return self.clone().infer(request, route).await };
-        let Some(key) = sharer.key(&request) else { return self.clone().infer(request, route).await };
+        let Some(sharer) = &self.0.sharer else { return self.clone().infer(request, route, Sharing::Bypass).await };
+        let Some(key) = sharer.key(&request) else { return self.clone().infer(request, route, Sharing::Bypass).await };
         let lead = {
             let (path, request, route) = (self.clone(), request.clone(), route.clone());
-            move || path.infer(request, route)
+            move || path.infer(request, route, Sharing::Miss)
         };
         if let Some(joined) = sharer.join(key, lead)
             && let Some(response) = joined.response().await?
         {
+            if response.served.sharing == Sharing::Joined {
+                let story = Story::begin(&request.id, &route, Sharing::Joined);
+                self.0.journal.keep(story.followed(response.served.leader.clone()));
+            }
             return Ok(response);
         }
-        self.clone().infer(request, route).await
+        self.clone().infer(request, route, Sharing::Bypass).await
     }
 
     /// Takes what its caller's limits ask of the request, and makes the attempts.
-    async fn infer(self, request: Request, route: Arc<Route>) -> Result<Response, Error> {
+    async fn infer(self, request: Request, route: Arc<Route>, sharing: Sharing) -> Result<Response, Error> {
+        let mut story = Story::begin(&request.id, &route, sharing);
+        let result = self.admitted(&request, &route, &mut story).await;
+        if let Err(error) = &result {
+            story.ended(error);
+        }
+        self.0.journal.keep(story);
+        result
+    }
+
+    async fn admitted(&self, request: &Request, route: &Route, story: &mut Story) -> Result<Response, Error> {
         let limits = &self.0.limits;
         let demand = limits.metered.then(|| Demand::of(&request.body));
-        let (cost, why) = demand.map_or_else(Default::default, |demand| dearest(&demand, &route));
-        let admitted = limits.admit(&request, cost, why, request.received);
+        let (cost, why) = demand.map_or_else(Default::default, |demand| dearest(&demand, route));
+        let admitted = limits.admit(request, cost, why, request.received);
         let mut hold = admitted.inspect_err(|_| route.tally.deny())?;
-        let result = self.attempts(&request, &route, demand.as_ref(), &mut hold).await;
+        let result = self.attempts(request, route, demand.as_ref(), &mut hold, story).await;
         if result.is_err() {
             hold.close(self.0.clock.now());
         }
@@ -104,16 +120,18 @@ impl Pipeline {
         route: &Route,
         demand: Option<&Demand>,
         hold: &mut Hold,
+        story: &mut Story,
     ) -> Result<Response, Error> {
         let path = &*self.0;
         let mut now = request.received;
         let mut tries = path.retry.start();
         let wanted = self.wanted(request, route);
+        story.asks(route, &wanted, now);
         let mut plan = route.router.plan_for(&wanted, now);
         let mut candidate = None;
         let mut last: Option<Error> = None;
         loop {
-            let placed = match self.place(route, candidate.take(), &mut plan, demand, now) {
+            let placed = match self.place(route, candidate.take(), &mut plan, demand, story, now) {
                 Ok(placed) => placed,
                 Err(none) => return Err(last.unwrap_or(none)),
             };
@@ -123,6 +141,7 @@ impl Pipeline {
                 return Err(last.unwrap_or(error));
             }
             tries.begin();
+            story.tries(placed.index, target, placed.reason);
             let ticket = route.router.begin(placed.index, now);
             let attempt = Attempt::begin(target, placed.permit, ticket, placed.meter, &path.clock, now);
             let result = attempt.run(&*target.upstream.provider, call(request, target), hold).await;
@@ -131,12 +150,14 @@ impl Pipeline {
                 Ok(reply) => {
                     let provider = target.provider().clone();
                     let upstream = now.since(request.received);
-                    let served = Served { provider, sharing: Sharing::Bypass, attempts: tries.made(), upstream };
+                    let (leader, attempts) = (request.id.clone(), tries.made());
+                    let served = Served { provider, sharing: Sharing::Bypass, leader, attempts, upstream };
                     return Ok(Response { reply, served });
                 }
                 Err(error) => error.with_provider(target.provider().clone()).with_attempts(tries.made()),
             };
             hold.failed(&error);
+            story.failed(&error);
             let fresh = plan.next(|index| route.targets[index].usable(now));
             let pause = match tries.after(&error, fresh.is_some(), now, request.deadline, fastrand::f64()) {
                 Next::Done => return Err(error),
@@ -186,15 +207,17 @@ impl Pipeline {
         first: Option<usize>,
         plan: &mut Plan<'_>,
         demand: Option<&Demand>,
+        story: &mut Story,
         now: Tick,
     ) -> Result<Placed, Error> {
         let mut denied: Option<Error> = None;
         let mut candidate = first.or_else(|| plan.next(|index| route.targets[index].usable(now)));
         while let Some(index) = candidate {
             match self.placed(route, index, demand, now, CircuitBreaker::admit) {
-                Ok(Some(placed)) => return Ok(placed),
-                Ok(None) => {}
+                Ok(Some(placed)) => return Ok(Placed { reason: plan.reason(), ..placed }),
+                Ok(None) => story.open(index),
                 Err(error) => {
+                    story.limited(index);
                     let sooner = |seen: &Error| match (seen.retry_after(), error.retry_after()) {
                         (Some(seen), Some(wait)) => wait < seen,
                         (None, wait) => wait.is_some(),
@@ -245,7 +268,7 @@ impl Pipeline {
         // Without a bound there is no hard limit on money: nothing is counted against it.
         let output = output.map(|output| output.unwrap_or(u64::MAX));
         let meter = Meter::new(admission, target.terms.price, output);
-        Ok(Some(Placed { index, permit, meter }))
+        Ok(Some(Placed { index, permit, meter, reason: None }))
     }
 
     /// The models that callers may name.
@@ -299,6 +322,13 @@ impl Pipeline {
         self.0.routes.balance(self.now())
     }
 
+    /// What was decided for the latest request called `id`, and why; none where it is unknown or no longer known. The
+    /// latest 1,024 requests are.
+    #[must_use]
+    pub fn explain(&self, id: &str) -> Option<Explanation> {
+        self.0.journal.explain(id)
+    }
+
     /// Closes the circuits of `provider`, or all of them; how many there were.
     pub fn reset_circuits(&self, provider: Option<&str>) -> usize {
         let upstreams = self.0.routes.upstreams.iter();
@@ -346,6 +376,7 @@ struct Placed {
     index: usize,
     permit: Permit,
     meter: Meter,
+    reason: Option<Reason>,
 }
 
 /// What the request may come to at the dearest of its candidates. Where one of them has no bound, nor has it.

@@ -23,6 +23,7 @@ mod ending;
 mod handle;
 mod heard;
 mod hold;
+mod journal;
 mod limits;
 mod meter;
 mod request;
@@ -34,6 +35,7 @@ pub use builder::{ConfigError, ModelConfig, PipelineBuilder, ProviderConfig, Tar
 pub use circuits::Circuit;
 pub use demand::Terms;
 pub use handle::Pipeline;
+pub use journal::{AttemptMade, CandidateSeen, CandidateState, Explanation, Failure};
 pub use llm_dedup::DedupStats;
 pub use request::{Caller, Reply, Request, Response, Served, Whole};
 pub use retry::RetryPolicy;

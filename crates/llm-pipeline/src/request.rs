@@ -67,6 +67,8 @@ pub struct Served {
     pub provider: ProviderId,
     /// Whose upstream call it was.
     pub sharing: Sharing,
+    /// The request whose call it was.
+    pub leader: RequestId,
     /// Calls made upstream for it.
     pub attempts: u32,
     /// From the first call's begin to the answer's head, pauses between attempts included.

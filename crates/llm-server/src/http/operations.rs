@@ -33,6 +33,7 @@ pub(crate) fn routes(process: Arc<Process>) -> Router {
         .route("/v1/circuit-breaker/reset", post(reset))
         .route("/api/v1/rate-limiter/stats", get(limits))
         .route("/api/v1/load-balancer/stats", get(balance))
+        .route("/api/v1/explain/{id}", get(explain))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .merge(metrics_routes())
@@ -280,6 +281,25 @@ async fn balance(
         targets: balance.targets,
     });
     Json(BalanceShown { models: models.collect() }).into_response()
+}
+
+async fn explain(
+    State(process): State<Arc<Process>>,
+    Extension(id): Extension<RequestId>,
+    Path(about): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let app = process.app.load();
+    if let Err(error) = app.keys.authenticate(&headers, Scope::Admin) {
+        return refusal(&error, &id);
+    }
+    match app.pipeline.explain(&about) {
+        Some(explanation) => Json(explanation).into_response(),
+        None => {
+            let message = format!("no request `{about}` is among the latest; the latest 1,024 are remembered");
+            refusal(&Error::new(ErrorKind::NotFound, message), &id)
+        }
+    }
 }
 
 async fn ready(State(process): State<Arc<Process>>) -> (StatusCode, &'static str) {

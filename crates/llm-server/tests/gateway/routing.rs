@@ -1,6 +1,6 @@
 //! Who is asked: each strategy with two providers that differ.
 
-use crate::process::{Gateway, Upstream};
+use crate::process::{Gateway, Upstream, chat_body};
 use crate::wire::get;
 
 /// A gateway with the model `fast` over two models of the upstream, and `more` of the model.
@@ -32,6 +32,14 @@ fn the_cheaper_is_asked_for_cost_and_the_faster_for_latency() {
         let count = answers(&gateway, 60, said);
         assert!(count >= 48, "{strategy}: {count} of 60");
     }
+}
+
+#[test]
+fn auto_picks_the_cheapest_of_all_targets_that_have_a_price() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream, "sim?reply=dear", "sim?reply=cheap", "strategy = \"fallback\"");
+    let answer = gateway.chat("auto", "hello");
+    assert_eq!(answer.json()["choices"][0]["message"]["content"], "cheap");
 }
 
 #[test]
@@ -97,4 +105,78 @@ fn what_is_known_of_targets_is_shown_and_outlives_a_reload() {
     gateway.process.signal("HUP");
     gateway.process.wait_for_line("reloaded");
     assert_eq!(stats()["targets"][0]["p95_ms"], targets[0]["p95_ms"]);
+}
+
+fn explained(gateway: &Gateway, id: &str) -> serde_json::Value {
+    let answer = get(gateway.addr(), &format!("/api/v1/explain/{id}"), &[]);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
+#[test]
+fn who_was_asked_and_who_was_not_is_explained() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream, "sim?reply=dear", "sim?status=500", "strategy = \"cost\"");
+    let answer = gateway.chat_with("fast", "hello", &[("x-request-id", "why-1")]);
+    assert_eq!((answer.status, answer.header("x-llmkit-attempts")), (200, Some("2")));
+    let told = explained(&gateway, "why-1");
+    assert_eq!((&told["model"], &told["strategy"], &told["sharing"]), (&"fast".into(), &"cost".into(), &"miss".into()));
+    let attempts: Vec<_> = told["attempts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|made| {
+            (made["model"].as_str().unwrap(), made["reason"].as_str().unwrap(), made["outcome"].as_str().unwrap())
+        })
+        .collect();
+    let expected = [("sim?status=500", "cost", "server_error"), ("sim?reply=dear", "fallback", "answered")];
+    assert_eq!(attempts, expected);
+    let candidates = told["candidates"].as_array().unwrap();
+    assert_eq!(candidates[0]["name"], "up/sim?status=500");
+    assert!(
+        candidates[0]["predicted_cost_usd"].as_f64().unwrap() < candidates[1]["predicted_cost_usd"].as_f64().unwrap()
+    );
+    assert_eq!(get(gateway.addr(), "/api/v1/explain/never-seen", &[]).status, 404);
+}
+
+#[test]
+fn an_open_circuit_and_a_limit_are_named_as_what_kept_a_candidate_from_being_asked() {
+    let upstream = Upstream::start();
+    let more = "strategy = \"fallback\"\n[[limits]]\nlevel = \"model\"\nname = \"fast\"\n\
+                requests = { rate = 2, per = \"1h\", burst = 2 }";
+    let model = "[[models]]\nname = \"fast\"\ntargets = [{ provider = \"up\", model = \"sim?status=500\" }, \
+                 { provider = \"up\", model = \"sim\" }]\n";
+    let rest = "[resilience]\ncircuit_breaker_threshold = 1\nretry_base_ms = 1\n";
+    let gateway = Gateway::before(&upstream, &format!("{model}{more}\n{rest}"));
+    for id in ["first", "second", "third"] {
+        gateway.chat_with("fast", id, &[("x-request-id", id)]);
+    }
+    let state = |id: &str| {
+        let told = explained(&gateway, id);
+        let states = told["candidates"].as_array().unwrap().iter().map(|seen| seen["state"].clone());
+        (states.collect::<Vec<_>>(), told["error"]["kind"].clone())
+    };
+    assert_eq!(state("first").0, ["asked", "asked"]);
+    let (states, error) = state("second");
+    assert_eq!((states, error), (vec!["circuit_open".into(), "limited".into()], "rate_limit".into()));
+}
+
+#[test]
+fn a_follower_is_told_whose_call_answered() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "");
+    let addr = gateway.addr();
+    let body = chat_body("up/sim?ttft=300ms", "same", "");
+    std::thread::scope(|scope| {
+        let ask = |id| {
+            let body = body.as_bytes();
+            move || crate::wire::post(addr, "/v1/chat/completions", &[("x-request-id", id)], body)
+        };
+        let calls = [scope.spawn(ask("one")), scope.spawn(ask("two"))];
+        calls.into_iter().for_each(|call| assert_eq!(call.join().unwrap().status, 200));
+    });
+    assert_eq!(upstream.count("requests"), 1);
+    let (one, two) = (explained(&gateway, "one"), explained(&gateway, "two"));
+    let (follower, leader) = if one["sharing"] == "joined" { (one, "two") } else { (two, "one") };
+    assert_eq!((&follower["sharing"], &follower["followed"]), (&"joined".into(), &leader.into()));
 }
