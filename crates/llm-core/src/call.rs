@@ -155,7 +155,7 @@ impl fmt::Debug for WireBody {
 }
 
 /// One or more whole events of a stream, as received, and what was read from them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Frame {
     /// The events' bytes, blank lines included. Empty when nothing of them is for the caller.
     pub bytes: Bytes,
@@ -163,6 +163,8 @@ pub struct Frame {
     pub content: bool,
     /// The usage that an event reported.
     pub usage: Option<Box<Usage>>,
+    /// Whether there is one event, and it reports the usage and nothing else: who did not ask for it does without.
+    pub usage_only: bool,
     /// Whether the dialect's terminal marker (`[DONE]`) is among the events: what follows is the end.
     pub last: bool,
 }

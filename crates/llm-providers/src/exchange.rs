@@ -142,12 +142,12 @@ impl FrameWriter {
                 | StreamEvent::ToolCall { .. }
                 | StreamEvent::ToolArguments { .. }
         );
-        Frame { bytes: self.0.encode(event), content, usage, last: false }
+        Frame { bytes: self.0.encode(event), content, usage_only: usage.is_some(), usage, last: false }
     }
 
     /// The frame that ends the stream.
     pub(crate) fn done() -> Frame {
-        Frame { bytes: done_frame(), content: false, usage: None, last: true }
+        Frame { bytes: done_frame(), last: true, ..Frame::default() }
     }
 }
 

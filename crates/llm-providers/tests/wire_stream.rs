@@ -87,14 +87,25 @@ fn whole(text: &str, swallow: bool) -> Out {
 
 #[test]
 fn the_events_of_one_chunk_are_one_frame_and_a_slice_of_it() {
-    let chunk = Bytes::from([ROLE, &text("hi"), STOP, USAGE, DONE].concat());
+    let chunk = Bytes::from([ROLE, &text("hi"), STOP, DONE].concat());
     let mut stream = ChatStream::new(false, DEFAULT_LIMIT);
     stream.push(chunk.clone());
     let frame = stream.next_frame().unwrap().unwrap();
     assert_eq!((frame.bytes.as_ptr(), frame.bytes.len()), (chunk.as_ptr(), chunk.len()));
-    assert!(frame.content && frame.last);
-    assert_eq!(frame.usage.as_deref(), Some(&usage()));
+    assert!(frame.content && frame.last && !frame.usage_only);
     assert!(stream.next_frame().is_none());
+    assert!(stream.finish().is_ok());
+}
+
+#[test]
+fn the_usage_chunk_is_a_frame_of_its_own() {
+    let before = [ROLE, &text("hi"), STOP].concat();
+    let mut stream = ChatStream::new(false, DEFAULT_LIMIT);
+    stream.push(Bytes::from([&before, USAGE, DONE].concat()));
+    let frames: Vec<_> = std::iter::from_fn(|| stream.next_frame()).map(Result::unwrap).collect();
+    let shown: Vec<_> = frames.iter().map(|frame| (&frame.bytes[..], frame.usage_only)).collect();
+    assert_eq!(shown, [(before.as_bytes(), false), (USAGE.as_bytes(), true), (DONE.as_bytes(), false)]);
+    assert_eq!(frames[1].usage.as_deref(), Some(&usage()));
     assert!(stream.finish().is_ok());
 }
 

@@ -112,7 +112,7 @@ impl Provider for Scripted {
 }
 
 pub(crate) fn frame(text: &'static str, content: bool) -> Result<Frame, Error> {
-    Ok(Frame { bytes: Bytes::from_static(text.as_bytes()), content, usage: None, last: false })
+    Ok(Frame { bytes: Bytes::from_static(text.as_bytes()), content, ..Frame::default() })
 }
 
 pub(crate) fn broken(status: u16) -> Error {

@@ -68,7 +68,7 @@ async fn frames(response: Response) -> Vec<Result<Frame, Error>> {
 
 fn said(count: usize, usage: Option<Usage>) -> Step {
     let mut frames: Vec<_> = (0..count).map(|_| frame("x", true)).collect();
-    let last = Frame { bytes: "end".into(), content: false, usage: usage.map(Box::new), last: true };
+    let last = Frame { bytes: "end".into(), usage: usage.map(Box::new), last: true, ..Frame::default() };
     frames.push(Ok(last));
     Step::Frames(frames)
 }

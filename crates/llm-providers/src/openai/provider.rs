@@ -174,7 +174,7 @@ impl OpenAiProvider {
         let mut encoder = ChunkEncoder::new(usage, self.clock.unix_time().as_secs());
         let chunks: Vec<Bytes> = assemble::events(response).iter().map(|event| encoder.encode(event)).collect();
         let whole = chunks.into_iter().chain([openai::done_frame()]).collect::<Vec<_>>().concat();
-        Ok([Frame { bytes: whole.into(), content: true, usage: used, last: true }].into_iter())
+        Ok([Frame { bytes: whole.into(), content: true, usage: used, usage_only: false, last: true }].into_iter())
     }
 
     async fn completion(&self, request: &CompletionRequest, sending: Sending<'_>) -> Result<Answer, Error> {

@@ -34,6 +34,11 @@ impl Writer {
         self.0.extend_from_slice(text);
     }
 
+    /// Puts all on one line: breaks stand only between tokens.
+    pub(crate) fn unbreak(&mut self) {
+        self.0.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    }
+
     pub(crate) fn object(&mut self, fill: impl FnOnce(&mut Self)) {
         self.bracketed(b'{', b'}', fill);
     }
@@ -62,8 +67,13 @@ impl Writer {
     }
 
     pub(crate) fn json(&mut self, value: &Json) {
+        self.text(value.as_str());
+    }
+
+    /// A value by its text.
+    pub(crate) fn text(&mut self, json: &str) {
         self.separate();
-        self.raw(value.as_str().as_bytes());
+        self.raw(json.as_bytes());
     }
 
     pub(crate) fn integer(&mut self, number: impl fmt::Display) {

@@ -49,8 +49,8 @@ enum Verdict {
         content: bool,
         usage: Option<Usage>,
     },
-    /// A usage chunk that nobody asked for.
-    Swallow(Option<Usage>),
+    /// A usage chunk.
+    Usage(Option<Usage>),
     /// Fields without data.
     Drop,
     Done,
@@ -127,7 +127,7 @@ impl ChatStream {
     /// The events at the beginning of the chunk, up to one that is not to be passed on.
     fn run(&mut self) -> Option<Result<Frame, Error>> {
         let mut chunk = std::mem::take(&mut self.chunk);
-        let mut frame = Frame { bytes: Bytes::new(), content: false, usage: None, last: false };
+        let mut frame = Frame::default();
         let mut end = 0;
         while let Some(length) = self.boundary.find(&chunk[end..]) {
             let next = end + length;
@@ -140,10 +140,17 @@ impl ChatStream {
                     frame.usage = usage.map(Box::new).or(frame.usage);
                     end = next;
                 }
-                Verdict::Swallow(usage) => {
-                    frame.usage = usage.map(Box::new).or(frame.usage);
+                Verdict::Usage(_) if !self.swallow_usage && end > 0 => {
+                    // A frame of its own: the next.
                     frame.bytes = chunk.split_to(end);
-                    chunk.advance(length);
+                    self.chunk = chunk;
+                    return Some(Ok(frame));
+                }
+                Verdict::Usage(usage) => {
+                    frame.usage = usage.map(Box::new).or(frame.usage);
+                    frame.bytes = chunk.split_to(if self.swallow_usage { end } else { length });
+                    frame.usage_only = !self.swallow_usage;
+                    chunk.advance(next - frame.bytes.len());
                     self.chunk = chunk;
                     return Some(Ok(frame));
                 }
@@ -202,11 +209,14 @@ impl ChatStream {
 
     fn alone(&mut self, event: Bytes) -> Option<Result<Frame, Error>> {
         let frame = |bytes, content, usage: Option<Usage>, last| {
-            Some(Ok(Frame { bytes, content, usage: usage.map(Box::new), last }))
+            Some(Ok(Frame { bytes, content, usage: usage.map(Box::new), usage_only: false, last }))
         };
         match self.read(&event) {
             Verdict::Pass { content, usage } => frame(event, content, usage, false),
-            Verdict::Swallow(usage) => frame(Bytes::new(), false, usage, false),
+            Verdict::Usage(usage) => {
+                let bytes = if self.swallow_usage { Bytes::new() } else { event };
+                Some(Ok(Frame { bytes, usage: usage.map(Box::new), usage_only: true, ..Frame::default() }))
+            }
             Verdict::Drop => None,
             Verdict::Done => {
                 self.state = State::Done;
@@ -254,8 +264,8 @@ impl ChatStream {
         self.memo.keep(data, &glance);
         let usage = glance.usage.map(|usage| &data[usage]);
         let usage = usage.and_then(|usage| read_usage(Raw::parse(usage).ok()?));
-        if self.swallow_usage && glance.usage_only {
-            return Verdict::Swallow(usage);
+        if glance.usage_only {
+            return Verdict::Usage(usage);
         }
         Verdict::Pass { content: glance.content, usage }
     }
