@@ -25,6 +25,24 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     limiter.reset();
     assert_eq!(limiter.available(), 50);
 
+    // A bucket for each of three levels, asked one after the other: what an earlier one gave is not given back when a
+    // later one refuses. `with_limits`, below, takes all or nothing.
+    let provider_limiter = RateLimiter::new(TokenBucketConfig::per_provider());
+    let model_limiter = RateLimiter::new(TokenBucketConfig::per_model());
+    let user_limiter = RateLimiter::new(TokenBucketConfig::new(1, 1));
+    for _ in 0..2 {
+        if provider_limiter.check_and_consume().is_ok()
+            && model_limiter.check_and_consume().is_ok()
+            && user_limiter.check_and_consume().is_ok()
+        {
+            println!("allowed at all levels");
+        } else {
+            println!("limited; the provider's bucket has {} left", provider_limiter.available());
+        }
+    }
+    let unlimited = RateLimiter::new(TokenBucketConfig::unlimited());
+    assert_eq!(unlimited.check_n(1_000_000), Ok(()));
+
     // A bucket a model; a model without one passes and is counted.
     let models = RateLimiter::new(vec![
         BucketConfig { model_id: "large".to_owned(), requests_per_second: 5.0, burst_capacity: 2 },
