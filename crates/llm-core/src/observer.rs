@@ -18,6 +18,9 @@ pub trait Observer: Send + Sync + 'static {
 
     /// A limit has denied a request, or an attempt of one. Both words are from closed sets.
     fn limit_denied(&self, level: &str, resource: &'static str);
+
+    /// A provider has refused a key that is configured for it; `key` is what it is called, not the key.
+    fn key_refused(&self, provider: &ProviderId, key: &str);
 }
 
 /// Told of the attempts on one model of one provider.
@@ -107,6 +110,8 @@ impl Observer for NoObserver {
     fn circuit_changed(&self, _: &ProviderId, _: &ModelId, _: &Transition) {}
 
     fn limit_denied(&self, _: &str, _: &'static str) {}
+
+    fn key_refused(&self, _: &ProviderId, _: &str) {}
 }
 
 impl TargetObserver for NoObserver {

@@ -17,7 +17,7 @@ use llm_router::{Observed, Ticket};
 use crate::hold::Hold;
 use crate::meter::Meter;
 use crate::request::{Reply, Whole};
-use crate::routes::Target;
+use crate::upstream::Target;
 
 /// An attempt under way. Dropped before its end, it counts as cancelled by the caller: the breaker forgets it, and
 /// what was reserved stays spent.
@@ -41,6 +41,7 @@ pub(crate) struct Attempt {
 impl Attempt {
     pub(crate) fn begin(
         target: &Target,
+        breaker: &CircuitBreaker,
         permit: Permit,
         ticket: Ticket,
         meter: Meter,
@@ -54,7 +55,7 @@ impl Attempt {
             meter,
             observer: target.observer.clone(),
             clock: clock.clone(),
-            breaker: target.breaker.clone(),
+            breaker: breaker.clone(),
             started: now,
             first_token: None,
             contents: 0,

@@ -16,8 +16,9 @@ use crate::handle::{Inner, Pipeline};
 use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::retry::RetryPolicy;
-use crate::routes::{AUTO, DefaultRoute, Route, Routes, Tally, Target, Upstream};
+use crate::routes::{AUTO, DefaultRoute, Route, Routes, Tally};
 use crate::share::Sharer;
+use crate::upstream::{Key, Target, Upstream};
 
 /// Why a path cannot be put together.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -37,6 +38,14 @@ pub enum ConfigError {
         /// The missing provider.
         provider: ProviderId,
     },
+    /// The keys of a provider do not make one.
+    #[error("provider `{provider}`: keys: {source}")]
+    Keys {
+        /// The provider; empty where there is no key to tell.
+        provider: ProviderId,
+        /// What is wrong with them.
+        source: llm_router::ConfigError,
+    },
     /// The targets of a model do not make a route.
     #[error("model `{model}`: {source}")]
     Route {
@@ -54,16 +63,40 @@ pub enum ConfigError {
 }
 
 /// A provider of the path.
+#[derive(Debug)]
 pub struct ProviderConfig {
-    /// Who answers.
-    pub provider: Arc<dyn Provider>,
+    /// The provider by each of its keys, 1 to 64, all of the same id.
+    pub keys: Vec<ProviderKey>,
     /// When the circuits of its models open.
     pub breaker: CircuitBreakerConfig,
 }
 
-impl fmt::Debug for ProviderConfig {
+impl ProviderConfig {
+    /// A provider with one key, or without.
+    #[must_use]
+    pub fn new(provider: Arc<dyn Provider>, breaker: CircuitBreakerConfig) -> Self {
+        Self { keys: vec![ProviderKey { provider, name: "key".into(), weight: 1 }], breaker }
+    }
+}
+
+/// A provider by one of its keys.
+pub struct ProviderKey {
+    /// Who answers.
+    pub provider: Arc<dyn Provider>,
+    /// What the key is called: not the key.
+    pub name: Box<str>,
+    /// Its share of the provider's calls; 0 makes it a spare.
+    pub weight: u32,
+}
+
+impl fmt::Debug for ProviderKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProviderConfig").field("provider", self.provider.id()).field("breaker", &self.breaker).finish()
+        let Self { provider, name, weight } = self;
+        f.debug_struct("ProviderKey")
+            .field("provider", provider.id())
+            .field("name", name)
+            .field("weight", weight)
+            .finish()
     }
 }
 
@@ -206,7 +239,8 @@ impl PipelineBuilder {
     }
 
     /// Limits by `tables`, the narrowest level first. Levels that a path knows: `user`, `key`, `tenant`, `team` and
-    /// `org` once a request, `model` and `provider` once an attempt.
+    /// `org` once a request, `model`, `provider` and `provider_key` (a
+    /// provider's key, named `provider/key`) once an attempt.
     #[must_use]
     pub fn limits(mut self, tables: Vec<LimitConfig>) -> Self {
         self.limits = tables;
@@ -266,19 +300,47 @@ impl PipelineBuilder {
     fn upstreams(&self, old: Option<&Pipeline>) -> Result<Vec<Arc<Upstream>>, ConfigError> {
         let mut seen = HashSet::new();
         let mut upstreams = Vec::with_capacity(self.providers.len());
-        for ProviderConfig { provider, breaker } in &self.providers {
-            let id = provider.id();
+        for ProviderConfig { keys, breaker } in &self.providers {
+            let id = keys.first().map_or_else(|| ProviderId::from(""), |key| key.provider.id().clone());
             if !seen.insert(id.clone()) {
-                return Err(ConfigError::DuplicateProvider(id.clone()));
+                return Err(ConfigError::DuplicateProvider(id));
             }
-            let old = old.and_then(|old| circuits_in(old, id));
-            let (config, given) = (breaker.clone(), self.circuit.clone());
-            let circuits = Circuits::try_new(id, config, &self.clock, &self.observer, given, old)?;
-            let direct = self.observer.target(id, &ModelId::from("other"));
-            let terms = self.terms_of(id);
-            upstreams.push(Arc::new(Upstream { provider: provider.clone(), circuits, direct, terms }));
+            let spread = self.spread(&id, keys)?;
+            let old = old.and_then(|old| upstream_in(old, &id));
+            let built = keys.iter().map(|key| self.key(&id, key, keys.len() > 1, breaker, old));
+            let keys = built.collect::<Result<_, ConfigError>>()?;
+            let direct = self.observer.target(&id, &ModelId::from("other"));
+            let terms = self.terms_of(&id);
+            upstreams.push(Arc::new(Upstream { id, keys, spread, direct, terms }));
         }
         Ok(upstreams)
+    }
+
+    /// Who spreads calls over `keys`; nobody where there is one.
+    fn spread(&self, id: &ProviderId, keys: &[ProviderKey]) -> Result<Option<SmartRouter>, ConfigError> {
+        if keys.len() == 1 {
+            return Ok(None);
+        }
+        let weights: Vec<_> = keys.iter().map(|key| llm_router::Target { weight: key.weight }).collect();
+        let spread = SmartRouter::try_new(Strategy::Weighted, &weights);
+        spread.map(Some).map_err(|source| ConfigError::Keys { provider: id.clone(), source })
+    }
+
+    /// A key of `id` with its circuits. Where the provider has one, the key need not be told.
+    fn key(
+        &self,
+        id: &ProviderId,
+        key: &ProviderKey,
+        told: bool,
+        breaker: &CircuitBreakerConfig,
+        old: Option<&Upstream>,
+    ) -> Result<Key, ConfigError> {
+        let name: Box<str> = format!("{id}/{}", key.name).into();
+        let old = old.and_then(|old| old.keys.iter().find(|known| known.name == name));
+        let (config, given, told) = (breaker.clone(), self.circuit.clone(), told.then_some(&*key.name));
+        let old = old.map(|old| &old.circuits);
+        let circuits = Circuits::try_new(id, told, config, &self.clock, &self.observer, given, old)?;
+        Ok(Key::new(key.provider.clone(), name, circuits))
     }
 
     /// What targets say of the models of `provider`.
@@ -320,18 +382,13 @@ impl PipelineBuilder {
         old: Option<&Pipeline>,
     ) -> Result<Route, ConfigError> {
         let target = |target: &TargetConfig| {
-            let upstream = upstreams.iter().find(|upstream| *upstream.provider.id() == target.provider);
+            let upstream = upstreams.iter().find(|upstream| upstream.id == target.provider);
             let upstream = upstream.ok_or_else(|| ConfigError::UnknownProvider {
                 model: model.name.clone(),
                 provider: target.provider.clone(),
             })?;
-            Ok(Target {
-                upstream: upstream.clone(),
-                model: target.model.clone(),
-                breaker: upstream.circuits.of(&target.model),
-                terms: target.terms,
-                observer: self.observer.target(&target.provider, &model.name),
-            })
+            let observer = self.observer.target(&target.provider, &model.name);
+            Ok(Target::new(upstream.clone(), target.model.clone(), target.terms, observer))
         };
         let targets = model.targets.iter().map(target).collect::<Result<Vec<_>, ConfigError>>()?;
         let router = match old.and_then(|old| old.inner().routes.router_of(model)) {
@@ -389,8 +446,7 @@ fn router(model: &ModelConfig) -> Result<SmartRouter, ConfigError> {
     Ok(router)
 }
 
-/// The circuits that `path` has for `id`.
-fn circuits_in<'a>(path: &'a Pipeline, id: &ProviderId) -> Option<&'a Circuits> {
-    let mut upstreams = path.inner().routes.upstreams.iter();
-    upstreams.find(|upstream| upstream.provider.id() == id).map(|upstream| &upstream.circuits)
+/// The provider `id` of `path`.
+fn upstream_in<'a>(path: &'a Pipeline, id: &ProviderId) -> Option<&'a Upstream> {
+    path.inner().routes.upstreams.iter().find(|upstream| upstream.id == *id).map(|upstream| &**upstream)
 }

@@ -1,4 +1,4 @@
-//! The circuits of a provider: one for each of its models.
+//! The circuits of a provider's key: one for each of its models.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use llm_core::{Clock, ModelId, Observer, ProviderId, Tick};
 pub struct Circuit {
     /// The provider.
     pub provider: ProviderId,
+    /// Which of the provider's keys; none where there is one.
+    pub key: Option<Box<str>>,
     /// The model, as the provider spells it; `*` where one circuit is for many.
     pub model: ModelId,
     /// What it has seen.
@@ -26,6 +28,7 @@ const MANY: &str = "*";
 
 pub(crate) struct Circuits {
     provider: ProviderId,
+    key: Option<Box<str>>,
     config: CircuitBreakerConfig,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
@@ -36,9 +39,10 @@ pub(crate) struct Circuits {
 }
 
 impl Circuits {
-    /// The circuits of `provider`. Those of `old` go on where their settings are the same.
+    /// The circuits of `provider`, by `key` if it has several. Those of `old` go on where their settings are the same.
     pub(crate) fn try_new(
         provider: &ProviderId,
+        key: Option<&str>,
         config: CircuitBreakerConfig,
         clock: &Arc<dyn Clock>,
         observer: &Arc<dyn Observer>,
@@ -53,6 +57,7 @@ impl Circuits {
         let of_models = old.map(|old| old.of_models.lock().clone()).unwrap_or_default();
         Ok(Self {
             provider: provider.clone(),
+            key: key.map(Box::from),
             config,
             clock: clock.clone(),
             observer: observer.clone(),
@@ -85,6 +90,7 @@ impl Circuits {
     pub(crate) fn show(&self, now: Tick) -> Vec<Circuit> {
         let show = |model: &ModelId, circuit: &CircuitBreaker| Circuit {
             provider: self.provider.clone(),
+            key: self.key.clone(),
             model: model.clone(),
             stats: circuit.stats(now),
         };

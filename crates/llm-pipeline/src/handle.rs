@@ -20,8 +20,9 @@ use crate::limits::{Limits, Why};
 use crate::meter::Meter;
 use crate::request::{Caller, Request, Response, Served};
 use crate::retry::{Next, RetryPolicy};
-use crate::routes::{ModelBalance, ModelTally, Route, Routes, Target};
+use crate::routes::{ModelBalance, ModelTally, Route, Routes};
 use crate::share::Sharer;
+use crate::upstream::{Key, Target};
 
 /// The path of every request. Cheap to clone; clones share all state.
 #[derive(Clone)]
@@ -143,8 +144,9 @@ impl Pipeline {
             tries.begin();
             story.tries(placed.index, target, placed.reason);
             let ticket = route.router.begin(placed.index, now);
-            let attempt = Attempt::begin(target, placed.permit, ticket, placed.meter, &path.clock, now);
-            let result = attempt.run(&*target.upstream.provider, call(request, target), hold).await;
+            let (key, breaker) = (&target.upstream.keys[placed.key], target.breaker(placed.key));
+            let attempt = Attempt::begin(target, breaker, placed.permit, ticket, placed.meter, &path.clock, now);
+            let result = attempt.run(&*key.provider, call(request, target), hold).await;
             now = path.clock.now();
             let error = match result {
                 Ok(reply) => {
@@ -158,6 +160,15 @@ impl Pipeline {
             };
             hold.failed(&error);
             story.failed(&error);
+            if error.kind() == ErrorKind::UpstreamAuth && key.refuse() {
+                path.observer.key_refused(target.provider(), &key.name);
+            }
+            // What is wrong with one key need not be with another, and the target is the one that was chosen.
+            if is_of_the_key(&error) && target.usable(now) && tries.may_go_on(now, request.deadline) {
+                candidate = Some(placed.index);
+                last = Some(error);
+                continue;
+            }
             let fresh = plan.next(|index| route.targets[index].usable(now));
             let pause = match tries.after(&error, fresh.is_some(), now, request.deadline, fastrand::f64()) {
                 Next::Done => return Err(error),
@@ -262,13 +273,24 @@ impl Pipeline {
             None => (Cost::default(), None),
         };
         let why = Why(output.and_then(Result::err));
-        let admission = self.0.limits.admit_target(|| route.names(index), cost, why, now)?;
-        let Ok(permit) = admit(&target.breaker, now) else { return Ok(None) };
+        let mut denied = None;
+        let found = target.by_key(now, |key| {
+            let admission = match self.0.limits.admit_target(|| route.names(index, key), cost, why, now) {
+                Ok(admission) => admission,
+                Err(error) => {
+                    denied.get_or_insert(error);
+                    return None;
+                }
+            };
+            // Refused: the admission is dropped, and with it given back.
+            admit(target.breaker(key), now).ok().map(|permit| (key, admission, permit))
+        });
+        let Some((key, admission, permit)) = found else { return denied.map_or(Ok(None), Err) };
         route.tally.allow();
         // Without a bound there is no hard limit on money: nothing is counted against it.
         let output = output.map(|output| output.unwrap_or(u64::MAX));
         let meter = Meter::new(admission, target.terms.price, output);
-        Ok(Some(Placed { index, permit, meter, reason: None }))
+        Ok(Some(Placed { index, key, permit, meter, reason: None }))
     }
 
     /// The models that callers may name.
@@ -332,8 +354,8 @@ impl Pipeline {
     /// Closes the circuits of `provider`, or all of them; how many there were.
     pub fn reset_circuits(&self, provider: Option<&str>) -> usize {
         let upstreams = self.0.routes.upstreams.iter();
-        let chosen = upstreams.filter(|upstream| provider.is_none_or(|name| *upstream.provider.id() == *name));
-        chosen.map(|upstream| upstream.circuits.reset()).sum()
+        let chosen = upstreams.filter(|upstream| provider.is_none_or(|name| upstream.id == *name));
+        chosen.flat_map(|upstream| upstream.keys.iter()).map(|key| key.circuits.reset()).sum()
     }
 
     /// What sharing has come to; nothing when it is off.
@@ -374,6 +396,8 @@ fn call(request: &Request, target: &Target) -> Call {
 /// A candidate that may be asked.
 struct Placed {
     index: usize,
+    /// Which of the provider's keys.
+    key: usize,
     permit: Permit,
     meter: Meter,
     reason: Option<Reason>,
@@ -393,32 +417,46 @@ fn dearest(demand: &Demand, route: &Route) -> (Cost, Why) {
     (dearest, why)
 }
 
+/// Whether another key of the same provider may fare better.
+fn is_of_the_key(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::UpstreamAuth | ErrorKind::RateLimited | ErrorKind::QuotaExhausted)
+}
+
 /// Every candidate's circuit is open or held: when the first of them will be probed or free.
 fn closed(route: &Route, now: Tick) -> Error {
-    let waits = route.targets.iter().filter_map(|target| {
-        let wait = target.breaker.is_available(now).err()?.retry_after;
-        Some((target, wait))
+    let refused = |target: &Target| target.upstream.keys.iter().all(Key::is_refused);
+    if route.targets.iter().all(refused) {
+        let error = Error::new(ErrorKind::UpstreamAuth, "the provider has refused every key that is configured for it");
+        return error.with_code("upstream_auth_error");
+    }
+    let circuits = route.targets.iter().flat_map(|target| target.breakers().map(move |circuit| (target, circuit)));
+    let waits = circuits.filter_map(|(target, (key, circuit))| {
+        let wait = circuit.is_available(now).err()?.retry_after;
+        Some((target, key, circuit.stats(now), wait))
     });
+    let waits: Vec<_> = waits.collect();
     // Where all of them have asked to slow down, the caller is asked the same.
-    let held =
-        waits.clone().count() > 0 && waits.clone().all(|(target, _)| target.breaker.stats(now).held_for.is_some());
+    let held = !waits.is_empty() && waits.iter().all(|(_, _, stats, _)| stats.held_for.is_some());
     let error = if held {
         Error::new(ErrorKind::RateLimited, "every provider of the model has asked to slow down")
     } else {
         Error::new(ErrorKind::CircuitOpen, "no provider can take the request: all circuits are open")
     };
-    let error = waits.clone().fold(error, |error, (target, wait)| {
-        let stats = target.breaker.stats(now);
+    let error = waits.iter().fold(error, |error, (target, key, stats, wait)| {
         let (provider, model, millis) = (target.provider(), &target.model, wait.as_millis());
+        let place = match target.upstream.keys.len() {
+            1 => format!("provider {provider}, model {model}"),
+            _ => format!("provider {provider}, key {}, model {model}", key.name),
+        };
         error.because(match stats.held_for {
-            Some(_) => format!("provider {provider}, model {model}: asked to slow down, free in {millis} ms"),
+            Some(_) => format!("{place}: asked to slow down, free in {millis} ms"),
             None => format!(
-                "provider {provider}, model {model}: circuit {:?} after {} failures in a row, next probe in {millis} ms",
+                "{place}: circuit {:?} after {} failures in a row, next probe in {millis} ms",
                 stats.state, stats.consecutive_failures
             ),
         })
     });
-    match waits.map(|(_, wait)| wait).min() {
+    match waits.iter().map(|(_, _, _, wait)| *wait).min() {
         Some(wait) => error.with_retry_after(wait),
         None => error,
     }

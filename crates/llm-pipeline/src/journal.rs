@@ -5,7 +5,8 @@ use llm_core::{Error, ErrorKind, ModelId, ProviderId, RequestId, Sharing, Tick};
 use llm_router::{Candidate, Demand, Reason, Strategy};
 use serde::Serialize;
 
-use crate::routes::{Route, Target};
+use crate::routes::Route;
+use crate::upstream::Target;
 
 /// So many requests are remembered.
 const REMEMBERED: usize = 1024;

@@ -30,8 +30,9 @@ mod request;
 mod retry;
 mod routes;
 mod share;
+mod upstream;
 
-pub use builder::{ConfigError, ModelConfig, PipelineBuilder, ProviderConfig, TargetConfig};
+pub use builder::{ConfigError, ModelConfig, PipelineBuilder, ProviderConfig, ProviderKey, TargetConfig};
 pub use circuits::Circuit;
 pub use demand::Terms;
 pub use handle::Pipeline;

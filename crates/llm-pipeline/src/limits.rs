@@ -24,6 +24,9 @@ pub(crate) struct Limits {
 /// The levels of a caller, the narrowest first.
 const CALLER_LEVELS: [&str; 5] = ["user", "key", "tenant", "team", "org"];
 
+/// The levels of a target, the narrowest first.
+const TARGET_LEVELS: [&str; 3] = ["provider_key", "model", "provider"];
+
 /// A user's name is kept as it is up to here, and by its hash beyond.
 const LONGEST_NAME: usize = 128;
 
@@ -33,7 +36,7 @@ impl Limits {
             limiter,
             observer,
             users: hierarchy.has_level("user"),
-            targets: hierarchy.has_level("model") || hierarchy.has_level("provider"),
+            targets: TARGET_LEVELS.iter().any(|level| hierarchy.has_level(level)),
             metered: hierarchy.limits(Resource::Tokens) || hierarchy.limits(Resource::Money),
             hierarchy,
         }
@@ -58,7 +61,7 @@ impl Limits {
     /// Takes one attempt of its target's limits.
     pub(crate) fn admit_target(
         &self,
-        names: impl FnOnce() -> [(&'static str, String); 2],
+        names: impl FnOnce() -> [(&'static str, String); TARGET_LEVELS.len()],
         cost: Cost,
         why: Why,
         now: Tick,

@@ -56,12 +56,17 @@ impl Tries {
         self.made += 1;
     }
 
+    /// Whether another attempt may be made at `now`.
+    pub(crate) fn may_go_on(&self, now: Tick, deadline: Option<Tick>) -> bool {
+        self.made <= self.policy.attempts && deadline.is_none_or(|deadline| now < deadline)
+    }
+
     /// After `error` of the latest attempt. `fresh` says whether a candidate is left that has not been asked;
     /// `draw` is uniform in 0..1.
     ///
     /// `pause = draw · min(max, base · 2^(made − 1))` (full jitter).
     pub(crate) fn after(&self, error: &Error, fresh: bool, now: Tick, deadline: Option<Tick>, draw: f64) -> Next {
-        if !error.retryable() || self.made > self.policy.attempts {
+        if !error.retryable() || !self.may_go_on(now, deadline) {
             return Next::Done;
         }
         let next = match error.retry_after() {

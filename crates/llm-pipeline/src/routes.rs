@@ -4,43 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use llm_breaker::CircuitBreaker;
-use llm_core::{Error, ErrorKind, Model, ModelId, Provider, ProviderId, TargetObserver, Tick};
+use llm_core::{Error, ErrorKind, Model, ModelId, ProviderId, Tick};
 use llm_router::{SmartRouter, Strategy, TargetHealth};
 
 use crate::builder::ModelConfig;
-use crate::circuits::{Circuit, Circuits};
-use crate::demand::Terms;
-
-/// A provider and its circuits.
-pub(crate) struct Upstream {
-    pub(crate) provider: Arc<dyn Provider>,
-    pub(crate) circuits: Circuits,
-    /// Told of calls that name the provider's model directly.
-    pub(crate) direct: Arc<dyn TargetObserver>,
-    /// The terms of its models, as far as the configuration tells them.
-    pub(crate) terms: HashMap<ModelId, Terms>,
-}
-
-/// A model of a provider.
-pub(crate) struct Target {
-    pub(crate) upstream: Arc<Upstream>,
-    pub(crate) model: ModelId,
-    pub(crate) breaker: CircuitBreaker,
-    pub(crate) terms: Terms,
-    pub(crate) observer: Arc<dyn TargetObserver>,
-}
-
-impl Target {
-    pub(crate) fn provider(&self) -> &ProviderId {
-        self.upstream.provider.id()
-    }
-
-    /// Whether a call may be sent as far as is known without taking a permit.
-    pub(crate) fn usable(&self, now: Tick) -> bool {
-        self.breaker.is_available(now).is_ok()
-    }
-}
+use crate::circuits::Circuit;
+use crate::upstream::{Target, Upstream};
 
 /// The candidates that a model's name stands for, and who chooses among them.
 pub(crate) struct Route {
@@ -95,14 +64,15 @@ pub struct ModelBalance {
 }
 
 impl Route {
-    /// What the route's target `index` is called at the levels of targets.
-    pub(crate) fn names(&self, index: usize) -> [(&'static str, String); 2] {
+    /// What the route's target `index` is called at the levels of targets, asked by its key `key`.
+    pub(crate) fn names(&self, index: usize, key: usize) -> [(&'static str, String); 3] {
         let target = &self.targets[index];
         let model = match &self.name {
             Some(name) => name.to_string(),
             None => format!("{}/{}", target.provider(), target.model),
         };
-        [("model", model), ("provider", target.provider().to_string())]
+        let key = target.upstream.keys[key].name.to_string();
+        [("provider_key", key), ("model", model), ("provider", target.provider().to_string())]
     }
 }
 
@@ -164,18 +134,12 @@ impl Routes {
     }
 
     fn upstream(&self, provider: &str) -> Option<&Arc<Upstream>> {
-        self.upstreams.iter().find(|upstream| upstream.provider.id() == provider)
+        self.upstreams.iter().find(|upstream| upstream.id == *provider)
     }
 
     fn direct(&self, upstream: &Arc<Upstream>, model: &str) -> Arc<Route> {
-        let id = ModelId::from(model);
-        let target = Target {
-            upstream: upstream.clone(),
-            breaker: upstream.circuits.of(&id),
-            model: id,
-            terms: upstream.terms.get(model).copied().unwrap_or_default(),
-            observer: upstream.direct.clone(),
-        };
+        let terms = upstream.terms.get(model).copied().unwrap_or_default();
+        let target = Target::new(upstream.clone(), ModelId::from(model), terms, upstream.direct.clone());
         Arc::new(Route {
             name: None,
             targets: vec![target],
@@ -231,7 +195,8 @@ impl Routes {
     }
 
     pub(crate) fn circuits(&self, now: Tick) -> Vec<Circuit> {
-        self.upstreams.iter().flat_map(|upstream| upstream.circuits.show(now)).collect()
+        let keys = self.upstreams.iter().flat_map(|upstream| upstream.keys.iter());
+        keys.flat_map(|key| key.circuits.show(now)).collect()
     }
 }
 

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use llm_breaker::{CircuitBreakerConfig, FailureRate};
 use llm_core::{Clock, Envelope, Observer, Price, Provider, ProviderId, SystemClock, TenantId};
-use llm_pipeline::{Caller, DefaultRoute, ModelConfig, Pipeline, ProviderConfig, RetryPolicy, TargetConfig, Terms};
+use llm_pipeline::{
+    Caller, DefaultRoute, ModelConfig, Pipeline, ProviderConfig, ProviderKey, RetryPolicy, TargetConfig, Terms,
+};
 use llm_providers::wire::openai::decode_chat_request;
 use llm_providers::{EchoProvider, OpenAiConfig, OpenAiProvider, SimConfig, SimProvider, Timeouts};
 use llm_ratelimit::{LimitConfig, MeterConfig};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{self, ApiKey, Config, Kind, Loaded, Preset, Resilience, Scope, Strategy};
-use crate::http::auth::{Credential, Keys, digest};
+use crate::http::auth::{self, Credential, Keys, digest};
 use crate::unbuilt::Unbuilt;
 
 /// Everything of a configuration that requests meet.
@@ -51,13 +53,11 @@ impl App {
             .clock(clock)
             .observer(observer)
             .retry(retry(config))
-            .limits(tables(config)?)
+            .limits(tables(loaded)?)
             .prefix(prefix);
         for provider in &config.providers {
-            path = path.provider(ProviderConfig {
-                provider: built(loaded, provider)?,
-                breaker: breaker(&config.resilience.with(&provider.breaker)),
-            });
+            let breaker = breaker(&config.resilience.with(&provider.breaker));
+            path = path.provider(ProviderConfig { keys: built(loaded, provider)?, breaker });
         }
         for model in &config.models {
             path = path.model(self::model(model)?);
@@ -77,7 +77,8 @@ impl App {
 }
 
 /// The tables of limits, the narrowest level first.
-fn tables(config: &Config) -> Result<Vec<LimitConfig>, AppError> {
+fn tables(loaded: &Loaded) -> Result<Vec<LimitConfig>, AppError> {
+    let config = &loaded.config;
     let mut tables = Vec::new();
     if let Some(limits) = config.rate_limits.as_ref().filter(|limits| limits.enabled) {
         let (rate, per) = (limits.requests_per_second, Duration::from_secs(1));
@@ -85,7 +86,12 @@ fn tables(config: &Config) -> Result<Vec<LimitConfig>, AppError> {
         let tenants = LimitConfig { level: "tenant".into(), name: "*".into(), ..LimitConfig::default() };
         tables.push(LimitConfig { requests: Some(requests), ..tenants });
     }
-    let mut limits: Vec<_> = config.limits.iter().collect();
+    let mut limits = config.limits.clone();
+    for provider in &config.providers {
+        for key in keyed(loaded, provider)? {
+            limits.extend(key.settings.limit(format!("{}/{}", provider.name, key.name)));
+        }
+    }
     limits.sort_by_key(|limit| limit.level);
     for limit in limits {
         tables.push(limit.table().map_err(|error| AppError::of("limits", error))?);
@@ -134,7 +140,7 @@ fn keys(loaded: &Loaded) -> Result<Keys, AppError> {
         };
         let secret = secret.resolve(&loaded.environment).map_err(|error| AppError::of("server.api_keys", error))?;
         let hash = digest(secret.expose_secret());
-        let key: String = "key-".chars().chain(hash[..4].iter().flat_map(hex)).collect();
+        let key = auth::name(&hash);
         let name = |name: &Option<String>| name.as_deref().map(Box::from);
         let caller = Caller {
             tenant: TenantId::new(table.and_then(|table| table.tenant.as_deref()).unwrap_or(&key)),
@@ -148,31 +154,44 @@ fn keys(loaded: &Loaded) -> Result<Keys, AppError> {
     Ok(Keys::Known(credentials))
 }
 
-/// The two digits of a byte.
-fn hex(byte: &u8) -> [char; 2] {
-    [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or('0'))
+/// A key of a provider.
+struct Keyed {
+    secret: SecretString,
+    /// What it is called.
+    name: String,
+    settings: config::ProviderKey,
 }
 
-fn built(loaded: &Loaded, provider: &config::Provider) -> Result<Arc<dyn Provider>, AppError> {
+/// The keys of `provider`, in order.
+fn keyed(loaded: &Loaded, provider: &config::Provider) -> Result<Vec<Keyed>, AppError> {
+    let key = |settings: config::ProviderKey| {
+        let secret = settings.key.resolve(&loaded.environment);
+        let secret = secret.map_err(|error| AppError::of(format!("providers.{}", provider.name), error))?;
+        Ok(Keyed { name: auth::name(&digest(secret.expose_secret())), secret, settings })
+    };
+    provider.keys().map(key).collect()
+}
+
+/// The provider by each of its keys; one without is the provider by none.
+fn built(loaded: &Loaded, provider: &config::Provider) -> Result<Vec<ProviderKey>, AppError> {
     let place = format!("providers.{}", provider.name);
     let name = provider.name.as_str();
+    let one = |provider: Arc<dyn Provider>| vec![ProviderKey { provider, name: "key".into(), weight: 1 }];
     Ok(match provider.kind {
-        Kind::Echo => Arc::new(EchoProvider::new(name)),
+        Kind::Echo => one(Arc::new(EchoProvider::new(name))),
         Kind::Sim => {
             let script = |(model, text): (&String, &String)| {
                 let script = text.parse().map_err(|error| AppError::of(format!("{place}.scripts.{model}"), error));
                 Ok((model.clone(), script?))
             };
             let models = provider.scripts.iter().map(script).collect::<Result<_, AppError>>()?;
-            Arc::new(SimProvider::new(name, SimConfig { seed: provider.seed, models, ..SimConfig::default() }))
+            one(Arc::new(SimProvider::new(name, SimConfig { seed: provider.seed, models, ..SimConfig::default() })))
         }
         Kind::OpenAi | Kind::OpenAiCompatible => {
-            let key = provider.api_key.as_ref().map(|key| key.resolve(&loaded.environment)).transpose();
-            let api_key = key.map_err(|error| AppError::of(&place, error))?;
             let defaults = OpenAiConfig::default();
             let config = OpenAiConfig {
                 base_url: provider.base_url.clone().unwrap_or(defaults.base_url),
-                api_key,
+                api_key: None,
                 timeouts: Timeouts {
                     connect_timeout: provider.connect_timeout.0,
                     first_token_timeout: provider.first_token_timeout.0,
@@ -182,9 +201,19 @@ fn built(loaded: &Loaded, provider: &config::Provider) -> Result<Arc<dyn Provide
                 },
                 ..OpenAiConfig::default()
             };
-            Arc::new(OpenAiProvider::try_new(name, config).map_err(|error| AppError::of(place, error))?)
+            let keyless = OpenAiProvider::try_new(name, config).map_err(|error| AppError::of(&place, error))?;
+            let keys = keyed(loaded, provider)?;
+            if keys.is_empty() {
+                return Ok(one(Arc::new(keyless)));
+            }
+            let built = keys.into_iter().map(|key| {
+                let provider = keyless.with_api_key(&key.secret).map_err(|error| AppError::of(&place, error))?;
+                let (name, weight) = (key.name.into(), key.settings.weight);
+                Ok(ProviderKey { provider: Arc::new(provider), name, weight })
+            });
+            built.collect::<Result<_, AppError>>()?
         }
-        unbuilt => Arc::new(Unbuilt::new(name, unbuilt)),
+        unbuilt => one(Arc::new(Unbuilt::new(name, unbuilt))),
     })
 }
 

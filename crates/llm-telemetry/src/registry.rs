@@ -36,6 +36,7 @@ struct Series {
     shared: Family<Shared, Counter>,
     circuits: Family<Change, Counter>,
     denied: Family<Denied, Counter>,
+    keys_refused: Family<Provider, Counter>,
     flights: Gauge,
     joined: Counter,
 }
@@ -89,6 +90,7 @@ impl Telemetry {
             shared: Family::default(),
             circuits: Family::default(),
             denied: Family::default(),
+            keys_refused: Family::default(),
             flights: Gauge::default(),
             joined: Counter::default(),
         };
@@ -119,6 +121,7 @@ impl Telemetry {
         registry.register("shared_requests", "Requests by whose call answered them", s.shared.clone());
         registry.register("circuit_transitions", "Changes of circuits", s.circuits.clone());
         registry.register("limit_denials", "Requests and attempts that a limit denied", s.denied.clone());
+        registry.register("keys_refused", "Keys of ours that providers have refused", s.keys_refused.clone());
         registry.register("flights_active", "Different calls in flight that can be joined", s.flights.clone());
         registry.register("flights_joined", "Requests that joined a call in flight", s.joined.clone());
         Self { registry, series }
@@ -197,6 +200,11 @@ impl Observer for Telemetry {
 
     fn limit_denied(&self, level: &str, resource: &'static str) {
         self.series.denied.get_or_create(&Denied { level: level.to_owned(), resource }).inc();
+    }
+
+    fn key_refused(&self, provider: &ProviderId, key: &str) {
+        tracing::error!(%provider, key, "the provider refuses the key: it is left out until the configuration is reloaded");
+        self.series.keys_refused.get_or_create(&Provider { provider: provider.to_string() }).inc();
     }
 }
 

@@ -49,7 +49,7 @@ impl ClientBuilder {
     /// Adds a provider. With one provider, requests name its models; with several, `provider/model`.
     pub fn with_provider(mut self, provider: Arc<dyn Provider>) -> Self {
         self.providers.push(provider.id().clone());
-        self.path = self.path.provider(ProviderConfig { provider, breaker: Default::default() });
+        self.path = self.path.provider(ProviderConfig::new(provider, Default::default()));
         self
     }
 

@@ -155,7 +155,7 @@ impl Bench {
         let mut builder = Pipeline::builder().clock(clock.clone());
         for provider in providers {
             let breaker = CircuitBreakerConfig::default();
-            builder = builder.provider(ProviderConfig { provider: (*provider).clone(), breaker });
+            builder = builder.provider(ProviderConfig::new((*provider).clone(), breaker));
         }
         builder = builder.model(ModelConfig::new("fast", strategy, targets));
         Self { path: adjust(builder).build(None).expect("a path"), clock }

@@ -193,7 +193,7 @@ async fn a_reload_keeps_buckets_and_circuits() {
     let rebuild = |old: Option<&Pipeline>, clock: &Arc<TokioClock>| {
         Pipeline::builder()
             .clock(clock.clone())
-            .provider(ProviderConfig { provider: provider.clone(), breaker: CircuitBreakerConfig::default() })
+            .provider(ProviderConfig::new(provider.clone(), CircuitBreakerConfig::default()))
             .retry(RetryPolicy { attempts: 0, ..Default::default() })
             .limits(vec![requests("tenant", 0.001, 6)])
             .build(old)

@@ -12,7 +12,7 @@ use llm_core::{
     Answer, BoxFuture, BoxStream, Call, CallBody, Clock, CompletionRequest, Dialect, EmbeddingRequest, Envelope, Error,
     ErrorKind, Frame, Operation, Provider, ProviderId, RequestId, SystemClock, WireAnswer, WireBody,
 };
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use super::answer::{self, for_the_caller, is_event_stream};
@@ -28,7 +28,8 @@ use crate::wire::openai::{
     decode_models, encode_chat_request, encode_embedding_request, read_answer,
 };
 
-/// A provider that speaks OpenAI's format over HTTP.
+/// A provider that speaks OpenAI's format over HTTP. Cheap to clone; clones share their connections.
+#[derive(Clone)]
 pub struct OpenAiProvider {
     id: ProviderId,
     transport: Arc<dyn Transport>,
@@ -80,13 +81,7 @@ impl OpenAiProvider {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-        if let Some(key) = &config.api_key {
-            let bearer = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()));
-            let mut bearer = bearer.map_err(|_| ConfigError::Key)?;
-            bearer.set_sensitive(true);
-            headers.insert(header::AUTHORIZATION, bearer);
-        }
-        Ok(Self {
+        let provider = Self {
             id: id.into(),
             transport,
             clock: Arc::new(SystemClock::new()),
@@ -96,7 +91,24 @@ impl OpenAiProvider {
             chat: endpoint.join("/chat/completions"),
             embeddings: endpoint.join("/embeddings"),
             models: endpoint.join("/models"),
-        })
+        };
+        match &config.api_key {
+            Some(key) => provider.with_api_key(key),
+            None => Ok(provider),
+        }
+    }
+
+    /// The same provider by another key; both share their connections.
+    ///
+    /// # Errors
+    /// [`ConfigError::Key`] when the key cannot be sent.
+    pub fn with_api_key(&self, key: &SecretString) -> Result<Self, ConfigError> {
+        let bearer = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()));
+        let mut bearer = bearer.map_err(|_| ConfigError::Key)?;
+        bearer.set_sensitive(true);
+        let mut headers = HeaderMap::clone(&self.headers);
+        headers.insert(header::AUTHORIZATION, bearer);
+        Ok(Self { headers: Arc::new(headers), ..self.clone() })
     }
 
     /// Reads dates of answers against `clock`.

@@ -6,10 +6,12 @@ use std::fmt;
 use llm_core::Money;
 use llm_providers::SimScript;
 use llm_ratelimit::ConfigError;
+use secrecy::ExposeSecret;
 
 use super::environment::Environment;
 use super::file::{ApiKey, Breaker, Config, Kind, Model, Provider, Resilience, Strategy};
 use super::limits::Level;
+use crate::http::auth::digest;
 
 /// Something wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,9 +149,7 @@ fn providers(config: &Config, environment: &Environment, problems: &mut Problems
         if !names.insert(&provider.name) {
             problems.add(&place, "another provider has this name");
         }
-        if let Some(Err(error)) = provider.api_key.as_ref().map(|key| key.resolve(environment)) {
-            problems.add(format!("{place}.api_key"), error.to_string());
-        }
+        keys(provider, &place, environment, problems);
         let spans = [
             ("connect_timeout", provider.connect_timeout),
             ("first_token_timeout", provider.first_token_timeout),
@@ -176,6 +176,28 @@ fn providers(config: &Config, environment: &Environment, problems: &mut Problems
             "left to the kind `sim`, as `seed` is",
         );
     }
+}
+
+fn keys(provider: &Provider, place: &str, environment: &Environment, problems: &mut Problems) {
+    let list = format!("{place}.api_keys");
+    let mut known = HashSet::new();
+    for (at, key) in provider.keys().enumerate() {
+        let place = if at == 0 && provider.api_key.is_some() { format!("{place}.api_key") } else { list.clone() };
+        match key.key.resolve(environment) {
+            Ok(secret) => problems.unless(known.insert(digest(secret.expose_secret())), &place, "a key of its own"),
+            Err(error) => problems.add(&place, error.to_string()),
+        }
+        match key.limit("key".to_owned()).map(|limit| limit.table()) {
+            Some(Err(ConfigError::Value { key, what })) => problems.add(format!("{place}.{key}"), what),
+            Some(Err(error)) => problems.add(&place, error.to_string()),
+            _ => {}
+        }
+    }
+    problems.unless(provider.keys().count() <= 64, &list, "64 keys at most");
+    let spares = provider.keys().count() > 1 && provider.keys().all(|key| key.weight == 0);
+    problems.unless(!spares, format!("{list}.weight"), "above 0 for one of the keys");
+    let needless = matches!(provider.kind, Kind::Echo | Kind::Sim) && !provider.api_keys.is_empty();
+    problems.unless(!needless, list, "left to kinds that send keys");
 }
 
 fn base_url(config: &Config, provider: &Provider, place: &str, problems: &mut Problems) {

@@ -7,7 +7,7 @@ use llm_telemetry::log::LogFormat;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::limits::Limit;
+use super::limits::{Budget, Level, Limit, Meter};
 use super::secret::Secret;
 use super::span::Span;
 
@@ -119,6 +119,9 @@ pub struct Provider {
     pub base_url: Option<String>,
     /// The key sent to it.
     pub api_key: Option<Secret>,
+    /// Several keys, which share its calls; with `api_key` that is the first, of weight 1. 64 keys at most.
+    #[serde(default)]
+    pub api_keys: Vec<ProviderKey>,
     /// To connect, TLS included.
     #[serde(default = "connect_timeout")]
     pub connect_timeout: Span,
@@ -146,6 +149,11 @@ pub struct Provider {
 }
 
 impl Provider {
+    /// Its keys, the first first.
+    pub fn keys(&self) -> impl Iterator<Item = ProviderKey> {
+        self.api_key.clone().map(ProviderKey::new).into_iter().chain(self.api_keys.iter().cloned())
+    }
+
     /// A provider with defaults.
     #[must_use]
     pub fn new(name: &str, kind: Kind) -> Self {
@@ -154,6 +162,7 @@ impl Provider {
             kind,
             base_url: None,
             api_key: None,
+            api_keys: Vec::new(),
             connect_timeout: connect_timeout(),
             first_token_timeout: first_token_timeout(),
             token_gap_timeout: token_gap_timeout(),
@@ -163,6 +172,48 @@ impl Provider {
             seed: 0,
             scripts: BTreeMap::new(),
         }
+    }
+}
+
+/// `[[providers.api_keys]]`: a key of a provider, with a circuit and limits of its own.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderKey {
+    /// The key.
+    pub key: Secret,
+    /// Its share of the provider's calls; 0 makes it a spare.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// As `limits.requests`.
+    pub requests: Option<Meter>,
+    /// As `limits.tokens`.
+    pub tokens: Option<Meter>,
+    /// As `limits.money`.
+    pub money: Option<Budget>,
+    /// As `limits.concurrency`.
+    pub concurrency: Option<u32>,
+}
+
+impl ProviderKey {
+    /// A key without limits.
+    #[must_use]
+    pub const fn new(key: Secret) -> Self {
+        Self { key, weight: 1, requests: None, tokens: None, money: None, concurrency: None }
+    }
+
+    /// Its limits, as those of `name`; none without any.
+    #[must_use]
+    pub fn limit(&self, name: String) -> Option<Limit> {
+        let Self { requests, tokens, money, concurrency, .. } = self;
+        let limited = requests.is_some() || tokens.is_some() || money.is_some() || concurrency.is_some();
+        limited.then(|| Limit {
+            level: Level::ProviderKey,
+            name,
+            requests: *requests,
+            tokens: *tokens,
+            money: money.clone(),
+            concurrency: *concurrency,
+        })
     }
 }
 

@@ -42,6 +42,9 @@ pub enum Level {
     Model,
     /// Who is asked.
     Provider,
+    /// By which of its keys: what `providers.api_keys` says of a key.
+    #[serde(skip)]
+    ProviderKey,
 }
 
 impl Level {
@@ -53,6 +56,7 @@ impl Level {
             Self::Org => "org",
             Self::Model => "model",
             Self::Provider => "provider",
+            Self::ProviderKey => "provider_key",
         }
     }
 }

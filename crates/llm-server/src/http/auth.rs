@@ -69,6 +69,12 @@ impl Keys {
     }
 }
 
+/// What a key is called: `key-` and the first 8 hex digits of its hash.
+pub(crate) fn name(hash: &[u8; 32]) -> String {
+    let hex = |byte: &u8| [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or('0'));
+    "key-".chars().chain(hash[..4].iter().flat_map(hex)).collect()
+}
+
 /// The key that a request presents.
 pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
     if let Some(key) = headers.get("x-api-key") {

@@ -114,6 +114,9 @@ struct ProviderHealth {
 #[derive(Debug, Serialize)]
 struct ModelHealth {
     model: String,
+    /// Which of the provider's keys, where it has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
     circuit_breaker: CircuitHealth,
 }
 
@@ -161,6 +164,7 @@ async fn health(State(process): State<Arc<Process>>) -> Json<Health> {
             .filter_map(|circuits| {
                 let model = |circuit: &Circuit| ModelHealth {
                     model: circuit.model.to_string(),
+                    key: circuit.key.as_deref().map(str::to_owned),
                     circuit_breaker: circuit.into(),
                 };
                 Some(ProviderHealth {

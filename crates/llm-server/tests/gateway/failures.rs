@@ -18,7 +18,6 @@ fn each_failure_has_its_status_and_shape() {
         ("html", 502, "server_error", "upstream_error"),
         ("truncate", 502, "server_error", "upstream_error"),
         ("hangup", 502, "server_error", "upstream_error"),
-        ("status=401", 502, "server_error", "upstream_auth_error"),
         ("status=404", 404, "invalid_request_error", "model_not_found"),
     ] {
         let answer = gateway.chat(&format!("up/sim?{script}"), script);
@@ -39,6 +38,8 @@ fn each_failure_has_its_status_and_shape() {
     assert!(wait <= 9000 && held.text().contains("asked to slow down"), "{}", held.text());
     let refused = gateway.chat("up/sim?status=400", "x");
     assert_eq!((refused.status, refused.error()["type"].as_str()), (400, Some("invalid_request_error")));
+    let auth = gateway.chat("up/sim?status=401", "x");
+    assert_eq!((auth.status, auth.error()["code"].as_str()), (502, Some("upstream_auth_error")), "{}", auth.text());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod bytes;
 mod connections;
 mod failures;
+mod keys;
 mod lifecycle;
 mod limits;
 mod operations;

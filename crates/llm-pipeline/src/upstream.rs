@@ -1,0 +1,119 @@
+//! A provider of the path: its keys, each with circuits of its own, and its models.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use llm_breaker::CircuitBreaker;
+use llm_core::{ModelId, Provider, ProviderId, TargetObserver, Tick};
+use llm_router::{Demand, SmartRouter};
+
+use crate::circuits::Circuits;
+use crate::demand::Terms;
+
+/// A provider with its keys.
+pub(crate) struct Upstream {
+    pub(crate) id: ProviderId,
+    /// At least one.
+    pub(crate) keys: Box<[Key]>,
+    /// Spreads calls over the keys by their weights; none with one key.
+    pub(crate) spread: Option<SmartRouter>,
+    /// Told of calls that name the provider's model directly.
+    pub(crate) direct: Arc<dyn TargetObserver>,
+    /// The terms of its models, as far as the configuration tells them.
+    pub(crate) terms: HashMap<ModelId, Terms>,
+}
+
+/// The provider by one of its keys.
+pub(crate) struct Key {
+    pub(crate) provider: Arc<dyn Provider>,
+    /// What it is called at the level of the provider's keys.
+    pub(crate) name: Box<str>,
+    pub(crate) circuits: Circuits,
+    /// The provider has refused it: it is left out for as long as this configuration lasts.
+    refused: AtomicBool,
+}
+
+impl Key {
+    pub(crate) const fn new(provider: Arc<dyn Provider>, name: Box<str>, circuits: Circuits) -> Self {
+        Self { provider, name, circuits, refused: AtomicBool::new(false) }
+    }
+
+    // Relaxed: the flag publishes nothing else.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused.load(Relaxed)
+    }
+
+    /// Leaves the key out from here on. Whether that is news.
+    pub(crate) fn refuse(&self) -> bool {
+        !self.refused.swap(true, Relaxed)
+    }
+}
+
+/// A model of a provider.
+pub(crate) struct Target {
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) model: ModelId,
+    /// The circuit of the first key.
+    breaker: CircuitBreaker,
+    /// Those of the others.
+    more: Box<[CircuitBreaker]>,
+    pub(crate) terms: Terms,
+    pub(crate) observer: Arc<dyn TargetObserver>,
+}
+
+impl Target {
+    pub(crate) fn new(
+        upstream: Arc<Upstream>,
+        model: ModelId,
+        terms: Terms,
+        observer: Arc<dyn TargetObserver>,
+    ) -> Self {
+        let mut breakers = upstream.keys.iter().map(|key| key.circuits.of(&model));
+        let breaker = breakers.next().expect("a provider has a key");
+        let more = breakers.collect();
+        Self { upstream, model, breaker, more, terms, observer }
+    }
+
+    pub(crate) fn provider(&self) -> &ProviderId {
+        &self.upstream.id
+    }
+
+    /// The circuit of the key `key`.
+    pub(crate) fn breaker(&self, key: usize) -> &CircuitBreaker {
+        if key == 0 { &self.breaker } else { &self.more[key - 1] }
+    }
+
+    /// The circuits of all keys that are not refused.
+    pub(crate) fn breakers(&self) -> impl Iterator<Item = (&Key, &CircuitBreaker)> {
+        let all = self.upstream.keys.iter().enumerate().map(|(at, key)| (key, self.breaker(at)));
+        all.filter(|(key, _)| !key.is_refused())
+    }
+
+    /// Whether a call may be sent as far as is known without taking a permit.
+    pub(crate) fn usable(&self, now: Tick) -> bool {
+        (0..self.upstream.keys.len()).any(|key| self.usable_by(key, now))
+    }
+
+    fn usable_by(&self, key: usize, now: Tick) -> bool {
+        !self.upstream.keys[key].is_refused() && self.breaker(key).is_available(now).is_ok()
+    }
+
+    /// The first answer that `ask` gives for a key that is not refused: the keys by turns of their weights, those
+    /// whose circuits are known to refuse last.
+    pub(crate) fn by_key<T>(&self, now: Tick, mut ask: impl FnMut(usize) -> Option<T>) -> Option<T> {
+        let Some(spread) = &self.upstream.spread else {
+            return if self.upstream.keys[0].is_refused() { None } else { ask(0) };
+        };
+        let mut plan = spread.plan_for(&Demand::default(), now);
+        let mut asked = 0_u64;
+        while let Some(key) = plan.next(|key| self.usable_by(key, now)) {
+            asked |= 1 << key;
+            if let Some(answer) = ask(key) {
+                return Some(answer);
+            }
+        }
+        let rest = (0..self.upstream.keys.len()).filter(|key| asked >> key & 1 == 0);
+        rest.filter(|key| !self.upstream.keys[*key].is_refused()).find_map(ask)
+    }
+}
