@@ -58,6 +58,8 @@ pub struct RequestRecord<'a> {
     pub sharing: Sharing,
     /// Calls made upstream.
     pub attempts: u32,
+    /// What another's call would have cost again, where the price is known.
+    pub saved: Option<Money>,
     /// What went wrong.
     pub error: Option<ErrorKind>,
 }
@@ -69,6 +71,8 @@ pub enum Sharing {
     Miss,
     /// One that another caller had begun.
     Joined,
+    /// One that had ended, whose answer was kept.
+    Hit,
     /// Its own, because sharing was declined or does not apply.
     Bypass,
 }
@@ -80,6 +84,7 @@ impl Sharing {
         match self {
             Self::Miss => "miss",
             Self::Joined => "joined",
+            Self::Hit => "hit",
             Self::Bypass => "bypass",
         }
     }

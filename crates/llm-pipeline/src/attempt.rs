@@ -79,7 +79,7 @@ impl Attempt {
             Answer::Wire(WireAnswer { headers, body: WireBody::Whole { bytes, usage } }) => {
                 self.entrust(holds)?;
                 self.succeeded(usage);
-                Reply::Whole(Arc::new(Whole { headers, bytes }))
+                Reply::Whole(Arc::new(Whole { headers, bytes, usage }))
             }
             Answer::Wire(WireAnswer { headers, body: WireBody::Frames(frames) }) => {
                 Reply::Frames { headers, frames: begun(self.watch(frames), holds).await? }

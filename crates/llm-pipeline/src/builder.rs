@@ -17,7 +17,7 @@ use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::retry::RetryPolicy;
 use crate::routes::{AUTO, DefaultRoute, Route, Routes, Tally};
-use crate::share::Sharer;
+use crate::share::{Sharer, SharingConfig};
 use crate::upstream::{Key, Target, Upstream};
 
 /// Why a path cannot be put together.
@@ -144,8 +144,7 @@ pub struct PipelineBuilder {
     retry: RetryPolicy,
     limits: Vec<LimitConfig>,
     limiter: Option<RateLimiter>,
-    sharing: Option<usize>,
-    share_sampled: bool,
+    sharing: Option<SharingConfig>,
     prefix: Option<PrefixOf>,
 }
 
@@ -173,8 +172,7 @@ impl Default for PipelineBuilder {
             retry: RetryPolicy::default(),
             limits: Vec::new(),
             limiter: None,
-            sharing: Some(10_000),
-            share_sampled: true,
+            sharing: Some(SharingConfig::default()),
             prefix: None,
         }
     }
@@ -254,17 +252,10 @@ impl PipelineBuilder {
         self
     }
 
-    /// Shares at most `max` different calls in flight; `None` shares none. Default 10,000.
+    /// What identical requests share; `None`: nothing. Default: as [`SharingConfig`] says.
     #[must_use]
-    pub const fn sharing(mut self, max: Option<usize>) -> Self {
-        self.sharing = max;
-        self
-    }
-
-    /// Whether calls whose answer is a draw (temperature other than 0) are shared. Default: they are.
-    #[must_use]
-    pub const fn share_sampled(mut self, share: bool) -> Self {
-        self.share_sampled = share;
+    pub const fn sharing(mut self, config: Option<SharingConfig>) -> Self {
+        self.sharing = config;
         self
     }
 
@@ -284,7 +275,8 @@ impl PipelineBuilder {
         let upstreams = self.upstreams(old)?;
         let routes = self.routes(upstreams, old)?;
         let limits = self.built_limits(old)?;
-        let sharer = self.sharing.map(|max| Sharer::new(max, self.share_sampled));
+        let shared = old.and_then(|old| old.inner().sharer.as_ref());
+        let sharer = self.sharing.map(|config| Sharer::new(config, self.clock.clone(), shared));
         Ok(Pipeline::new(Inner {
             clock: self.clock,
             observer: self.observer,

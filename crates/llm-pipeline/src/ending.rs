@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use llm_core::{BoxStream, Error, ErrorKind, ModelId, Observer, Operation, RequestRecord, Sharing, Tick};
+use llm_core::{
+    BoxStream, Error, ErrorKind, ModelId, Money, Observer, Operation, Price, RequestRecord, Sharing, Tick, Usage,
+};
 use tokio::time::Sleep;
 
 use crate::attempt::Step;
-use crate::request::{Reply, Response};
+use crate::request::{Reply, Response, Whole};
 
 /// Runs `future` until `deadline`.
 pub(crate) async fn before<T>(
@@ -34,11 +36,15 @@ pub(crate) struct Ending {
     pub(crate) model: Option<ModelId>,
     sharing: Sharing,
     attempts: u32,
+    /// Of an answer that another's call gave: what its tokens cost.
+    price: Option<Price>,
+    saved: Option<Money>,
 }
 
 impl Ending {
     pub(crate) fn begin(observer: &Arc<dyn Observer>, operation: Operation) -> Self {
-        Self { observer: Some(observer.clone()), operation, model: None, sharing: Sharing::Bypass, attempts: 0 }
+        let observer = Some(observer.clone());
+        Self { observer, operation, model: None, sharing: Sharing::Bypass, attempts: 0, price: None, saved: None }
     }
 
     pub(crate) fn failed(mut self, error: Error) -> Error {
@@ -52,10 +58,16 @@ impl Ending {
         let Response { reply, served } = response;
         self.sharing = served.sharing;
         self.attempts = served.attempts;
+        self.price = served.price.filter(|_| matches!(served.sharing, Sharing::Joined | Sharing::Hit));
         let reply = match reply {
             Reply::Frames { headers, frames } => Reply::Frames { headers, frames: self.watch(frames, deadline, now) },
             Reply::Events(events) => Reply::Events(self.watch(events, deadline, now)),
             whole => {
+                if let Reply::Whole(answer) = &whole
+                    && let Whole { usage: Some(usage), .. } = &**answer
+                {
+                    self.used(usage);
+                }
                 self.tell(None);
                 whole
             }
@@ -73,6 +85,11 @@ impl Ending {
         Box::pin(Watched { items: Some(items), ending: self, sleep })
     }
 
+    /// Nobody paid for `usage` once more.
+    fn used(&mut self, usage: &Usage) {
+        self.saved = self.price.map(|price| price.cost(usage));
+    }
+
     fn tell(&mut self, error: Option<ErrorKind>) {
         let Some(observer) = self.observer.take() else { return };
         observer.request_ended(&RequestRecord {
@@ -80,6 +97,7 @@ impl Ending {
             model: self.model.as_ref(),
             sharing: self.sharing,
             attempts: self.attempts,
+            saved: self.saved,
             error,
         });
     }
@@ -110,6 +128,11 @@ impl<T: Step> Stream for Watched<T> {
         {
             this.items = None;
             item = Poll::Ready(Some(Err(passed())));
+        }
+        if let Poll::Ready(Some(Ok(step))) = &item
+            && let Some(usage) = step.usage()
+        {
+            this.ending.used(&usage);
         }
         match &item {
             Poll::Ready(Some(Ok(step))) if step.last() => this.ending.tell(None),

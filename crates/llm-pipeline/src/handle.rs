@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use llm_breaker::{CircuitBreaker, Permit, Refused};
-use llm_core::{Call, CallBody, Clock, Error, ErrorKind, Model, Observer, Sharing, Tick};
-use llm_dedup::DedupStats;
+use llm_core::{Call, CallBody, Clock, Error, ErrorKind, Model, Observer, Sharing, TenantId, Tick};
+use llm_dedup::{CacheStats, DedupStats, ResponseCache};
 use llm_ratelimit::{Cost, Headroom, LimitStats};
 use llm_router::{Plan, Reason, Strategy};
 
@@ -70,19 +70,21 @@ impl Pipeline {
         }
     }
 
-    /// An identical call in flight answers for this one too; else this one leads, or goes alone.
+    /// A finished answer or an identical call in flight answers for this one too; else this one leads, or goes alone.
     async fn claim(&self, request: Request, route: Arc<Route>) -> Result<Response, Error> {
-        let Some(sharer) = &self.0.sharer else { return self.clone().infer(request, route, Sharing::Bypass).await };
-        let Some(key) = sharer.key(&request) else { return self.clone().infer(request, route, Sharing::Bypass).await };
+        let wanted = self.0.sharer.as_ref().and_then(|sharer| Some((sharer, sharer.wanted(&request)?)));
+        let (Some((sharer, wanted)), CallBody::Wire(envelope)) = (wanted, &request.body) else {
+            return self.clone().infer(request, route, Sharing::Bypass).await;
+        };
         let lead = {
-            let (path, request, route) = (self.clone(), request.clone(), route.clone());
+            let (path, request, route) = (self.clone(), asked_for_all(&request), route.clone());
             move || path.infer(request, route, Sharing::Miss)
         };
-        if let Some(joined) = sharer.join(key, lead)
-            && let Some(response) = joined.response().await?
+        if let Some(claimed) = sharer.claim(wanted, envelope.dialect, lead)
+            && let Some(response) = claimed.response().await?
         {
-            if response.served.sharing == Sharing::Joined {
-                let story = Story::begin(&request.id, &route, Sharing::Joined);
+            if matches!(response.served.sharing, Sharing::Joined | Sharing::Hit) {
+                let story = Story::begin(&request.id, &route, response.served.sharing);
                 self.0.journal.keep(story.followed(response.served.leader.clone()));
             }
             return Ok(response);
@@ -153,7 +155,8 @@ impl Pipeline {
                     let provider = target.provider().clone();
                     let upstream = now.since(request.received);
                     let (leader, attempts) = (request.id.clone(), tries.made());
-                    let served = Served { provider, sharing: Sharing::Bypass, leader, attempts, upstream };
+                    let (sharing, price) = (Sharing::Bypass, target.terms.price);
+                    let served = Served { provider, sharing, leader, attempts, upstream, price };
                     return Ok(Response { reply, served });
                 }
                 Err(error) => error.with_provider(target.provider().clone()).with_attempts(tries.made()),
@@ -364,6 +367,18 @@ impl Pipeline {
         self.0.sharer.as_ref().map(Sharer::stats).unwrap_or_default()
     }
 
+    /// The finished answers that are kept; none when nothing is kept.
+    #[must_use]
+    pub fn answers(&self) -> Option<CacheStats> {
+        self.0.sharer.as_ref().and_then(Sharer::answers).map(ResponseCache::stats)
+    }
+
+    /// Forgets the finished answers of `tenant`, or of all; how many there were.
+    pub fn forget_answers(&self, tenant: Option<&TenantId>) -> usize {
+        let Some(answers) = self.0.sharer.as_ref().and_then(Sharer::answers) else { return 0 };
+        tenant.map_or_else(|| answers.clear(), |tenant| answers.clear_tenant(tenant))
+    }
+
     /// The time on the path's clock.
     #[must_use]
     pub fn now(&self) -> Tick {
@@ -415,6 +430,15 @@ fn dearest(demand: &Demand, route: &Route) -> (Cost, Why) {
         why.0 = why.0.or(output.err());
     }
     (dearest, why)
+}
+
+/// The request with all that anybody who joins it may want: a stream's usage.
+fn asked_for_all(request: &Request) -> Request {
+    let mut request = request.clone();
+    if let CallBody::Wire(envelope) = &mut request.body {
+        envelope.wants_usage = true;
+    }
+    request
 }
 
 /// Whether another key of the same provider may fare better.

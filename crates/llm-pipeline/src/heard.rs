@@ -18,11 +18,11 @@ pub(crate) struct Heard<S: Clone + Send + Sync + 'static> {
     listener: Listener<Frame, Error>,
     /// Runs while the stream waits for somebody else.
     patience: Option<Pin<Box<Sleep>>>,
-    _place: Subscriber<S>,
+    _place: Option<Subscriber<S>>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Heard<S> {
-    pub(crate) const fn new(listener: Listener<Frame, Error>, place: Subscriber<S>) -> Self {
+    pub(crate) const fn new(listener: Listener<Frame, Error>, place: Option<Subscriber<S>>) -> Self {
         Self { listener, patience: None, _place: place }
     }
 }

@@ -1,7 +1,7 @@
 //! The path of a request, in one function: [`Pipeline::handle`].
 //!
 //! ```text
-//! claim ── an identical call in flight is joined: before limits, so that followers cost no quota
+//! claim ── a finished answer is given, an identical call in flight joined: before limits, so that neither costs quota
 //!  route ─ ordered candidates; open circuits are left out
 //!   admit ─ the tenant's limit, once a request; before the permit, so that a denial uses up no probe
 //!    permit ─ the breaker
@@ -11,7 +11,7 @@
 //! ```
 //!
 //! # Limitations
-//! A streaming call and one that is not do not share, nor do calls in neutral form.
+//! Calls in neutral form do not share.
 //!
 //! # Example
 //! See `tests/path.rs` for a scripted provider, and the facade `llmkit` for a client over this path.
@@ -20,6 +20,7 @@ mod builder;
 mod circuits;
 mod demand;
 mod ending;
+mod forms;
 mod handle;
 mod heard;
 mod hold;
@@ -37,7 +38,8 @@ pub use circuits::Circuit;
 pub use demand::Terms;
 pub use handle::Pipeline;
 pub use journal::{AttemptMade, CandidateSeen, CandidateState, Explanation, Failure};
-pub use llm_dedup::DedupStats;
-pub use request::{Caller, Reply, Request, Response, Served, Whole};
+pub use llm_dedup::{CacheStats, DedupStats};
+pub use request::{CacheUse, Caller, Reply, Request, Response, Served, Whole};
 pub use retry::RetryPolicy;
 pub use routes::{DefaultRoute, ModelBalance, ModelTally};
+pub use share::SharingConfig;

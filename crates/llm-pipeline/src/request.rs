@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use llm_core::{
-    BoxStream, CallBody, CompletionResponse, EmbeddingResponse, Error, Frames, ProviderId, RequestId, Sharing,
-    StreamEvent, TenantId, Tick,
+    BoxStream, CallBody, CompletionResponse, EmbeddingResponse, Error, Frames, Price, ProviderId, RequestId, Sharing,
+    StreamEvent, TenantId, Tick, Usage,
 };
 
 /// Who asks: whose limits apply, and with whom calls may be shared.
@@ -43,12 +43,35 @@ pub struct Request {
     pub body: CallBody,
     /// Headers that the provider is to see.
     pub headers: HeaderMap,
-    /// Whether an identical call in flight may answer it.
-    pub share: bool,
+    /// Whether another's answer may be its own.
+    pub cache: CacheUse,
     /// When the request arrived.
     pub received: Tick,
     /// When its caller stops waiting.
     pub deadline: Option<Tick>,
+}
+
+/// Whether another's answer may be a request's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheUse {
+    /// As configured: an identical call in flight, and a finished answer that is no draw.
+    Default {
+        /// How long its answer is kept; none: as configured.
+        ttl: Option<Duration>,
+    },
+    /// A finished answer too, though it be a draw.
+    On {
+        /// How long its answer is kept; none: as configured.
+        ttl: Option<Duration>,
+    },
+    /// None: the call is its own.
+    Bypass,
+}
+
+impl Default for CacheUse {
+    fn default() -> Self {
+        Self::Default { ttl: None }
+    }
 }
 
 /// An answer and how it came about.
@@ -73,6 +96,8 @@ pub struct Served {
     pub attempts: u32,
     /// From the first call's begin to the answer's head, pauses between attempts included.
     pub upstream: Duration,
+    /// What its tokens cost; none where unknown.
+    pub price: Option<Price>,
 }
 
 /// An answer in the form of the request.
@@ -101,6 +126,8 @@ pub struct Whole {
     pub headers: HeaderMap,
     /// The body, as received.
     pub bytes: Bytes,
+    /// What was read from it.
+    pub usage: Option<Usage>,
 }
 
 impl fmt::Debug for Reply {

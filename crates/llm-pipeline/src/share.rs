@@ -1,26 +1,50 @@
-//! Which requests may share a call, and what they share of it.
+//! Which requests may share a call or a finished answer, and what they share of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::HeaderMap;
-use llm_core::{BoxFuture, CallBody, Dialect, Error, ErrorKind, Frame, Sharing};
-use llm_dedup::{Broadcast, Claim, DedupStats, Flights, RequestKey, Subscriber};
+use llm_core::{BoxFuture, CallBody, Clock, Dialect, Envelope, Error, ErrorKind, Frame, Sharing, Tick};
+use llm_dedup::{
+    Broadcast, CacheConfig, Claim, DedupStats, Flights, Keep, Ongoing, RequestKey, ResponseCache, Subscriber,
+};
 
+use crate::forms::{self, Assembly, Form};
 use crate::heard::Heard;
-use crate::request::{Reply, Request, Response, Served, Whole};
+use crate::request::{CacheUse, Reply, Request, Response, Served, Whole};
 
-/// The calls in flight that may be joined.
+/// What may be shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharingConfig {
+    /// Different calls in flight that can be joined at once, and finished answers that are kept; at least 1.
+    pub max_entries: usize,
+    /// Whether calls whose answer is a draw (temperature other than 0) are shared while they are in flight.
+    pub sampled: bool,
+    /// How long a finished answer is kept where its caller does not say. Zero keeps none.
+    pub window: Duration,
+    /// Bytes of finished answers that are kept at most.
+    pub max_bytes: usize,
+}
+
+impl Default for SharingConfig {
+    fn default() -> Self {
+        Self { max_entries: 10_000, sampled: true, window: Duration::from_secs(300), max_bytes: 64 << 20 }
+    }
+}
+
+/// The calls in flight that may be joined, and the finished answers.
 #[derive(Debug)]
 pub(crate) struct Sharer {
     flights: Flights<Result<Shared, Error>>,
-    sampled: bool,
+    config: SharingConfig,
 }
 
 /// What every subscriber of a flight gets.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
+    dialect: Dialect,
     content: Content,
     served: Served,
 }
@@ -28,85 +52,211 @@ pub(crate) struct Shared {
 #[derive(Clone, Debug)]
 enum Content {
     Whole(Arc<Whole>),
-    Stream { headers: HeaderMap, frames: Broadcast<Frame, Error> },
+    Stream {
+        headers: HeaderMap,
+        frames: Broadcast<Frame, Error>,
+    },
+    /// A stream that has come to its end.
+    Frames {
+        headers: HeaderMap,
+        frames: Arc<[Frame]>,
+    },
 }
 
-/// A stream can be joined as long as its start is kept: this many bytes of frames.
+/// A stream can be joined as long as its start is kept: this many bytes of frames. A longer one is not kept either.
 const KEPT: usize = 256 << 10;
 
+/// The longest body of a request whose answer is kept.
+const LONGEST_QUESTION: usize = 1 << 20;
+
+/// Callers of one flight; the next one's call is a flight of its own.
+const MOST_SUBSCRIBERS: u32 = 16_384;
+
+/// What a request claims.
+pub(crate) struct Wanted {
+    key: RequestKey,
+    keep: Option<Keep>,
+    form: Form,
+}
+
 impl Sharer {
-    /// Shares at most `max` calls at once; those whose answer is a draw only if `sampled`.
-    pub(crate) fn new(max: usize, sampled: bool) -> Self {
-        Self { flights: Flights::with_open(max, is_open), sampled }
+    /// Shares as `config` says; answers that `old` has kept go on where it is the same.
+    pub(crate) fn new(config: SharingConfig, clock: Arc<dyn Clock>, old: Option<&Self>) -> Self {
+        if let Some(old) = old.filter(|old| old.config == config) {
+            return Self { flights: old.flights.clone(), config };
+        }
+        let kept = CacheConfig {
+            max_entries: if config.window.is_zero() { 0 } else { config.max_entries },
+            default_ttl: config.window,
+            max_prompt_len: LONGEST_QUESTION,
+        };
+        let cache = ResponseCache::builder(kept).max_bytes(config.max_bytes).clock(clock).build_for(weight);
+        let flights = Flights::builder(config.max_entries).subscribers(MOST_SUBSCRIBERS).ongoing(ongoing);
+        Self { flights: flights.answers(cache, finished).build(), config }
     }
 
-    /// What the request must equal another in; none when it is not to be shared.
-    pub(crate) fn key(&self, request: &Request) -> Option<RequestKey> {
+    /// What the request must equal another in, and whether its answer may be an old one; none when it is not to be
+    /// shared.
+    pub(crate) fn wanted(&self, request: &Request) -> Option<Wanted> {
         let CallBody::Wire(envelope) = &request.body else { return None };
-        if !request.share || (envelope.sampled && !self.sampled) {
+        let keep = self.keep(envelope, request.cache, request.received);
+        let sharable = request.cache != CacheUse::Bypass && (!envelope.sampled || self.config.sampled);
+        if !sharable && keep.is_none() {
             return None;
         }
-        let mut route = BytesMut::with_capacity(64);
-        route.put_slice(envelope.operation.as_str().as_bytes());
-        route.put_slice(match envelope.dialect {
-            Dialect::OpenAi => b"\nopenai",
-        });
-        for (name, value) in &request.headers {
-            for part in [name.as_str().as_bytes(), value.as_bytes()] {
-                route.put_u32(part.len() as u32);
-                route.put_slice(part);
-            }
-        }
-        Some(RequestKey::new(request.caller.tenant.clone(), route.freeze(), envelope.body.clone()))
+        let form = if envelope.stream { Form::Stream { usage: envelope.wants_usage } } else { Form::Whole };
+        let route = route(envelope, &request.headers);
+        let key = RequestKey::new(request.caller.tenant.clone(), route, envelope.body.clone());
+        Some(Wanted { key, keep, form })
+    }
+
+    /// Whether a finished answer may answer, and for how long the answer is kept: by default where it is no draw.
+    fn keep(&self, envelope: &Envelope, cache: CacheUse, now: Tick) -> Option<Keep> {
+        let ttl = match cache {
+            CacheUse::Bypass => return None,
+            CacheUse::Default { ttl } if !envelope.sampled => ttl,
+            CacheUse::Default { .. } => return None,
+            CacheUse::On { ttl } => ttl,
+        };
+        let ttl = ttl.unwrap_or(self.config.window);
+        (!self.config.window.is_zero()).then_some(Keep { ttl, now })
     }
 
     pub(crate) fn stats(&self) -> DedupStats {
         self.flights.stats()
     }
 
-    /// Joins the flight of `key`, or starts one with `lead`. None when there are too many flights.
-    pub(crate) fn join<F>(&self, key: RequestKey, lead: impl FnOnce() -> F) -> Option<Joined>
+    pub(crate) fn answers(&self) -> Option<&ResponseCache<Result<Shared, Error>>> {
+        self.flights.answers()
+    }
+
+    /// Takes a finished answer, joins the flight, or starts one with `lead`. None when the caller is to go alone.
+    pub(crate) fn claim<F>(&self, wanted: Wanted, dialect: Dialect, lead: impl FnOnce() -> F) -> Option<Claimed>
     where
         F: Future<Output = Result<Response, Error>> + Send + 'static,
     {
+        let Wanted { key, keep, form } = wanted;
         let start = || -> BoxFuture<'static, _> {
             let call = lead();
-            Box::pin(async move { call.await.and_then(shareable) })
+            Box::pin(async move { call.await.and_then(|response| shareable(response, dialect)) })
         };
-        match self.flights.claim(key, start) {
-            Claim::Lead(subscriber) => Some(Joined { subscriber, sharing: Sharing::Miss }),
-            Claim::Follow(subscriber) => Some(Joined { subscriber, sharing: Sharing::Joined }),
-            Claim::Full => None,
-        }
+        let (found, sharing) = match self.flights.claim(key, keep, start) {
+            Claim::Hit(answer) => (Found::Finished(answer), Sharing::Hit),
+            Claim::Lead(subscriber) => (Found::Flying(subscriber), Sharing::Miss),
+            Claim::Follow(subscriber) => (Found::Flying(subscriber), Sharing::Joined),
+            Claim::Full => return None,
+        };
+        Some(Claimed { found, sharing, form })
     }
 }
 
-/// A place in a flight.
-pub(crate) struct Joined {
-    subscriber: Subscriber<Result<Shared, Error>>,
-    sharing: Sharing,
+/// Everything beside the body that changes the answer.
+fn route(envelope: &Envelope, headers: &HeaderMap) -> Bytes {
+    let mut route = BytesMut::with_capacity(64);
+    let mut put = |part: &[u8]| {
+        route.put_u32(part.len() as u32);
+        route.put_slice(part);
+    };
+    put(envelope.operation.as_str().as_bytes());
+    put(match envelope.dialect {
+        Dialect::OpenAi => b"openai",
+    });
+    put(envelope.model_name().as_bytes());
+    for (name, value) in headers {
+        put(name.as_str().as_bytes());
+        put(value.as_bytes());
+    }
+    route.freeze()
 }
 
-impl Joined {
-    /// Waits for the flight's answer, or its stream's beginning. None when the stream's beginning is no longer kept:
-    /// then the caller is to go alone.
-    pub(crate) async fn response(mut self) -> Result<Option<Response>, Error> {
-        let shared =
-            (&mut self.subscriber).await.map_err(|lost| Error::new(ErrorKind::Internal, lost.to_string()))??;
-        let reply = match shared.content {
-            Content::Whole(whole) => Reply::Whole(whole),
-            Content::Stream { headers, frames } => {
-                let Some(listener) = frames.listen() else { return Ok(None) };
-                Reply::Frames { headers, frames: Box::pin(Heard::new(listener, self.subscriber)) }
+/// What a request has got.
+pub(crate) struct Claimed {
+    found: Found,
+    sharing: Sharing,
+    form: Form,
+}
+
+enum Found {
+    Finished(Result<Shared, Error>),
+    Flying(Subscriber<Result<Shared, Error>>),
+}
+
+impl Claimed {
+    /// Waits for the answer, or its stream's beginning. None when the stream's beginning is no longer kept: then the
+    /// caller is to go alone.
+    pub(crate) async fn response(self) -> Result<Option<Response>, Error> {
+        let Self { found, sharing, form } = self;
+        let (shared, place) = match found {
+            Found::Finished(answer) => (answer?, None),
+            Found::Flying(mut subscriber) => {
+                let lost = |lost: llm_dedup::Lost| Error::new(ErrorKind::Internal, lost.to_string());
+                ((&mut subscriber).await.map_err(lost)??, Some(subscriber))
             }
         };
-        Ok(Some(Response { reply, served: Served { sharing: self.sharing, ..shared.served } }))
+        let Shared { dialect, content, served } = shared;
+        let reply = match content {
+            Content::Whole(whole) => forms::of_whole(dialect, whole, form)?,
+            Content::Frames { headers, frames } => forms::of_frames(dialect, &headers, frames, form)?,
+            Content::Stream { headers, frames } => {
+                let Some(listener) = frames.listen() else { return Ok(None) };
+                let mut heard = Heard::new(listener, place);
+                if form == Form::Whole {
+                    let mut assembly = Assembly::new(dialect);
+                    while let Some(frame) = heard.next().await {
+                        assembly.push(&frame?)?;
+                    }
+                    assembly.finish(&headers)?
+                } else {
+                    Reply::Frames { headers, frames: forms::shown(heard, form) }
+                }
+            }
+        };
+        let served = match sharing {
+            Sharing::Hit => Served { attempts: 0, upstream: Duration::ZERO, ..served },
+            _ => served,
+        };
+        Ok(Some(Response { reply, served: Served { sharing, ..served } }))
     }
 }
 
-/// Whether a flight whose answer is there can still be joined.
-fn is_open(answer: &Result<Shared, Error>) -> bool {
-    matches!(answer, Ok(Shared { content: Content::Stream { frames, .. }, .. }) if frames.is_open())
+/// What can still be joined when the answer is there: its stream.
+fn ongoing(answer: &Result<Shared, Error>) -> Option<&dyn Ongoing> {
+    match answer {
+        Ok(Shared { content: Content::Stream { frames, .. }, .. }) => Some(frames),
+        _ => None,
+    }
+}
+
+/// What is kept of an answer that is whole and good.
+fn finished(answer: &Result<Shared, Error>) -> Option<Result<Shared, Error>> {
+    let Ok(Shared { dialect, content, served }) = answer else { return None };
+    let content = match content {
+        Content::Whole(whole) => {
+            // Not the buffer that it was read into, which may be much larger.
+            let bytes = Bytes::copy_from_slice(&whole.bytes);
+            Content::Whole(Arc::new(Whole { headers: whole.headers.clone(), bytes, usage: whole.usage }))
+        }
+        Content::Stream { headers, frames } => {
+            Content::Frames { headers: headers.clone(), frames: frames.items()?.into() }
+        }
+        Content::Frames { .. } => content.clone(),
+    };
+    Some(Ok(Shared { dialect: *dialect, content, served: served.clone() }))
+}
+
+/// The bytes that a kept answer holds on to.
+fn weight(answer: &Result<Shared, Error>) -> usize {
+    let of_headers =
+        |headers: &HeaderMap| headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum::<usize>();
+    let content: usize = match answer {
+        Ok(Shared { content: Content::Whole(whole), .. }) => whole.bytes.len() + of_headers(&whole.headers),
+        Ok(Shared { content: Content::Frames { headers, frames }, .. }) => {
+            let of_frame = |frame: &Frame| frame.bytes.len() + size_of::<Frame>() + 64;
+            frames.iter().map(of_frame).sum::<usize>() + of_headers(headers)
+        }
+        _ => 0,
+    };
+    content + size_of::<Shared>()
 }
 
 /// The frame in bytes of its own. What is kept would keep the whole buffer that it was read into, which is much larger
@@ -115,7 +265,7 @@ fn compact(frame: Frame) -> Frame {
     Frame { bytes: Bytes::copy_from_slice(&frame.bytes), ..frame }
 }
 
-fn shareable(response: Response) -> Result<Shared, Error> {
+fn shareable(response: Response, dialect: Dialect) -> Result<Shared, Error> {
     let Response { reply, served } = response;
     let content = match reply {
         Reply::Whole(whole) => Content::Whole(whole),
@@ -128,13 +278,13 @@ fn shareable(response: Response) -> Result<Shared, Error> {
             return Err(Error::new(ErrorKind::Internal, message));
         }
     };
-    Ok(Shared { content, served })
+    Ok(Shared { dialect, content, served })
 }
 
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
-    use llm_core::{Envelope, Operation, RequestId, Span, Tick};
+    use llm_core::{ManualClock, Operation, RequestId, Span};
 
     use super::*;
     use crate::request::Caller;
@@ -159,32 +309,52 @@ mod tests {
                 ask_usage: None,
             }),
             headers: HeaderMap::new(),
-            share: true,
+            cache: CacheUse::default(),
             received: Tick::ZERO,
             deadline: None,
         }
     }
 
+    fn sharer(sampled: bool) -> Sharer {
+        Sharer::new(SharingConfig { sampled, ..SharingConfig::default() }, Arc::new(ManualClock::new()), None)
+    }
+
+    fn keeps(request: &Request) -> Option<Duration> {
+        sharer(true).wanted(request).unwrap().keep.map(|keep| keep.ttl)
+    }
+
     #[test]
     fn the_unwilling_go_alone() {
-        let sharer = Sharer::new(10, true);
-        assert!(sharer.key(&request(false, true)).is_some());
-        assert!(sharer.key(&request(true, true)).is_some());
-        assert!(sharer.key(&Request { share: false, ..request(false, true) }).is_none());
+        assert!(sharer(true).wanted(&request(false, true)).is_some());
+        assert!(sharer(true).wanted(&request(true, true)).is_some());
+        assert!(sharer(true).wanted(&Request { cache: CacheUse::Bypass, ..request(false, false) }).is_none());
     }
 
     #[test]
     fn draws_are_shared_only_where_that_is_wanted() {
-        let sharer = Sharer::new(10, false);
-        assert!(sharer.key(&request(false, true)).is_none());
-        assert!(sharer.key(&request(false, false)).is_some());
+        assert!(sharer(false).wanted(&request(false, true)).is_none());
+        assert!(sharer(false).wanted(&request(false, false)).is_some());
+        let on = CacheUse::On { ttl: None };
+        assert!(sharer(false).wanted(&Request { cache: on, ..request(false, true) }).is_some());
+    }
+
+    #[test]
+    fn what_is_no_draw_is_kept_and_a_draw_where_its_caller_says_so() {
+        let (window, minute) = (Duration::from_secs(300), Duration::from_secs(60));
+        assert_eq!((keeps(&request(false, false)), keeps(&request(false, true))), (Some(window), None));
+        let with = |cache, sampled| keeps(&Request { cache, ..request(true, sampled) });
+        assert_eq!(with(CacheUse::Default { ttl: Some(minute) }, false), Some(minute));
+        assert_eq!(with(CacheUse::Default { ttl: Some(minute) }, true), None);
+        assert_eq!(with(CacheUse::On { ttl: None }, true), Some(window));
+        assert_eq!(with(CacheUse::On { ttl: Some(minute) }, true), Some(minute));
     }
 
     #[test]
     fn headers_that_are_sent_on_keep_calls_apart() {
-        let sharer = Sharer::new(10, true);
         let mut other = request(false, true);
         other.headers.insert("openai-beta", HeaderValue::from_static("assistants=v2"));
-        assert_ne!(sharer.key(&request(false, true)), sharer.key(&other));
+        let key = |request: &Request| sharer(true).wanted(request).unwrap().key;
+        assert_ne!(key(&request(false, true)), key(&other));
+        assert_eq!(key(&request(false, true)), key(&request(true, true)));
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use llm_breaker::{CircuitBreakerConfig, FailureRate};
 use llm_core::{Clock, Envelope, Observer, Price, Provider, ProviderId, SystemClock, TenantId};
 use llm_pipeline::{
-    Caller, DefaultRoute, ModelConfig, Pipeline, ProviderConfig, ProviderKey, RetryPolicy, TargetConfig, Terms,
+    Caller, DefaultRoute, ModelConfig, Pipeline, ProviderConfig, ProviderKey, RetryPolicy, SharingConfig, TargetConfig,
+    Terms,
 };
 use llm_providers::wire::openai::decode_chat_request;
 use llm_providers::{EchoProvider, OpenAiConfig, OpenAiProvider, SimConfig, SimProvider, Timeouts};
@@ -66,7 +67,12 @@ impl App {
             path = path.default_route(DefaultRoute::Provider(ProviderId::from(provider.as_str())));
         }
         let dedup = &config.deduplication;
-        path = path.sharing(dedup.enabled.then_some(dedup.max_entries)).share_sampled(dedup.share_sampled);
+        path = path.sharing(dedup.enabled.then_some(SharingConfig {
+            max_entries: dedup.max_entries,
+            sampled: dedup.share_sampled,
+            window: Duration::from_secs(dedup.window_s),
+            max_bytes: dedup.max_bytes,
+        }));
         let pipeline = path.build(old.map(|old| &old.pipeline)).map_err(|error| AppError(error.to_string()))?;
         let limits = Limits {
             max_body_bytes: config.server.max_body_bytes,

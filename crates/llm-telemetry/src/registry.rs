@@ -39,6 +39,9 @@ struct Series {
     keys_refused: Family<Provider, Counter>,
     flights: Gauge,
     joined: Counter,
+    saved: Counter<f64, AtomicU64>,
+    answers: Gauge,
+    evicted: Counter,
 }
 
 /// Seconds, doubling from 10 ms to 82 s.
@@ -93,6 +96,9 @@ impl Telemetry {
             keys_refused: Family::default(),
             flights: Gauge::default(),
             joined: Counter::default(),
+            saved: Counter::default(),
+            answers: Gauge::default(),
+            evicted: Counter::default(),
         };
         let mut registry = Registry::with_prefix("llmkit");
         let s = &series;
@@ -124,7 +130,20 @@ impl Telemetry {
         registry.register("keys_refused", "Keys of ours that providers have refused", s.keys_refused.clone());
         registry.register("flights_active", "Different calls in flight that can be joined", s.flights.clone());
         registry.register("flights_joined", "Requests that joined a call in flight", s.joined.clone());
+        registry.register(
+            "saved_cost",
+            "Dollars that shared calls and finished answers would have cost",
+            s.saved.clone(),
+        );
+        registry.register("cache_entries", "Finished answers that are kept", s.answers.clone());
+        registry.register("cache_evictions", "Finished answers that were forgotten to make room", s.evicted.clone());
         Self { registry, series }
+    }
+
+    /// Takes over what the finished answers count themselves: how many are kept, and how many made room.
+    pub fn set_answers(&self, kept: usize, evicted: u64) {
+        self.series.answers.set(i64::try_from(kept).unwrap_or(i64::MAX));
+        self.series.evicted.inner().store(evicted, Ordering::Relaxed);
     }
 
     /// Takes over what sharing counts itself: calls in flight, and how many requests have joined one.
@@ -185,6 +204,9 @@ impl Observer for Telemetry {
         s.requests.get_or_create(&Request { operation, outcome }).inc();
         if record.error.is_none() {
             s.shared.get_or_create(&Shared { sharing: record.sharing.as_str() }).inc();
+        }
+        if let Some(saved) = record.saved {
+            s.saved.inc_by(saved.as_dollars());
         }
         if record.sharing != llm_core::Sharing::Joined {
             s.attempts.inc_by(record.attempts.into());
@@ -262,6 +284,7 @@ mod tests {
             model: None,
             sharing: Sharing::Miss,
             attempts: 2,
+            saved: None,
             error: Some(ErrorKind::RateLimited),
         };
         telemetry.request_ended(&record);

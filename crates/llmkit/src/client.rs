@@ -63,7 +63,7 @@ impl Client {
             id: RequestId::from_random(fastrand::u128(..)),
             body,
             headers: HeaderMap::new(),
-            share: false,
+            cache: llm_pipeline::CacheUse::Bypass,
             received: self.path.now(),
             deadline: None,
         };

@@ -167,7 +167,7 @@ impl Bench {
             id: RequestId::from("r"),
             body,
             headers: HeaderMap::new(),
-            share: true,
+            cache: llm_pipeline::CacheUse::default(),
             received: self.clock.now(),
             deadline: None,
         }

@@ -56,7 +56,10 @@ const ESTIMATE: u64 = 6;
 
 /// A stream of its own.
 async fn stream(bench: &Bench) -> Result<Response, Error> {
-    bench.path.handle(Request { share: false, ..bench.request("a", body("fast", "", true)) }).await
+    bench
+        .path
+        .handle(Request { cache: llm_pipeline::CacheUse::Bypass, ..bench.request("a", body("fast", "", true)) })
+        .await
 }
 
 async fn frames(response: Response) -> Vec<Result<Frame, Error>> {

@@ -141,7 +141,7 @@ async fn who_declines_sharing_calls_alone() {
     let provider = Scripted::new("p", vec![Step::Answer("{}")]);
     let bench = Bench::new(&[&provider], Strategy::Fallback, |b| b);
     let alone = || {
-        let request = Request { share: false, ..bench.request("a", body("fast", "x", false)) };
+        let request = Request { cache: llm_pipeline::CacheUse::Bypass, ..bench.request("a", body("fast", "x", false)) };
         bench.path.handle(request)
     };
     let (one, other) = tokio::join!(alone(), alone());

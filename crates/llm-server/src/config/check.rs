@@ -48,6 +48,7 @@ pub(crate) fn problems(config: &Config, environment: &Environment) -> Vec<Proble
     }
     limits(config, &mut problems);
     problems.unless(config.deduplication.max_entries > 0, "deduplication.max_entries", "at least 1");
+    problems.unless(config.deduplication.max_bytes > 0, "deduplication.max_bytes", "at least 1");
     problems.0
 }
 

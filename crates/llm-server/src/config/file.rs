@@ -471,13 +471,18 @@ pub struct Deduplication {
     pub enabled: bool,
     /// Whether that goes for calls whose answer is a draw, too; else only for those at temperature 0.
     pub share_sampled: bool,
-    /// Different calls in flight that can be joined at once, at least 1; further ones go alone.
+    /// How long a finished answer is kept, in seconds; 0 keeps none.
+    pub window_s: u64,
+    /// Different calls in flight that can be joined at once, at least 1; further ones go alone. And finished answers
+    /// that are kept.
     pub max_entries: usize,
+    /// Bytes of finished answers that are kept at most, at least 1.
+    pub max_bytes: usize,
 }
 
 impl Default for Deduplication {
     fn default() -> Self {
-        Self { enabled: true, share_sampled: true, max_entries: 10_000 }
+        Self { enabled: true, share_sampled: true, window_s: 300, max_entries: 10_000, max_bytes: 64 << 20 }
     }
 }
 

@@ -205,6 +205,7 @@ mod tests {
         assert!(config.rate_limits.is_none());
         let dedup = &config.deduplication;
         assert_eq!((dedup.enabled, dedup.share_sampled, dedup.max_entries), (true, true, 10_000));
+        assert_eq!((dedup.window_s, dedup.max_bytes), (300, 64 << 20));
         assert_eq!(config.observability.metrics_port, None);
         let section = load("[rate_limits]", &[]).unwrap().config.rate_limits.unwrap();
         assert_eq!((section.enabled, section.requests_per_second, section.burst_capacity), (true, 100.0, 20));
@@ -262,13 +263,11 @@ mod tests {
     #[test]
     fn what_is_not_built_yet_warns_and_is_not_read() {
         let text = "[pipeline]\nname = \"x\"\n[stages.rag]\nenabled = true\n[guard]\nx = 1\n\
-                    [deduplication]\nwindow_s = 300\n[observability]\ntracing_endpoint = \"http://x\"\n\
+                    [observability]\ntracing_endpoint = \"http://x\"\n\
                     [[providers]]\nname = \"a\"\nkind = \"anthropic\"\napi_key = \"k\"\n\
                     [[models]]\nname = \"m\"\nstrategy = \"tournament\"\ntranslation = \"strict\"\ntargets = [{ provider = \"a\", model = \"x\" }]\n";
         let warnings = load(text, &[]).unwrap().warnings;
-        for part in
-            ["pipeline", "stages", "guard", "window_s", "tracing_endpoint", "anthropic", "tournament", "translation"]
-        {
+        for part in ["pipeline", "stages", "guard", "tracing_endpoint", "anthropic", "tournament", "translation"] {
             assert!(warnings.iter().any(|warning| warning.contains(part)), "{part}: {warnings:?}");
         }
     }

@@ -24,7 +24,6 @@ const PENDING: &[(&str, &str)] = &[
     ("models.*.hedge", "hedges calls"),
     ("models.*.scorer", "scores answers"),
     ("models.*.tools", "runs tool loops"),
-    ("deduplication.window_s", "keeps finished answers"),
     ("observability.tracing_endpoint", "exports traces"),
 ];
 

@@ -6,11 +6,11 @@ use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{OriginalUri, Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use http::{HeaderMap, Method, StatusCode, header};
 use llm_breaker::CircuitState;
-use llm_core::{Dialect, Error, ErrorKind, RequestId};
+use llm_core::{Dialect, Error, ErrorKind, RequestId, TenantId};
 use llm_pipeline::Circuit;
 use llm_providers::wire::openai;
 use llm_ratelimit::{LimitStats, Resource};
@@ -33,6 +33,8 @@ pub(crate) fn routes(process: Arc<Process>) -> Router {
         .route("/v1/circuit-breaker/reset", post(reset))
         .route("/api/v1/rate-limiter/stats", get(limits))
         .route("/api/v1/load-balancer/stats", get(balance))
+        .route("/api/v1/cache/stats", get(cache))
+        .route("/api/v1/cache", delete(forget))
         .route("/api/v1/explain/{id}", get(explain))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
@@ -287,6 +289,72 @@ async fn balance(
     Json(BalanceShown { models: models.collect() }).into_response()
 }
 
+/// What `/api/v1/cache/stats` says.
+#[derive(Debug, Default, Serialize)]
+struct CacheShown {
+    /// Whether anything is kept at all.
+    enabled: bool,
+    hit_rate: f64,
+    hits: u64,
+    misses: u64,
+    entries: usize,
+    bytes: u64,
+    evictions: u64,
+    expired: u64,
+}
+
+async fn cache(
+    State(process): State<Arc<Process>>,
+    Extension(id): Extension<RequestId>,
+    headers: HeaderMap,
+) -> Response {
+    let app = process.app.load();
+    if let Err(error) = app.keys.authenticate(&headers, Scope::Admin) {
+        return refusal(&error, &id);
+    }
+    let shown = app.pipeline.answers().map(|stats| CacheShown {
+        enabled: true,
+        hit_rate: stats.hit_rate,
+        hits: stats.hits,
+        misses: stats.misses,
+        entries: stats.entries,
+        bytes: stats.bytes,
+        evictions: stats.evictions,
+        expired: stats.expired,
+    });
+    Json(shown.unwrap_or_default()).into_response()
+}
+
+/// Whose finished answers are forgotten.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whose {
+    tenant: Option<String>,
+}
+
+async fn forget(
+    State(process): State<Arc<Process>>,
+    Extension(id): Extension<RequestId>,
+    headers: HeaderMap,
+    whose: Result<Query<Whose>, QueryRejection>,
+) -> Response {
+    let app = process.app.load();
+    if let Err(error) = app.keys.authenticate(&headers, Scope::Admin) {
+        return refusal(&error, &id);
+    }
+    let Ok(Query(Whose { tenant })) = whose else {
+        let error = Error::new(ErrorKind::InvalidRequest, "the only parameter is `tenant`, the name of a tenant");
+        return refusal(&error.with_param("tenant"), &id);
+    };
+    let tenant = tenant.map(TenantId::from);
+    Json(Forgotten { forgotten: app.pipeline.forget_answers(tenant.as_ref()) }).into_response()
+}
+
+#[derive(Debug, Serialize)]
+struct Forgotten {
+    forgotten: usize,
+}
+
 async fn explain(
     State(process): State<Arc<Process>>,
     Extension(id): Extension<RequestId>,
@@ -325,6 +393,9 @@ async fn metrics(
     }
     let sharing = process.app.load().pipeline.sharing();
     process.telemetry.set_flights(sharing.active_requests, sharing.joined);
+    if let Some(answers) = process.app.load().pipeline.answers() {
+        process.telemetry.set_answers(answers.entries, answers.evictions);
+    }
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let (content_type, text) = process.telemetry.render(accept);
     ([(header::CONTENT_TYPE, content_type)], text).into_response()

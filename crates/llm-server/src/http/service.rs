@@ -7,7 +7,7 @@ use axum::Router;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use llm_core::{Clock, Dialect, Envelope, Error, ErrorKind, Operation, RequestId, Sharing, Tick};
-use llm_pipeline::{Caller, Reply, Served};
+use llm_pipeline::{CacheUse, Caller, Reply, Served};
 use llm_providers::wire::openai;
 use tower::ServiceExt;
 
@@ -115,7 +115,7 @@ async fn answer(
         id: id.clone(),
         body: llm_core::CallBody::Wire(envelope),
         headers: forwarded(headers),
-        share: !declines_sharing(headers),
+        cache: cache_use(headers)?,
         received,
         deadline: deadline(headers, received)?,
     };
@@ -143,6 +143,7 @@ fn success(exchange: &Arc<Exchange>, reply: Reply, served: &Served, elapsed: Dur
     let overhead = match served.sharing {
         // A follower waits for a call that began before it came: none of that wait is ours.
         Sharing::Joined => Duration::ZERO,
+        Sharing::Hit => elapsed,
         Sharing::Miss | Sharing::Bypass => elapsed.saturating_sub(served.upstream),
     };
     let micros = u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX);
@@ -199,26 +200,39 @@ fn forwarded(headers: &HeaderMap) -> HeaderMap {
     forwarded
 }
 
-fn declines_sharing(headers: &HeaderMap) -> bool {
-    headers.get(X_LLMKIT_CACHE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"bypass"))
+/// Whether another's answer may be the caller's, as `x-llmkit-cache` and `x-llmkit-cache-ttl` say.
+fn cache_use(headers: &HeaderMap) -> Result<CacheUse, Error> {
+    let ttl = number(headers, &X_LLMKIT_CACHE_TTL, 0, "whole number of seconds")?.map(Duration::from_secs);
+    match headers.get(X_LLMKIT_CACHE).map(|value| value.as_bytes().trim_ascii()) {
+        None => Ok(CacheUse::Default { ttl }),
+        Some(value) if value.eq_ignore_ascii_case(b"on") => Ok(CacheUse::On { ttl }),
+        Some(value) if value.eq_ignore_ascii_case(b"bypass") => Ok(CacheUse::Bypass),
+        Some(_) => Err(bad_header(&X_LLMKIT_CACHE, "neither `on` nor `bypass`")),
+    }
 }
 
 fn deadline(headers: &HeaderMap, received: Tick) -> Result<Option<Tick>, Error> {
-    let Some(value) = headers.get(X_LLMKIT_DEADLINE_MS) else { return Ok(None) };
-    let millis: Option<u64> = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-    match millis {
-        Some(millis @ 1..) => Ok(Some(received.after(Duration::from_millis(millis)))),
-        _ => {
-            Err(Error::new(ErrorKind::InvalidRequest, "x-llmkit-deadline-ms is not a positive number of milliseconds")
-                .with_param("x-llmkit-deadline-ms")
-                .with_code("invalid_value"))
-        }
-    }
+    let millis = number(headers, &X_LLMKIT_DEADLINE_MS, 1, "positive number of milliseconds")?;
+    Ok(millis.map(|millis| received.after(Duration::from_millis(millis))))
+}
+
+/// The number in a header, at least `least`; it is to be a `what`.
+fn number(headers: &HeaderMap, name: &HeaderName, least: u64, what: &str) -> Result<Option<u64>, Error> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let number = value.to_str().ok().and_then(|text| text.trim().parse().ok()).filter(|number| *number >= least);
+    number.map(Some).ok_or_else(|| bad_header(name, &format!("not a {what}")))
+}
+
+fn bad_header(name: &HeaderName, what: &str) -> Error {
+    Error::new(ErrorKind::InvalidRequest, format!("{name} is {what}"))
+        .with_param(name.as_str())
+        .with_code("invalid_value")
 }
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_LLMKIT_ATTEMPTS: HeaderName = HeaderName::from_static("x-llmkit-attempts");
 const X_LLMKIT_CACHE: HeaderName = HeaderName::from_static("x-llmkit-cache");
+const X_LLMKIT_CACHE_TTL: HeaderName = HeaderName::from_static("x-llmkit-cache-ttl");
 const X_LLMKIT_DEADLINE_MS: HeaderName = HeaderName::from_static("x-llmkit-deadline-ms");
 const X_LLMKIT_OVERHEAD_US: HeaderName = HeaderName::from_static("x-llmkit-overhead-us");
 const X_LLMKIT_PROVIDER: HeaderName = HeaderName::from_static("x-llmkit-provider");

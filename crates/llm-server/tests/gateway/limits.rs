@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crate::process::{Gateway, Upstream, chat_body, config};
+use crate::process::{Gateway, Upstream, chat_body, config, most_files};
 use crate::wire::{Connection, get, post};
 
 #[test]
@@ -68,13 +68,6 @@ fn a_key_is_needed_where_keys_are_configured() {
 
 const MODEL: &str = "[[models]]\nname = \"fast\"\n\
                      targets = [{ provider = \"up\", model = \"sim\", price = { input = \"1000\", output = \"1000\" } }]\n";
-
-/// Open files that this process may have.
-fn most_files() -> usize {
-    let limits = std::fs::read_to_string("/proc/self/limits").expect("the process's limits");
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("a line");
-    line.split_whitespace().next().and_then(|soft| soft.parse().ok()).unwrap_or(usize::MAX)
-}
 
 /// All are sent before any is read.
 #[test]

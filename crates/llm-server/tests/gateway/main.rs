@@ -1,5 +1,6 @@
 //! The gateway as a process, between raw sockets and a second process as its upstream.
 
+mod answers;
 mod bytes;
 mod connections;
 mod failures;

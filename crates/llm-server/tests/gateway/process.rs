@@ -184,3 +184,10 @@ pub(crate) fn config(upstream: SocketAddr, more: &str) -> String {
 pub(crate) fn chat_body(model: &str, text: &str, more: &str) -> String {
     format!("{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"{text}\"}}]{more}}}")
 }
+
+/// Open files that this process may have.
+pub(crate) fn most_files() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").expect("the process's limits");
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("a line");
+    line.split_whitespace().next().and_then(|soft| soft.parse().ok()).unwrap_or(usize::MAX)
+}

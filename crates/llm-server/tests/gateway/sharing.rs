@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use crate::process::{Gateway, Upstream, chat_body, config};
+use crate::process::{Gateway, Upstream, chat_body, config, most_files};
 use crate::wire::{Connection, get, post};
 
 #[test]
@@ -21,7 +21,7 @@ fn identical_calls_in_flight_are_one_upstream_call() {
     let joined = answers.iter().filter(|answer| answer.header("x-llmkit-cache") == Some("joined")).count();
     let led = answers.iter().filter(|answer| answer.header("x-llmkit-cache") == Some("miss")).count();
     assert_eq!((led, joined), (1, 49));
-    // A finished answer is not kept.
+    // An answer that is a draw is not kept.
     assert_eq!(post(gateway.addr(), "/v1/chat/completions", &[], body.as_bytes()).status, 200);
     assert_eq!(upstream.count("requests"), 2);
 }
@@ -122,28 +122,50 @@ fn identical_streams_are_one_upstream_call_and_late_callers_hear_the_start() {
     assert!(answers.iter().all(|answer| answer.status == 200 && answer.body == answers[0].body));
     let led = answers.iter().filter(|answer| answer.header("x-llmkit-cache") == Some("miss")).count();
     assert_eq!((led, upstream.count("requests")), (1, 1));
-    // A stream that is over is not kept.
+    // A draw that is over is not kept.
     post(addr, "/v1/chat/completions", &[], same);
     assert_eq!(upstream.count("requests"), 2);
 }
 
 #[test]
-fn streams_of_two_tenants_never_meet_and_a_stream_shares_with_no_whole_answer() {
+fn streams_of_two_tenants_never_meet() {
     let upstream = Upstream::start();
     let keys = "[server]\napi_keys = [\"one\", \"two\"]\n";
     let gateway = Gateway::start(&config(upstream.0.addr, keys), &[]);
     let stream = chat_body("up/sim?ttft=300ms", "same", STREAM);
-    let whole = chat_body("up/sim?ttft=300ms", "same", "");
     thread::scope(|scope| {
-        for (key, body) in [("one", &stream), ("two", &stream), ("one", &whole)] {
-            let addr = gateway.addr();
-            scope.spawn(move || {
-                let answer = post(addr, "/v1/chat/completions", &[("x-api-key", key)], body.as_bytes());
-                assert_eq!((answer.status, answer.header("x-llmkit-cache")), (200, Some("miss")));
-            });
+        for (key, callers) in [("one", 100), ("two", 100)] {
+            for _ in 0..callers {
+                let (addr, stream) = (gateway.addr(), &stream);
+                scope.spawn(move || {
+                    let answer = post(addr, "/v1/chat/completions", &[("x-api-key", key)], stream.as_bytes());
+                    assert_eq!((answer.status, answer.whole), (200, true));
+                });
+            }
         }
     });
-    assert_eq!(upstream.count("requests"), 3);
+    assert_eq!(upstream.count("requests"), 2);
+}
+
+/// A thousand come one after the other while the stream goes on: one upstream call, the same bytes for all.
+#[test]
+fn a_thousand_callers_at_any_moment_of_a_stream_hear_all_of_it() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "");
+    let body = chat_body("up/sim?tokens=400&gap=10ms", "same", STREAM);
+    let callers = 1000.min((most_files() - 200) / 2);
+    let mut connections: Vec<_> = (0..callers)
+        .map(|_| {
+            let mut connection = Connection::open(gateway.addr());
+            connection.request("POST", "/v1/chat/completions", &[], body.as_bytes());
+            connection
+        })
+        .collect();
+    let answers: Vec<_> = connections.iter_mut().map(|connection| connection.answer().unwrap()).collect();
+    assert_eq!(upstream.count("requests"), 1, "the stream was over too soon for all to come");
+    let first = &answers[0];
+    assert!(first.whole && first.events().len() >= 400 && first.events().last().unwrap() == "[DONE]");
+    assert!(answers.iter().all(|answer| answer.body == first.body));
 }
 
 /// Whoever began the stream may leave at any token: the others hear it to its end, and the last to leave cancels it.
@@ -151,7 +173,8 @@ fn streams_of_two_tenants_never_meet_and_a_stream_shares_with_no_whole_answer() 
 fn the_first_of_a_stream_may_leave_and_the_last_cancels() {
     let upstream = Upstream::start();
     let gateway = Gateway::before(&upstream, "");
-    for tokens in [1, 3, 10] {
+    const TOKENS: usize = 12;
+    for tokens in 0..=TOKENS {
         let body = chat_body("up/sim?tokens=12&gap=10ms", &tokens.to_string(), STREAM);
         let ask = || {
             let mut connection = Connection::open(gateway.addr());
@@ -168,7 +191,7 @@ fn the_first_of_a_stream_may_leave_and_the_last_cancels() {
         let heard = second.rest(other);
         assert!(heard.whole && heard.events().last().unwrap() == "[DONE]", "{}", heard.text());
     }
-    assert_eq!((upstream.count("requests"), upstream.count("cancelled")), (3, 0));
+    assert_eq!((upstream.count("requests"), upstream.count("cancelled")), (TOKENS as u64 + 1, 0));
     let body = chat_body("up/sim?stall_after=2", "same", STREAM);
     let mut callers: Vec<_> = (0..3)
         .map(|_| {

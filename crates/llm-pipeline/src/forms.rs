@@ -1,0 +1,102 @@
+//! An answer in the form that its caller asked for, whichever form it came in.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, header};
+use llm_core::{Dialect, Error, Frame, Frames};
+use llm_providers::wire::openai::{ChatAssembler, replay_chat};
+
+use crate::request::{Reply, Whole};
+
+/// The form in which a caller wants its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Whole,
+    Stream {
+        /// Whether the usage is to be told in a chunk of its own.
+        usage: bool,
+    },
+}
+
+/// The largest event of a stream that is put together.
+const LARGEST_EVENT: usize = 32 << 20;
+
+/// A stream without the usage chunk, if `form` did not ask for it.
+pub(crate) fn shown(frames: impl Stream<Item = Result<Frame, Error>> + Send + 'static, form: Form) -> Frames {
+    if form == (Form::Stream { usage: true }) {
+        return Box::pin(frames);
+    }
+    Box::pin(
+        frames.map(|frame| {
+            frame.map(|frame| if frame.usage_only { Frame { bytes: Bytes::new(), ..frame } } else { frame })
+        }),
+    )
+}
+
+/// A whole answer as `form` wants it.
+pub(crate) fn of_whole(dialect: Dialect, whole: Arc<Whole>, form: Form) -> Result<Reply, Error> {
+    if form == Form::Whole {
+        return Ok(Reply::Whole(whole));
+    }
+    let frames = match dialect {
+        Dialect::OpenAi => replay_chat(&whole.bytes)?,
+    };
+    let frames = shown(stream::iter(frames.into_iter().map(Ok)), form);
+    Ok(Reply::Frames { headers: without_length(&whole.headers), frames })
+}
+
+/// A stream that is whole as `form` wants it.
+pub(crate) fn of_frames(
+    dialect: Dialect,
+    headers: &HeaderMap,
+    frames: Arc<[Frame]>,
+    form: Form,
+) -> Result<Reply, Error> {
+    if form != Form::Whole {
+        let frames = (0..frames.len()).map(move |at| Ok(frames[at].clone()));
+        return Ok(Reply::Frames { headers: headers.clone(), frames: shown(stream::iter(frames), form) });
+    }
+    let mut assembly = Assembly::new(dialect);
+    for frame in frames.iter() {
+        assembly.push(frame)?;
+    }
+    assembly.finish(headers)
+}
+
+/// Puts the frames of a stream together.
+pub(crate) struct Assembly {
+    assembler: ChatAssembler,
+    usage: Option<llm_core::Usage>,
+}
+
+impl Assembly {
+    pub(crate) fn new(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::OpenAi => Self { assembler: ChatAssembler::new(LARGEST_EVENT), usage: None },
+        }
+    }
+
+    pub(crate) fn push(&mut self, frame: &Frame) -> Result<(), Error> {
+        self.usage = frame.usage.as_deref().copied().or(self.usage);
+        self.assembler.push(frame.bytes.clone())
+    }
+
+    /// The whole answer, with the stream's `headers`.
+    pub(crate) fn finish(self, headers: &HeaderMap) -> Result<Reply, Error> {
+        let bytes = self.assembler.finish()?;
+        let mut headers = without_length(headers);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(Reply::Whole(Arc::new(Whole { headers, bytes, usage: self.usage })))
+    }
+}
+
+/// The headers of an answer whose bytes become others.
+fn without_length(headers: &HeaderMap) -> HeaderMap {
+    let mut headers = headers.clone();
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::ETAG);
+    headers
+}

@@ -1,0 +1,125 @@
+//! Finished answers: who is given them, in which form, for how long, and what becomes of their cost.
+
+use crate::process::{Gateway, Upstream, chat_body};
+use crate::wire::{Answer, Connection, get, post};
+
+const COLD: &str = ",\"temperature\":0";
+const COLD_STREAM: &str = ",\"temperature\":0,\"stream\":true";
+
+fn ask(gateway: &Gateway, more: &str, headers: &[(&str, &str)]) -> Answer {
+    post(gateway.addr(), "/v1/chat/completions", headers, chat_body("up/sim", "same", more).as_bytes())
+}
+
+fn cached(answer: &Answer) -> &str {
+    answer.header("x-llmkit-cache").unwrap_or_else(|| panic!("{}", answer.text()))
+}
+
+#[test]
+fn what_is_no_draw_is_answered_once_and_a_draw_where_its_caller_says_so() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "");
+    let first = ask(&gateway, COLD, &[]);
+    let second = ask(&gateway, COLD, &[]);
+    assert_eq!((cached(&first), cached(&second), first.body == second.body), ("miss", "hit", true));
+    assert_eq!(second.header("x-llmkit-attempts"), Some("0"));
+    let draws = [ask(&gateway, "", &[]), ask(&gateway, "", &[])];
+    assert_eq!(draws.each_ref().map(cached), ["miss", "miss"]);
+    let on = &[("x-llmkit-cache", "on")];
+    let draws = [ask(&gateway, "", on), ask(&gateway, "", on), ask(&gateway, "", &[])];
+    assert_eq!(draws.each_ref().map(cached), ["miss", "hit", "miss"]);
+    assert_eq!(cached(&ask(&gateway, COLD, &[("x-llmkit-cache", "bypass")])), "bypass");
+    assert_eq!(upstream.count("requests"), 6);
+}
+
+#[test]
+fn what_is_not_whole_and_good_is_not_kept() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "[resilience]\nretry_attempts = 0\ncircuit_breaker_threshold = 100\n");
+    for (script, more) in [
+        ("status=500", COLD),
+        ("truncate", COLD),
+        ("status=500", COLD_STREAM),
+        ("tokens=20&cut_after=5", COLD_STREAM),
+        ("tokens=20&no_done=1&cut_after=19", COLD_STREAM),
+    ] {
+        let body = chat_body(&format!("up/sim?{script}"), script, more);
+        let before = upstream.count("requests");
+        for _ in 0..2 {
+            let answer = post(gateway.addr(), "/v1/chat/completions", &[], body.as_bytes());
+            assert_ne!(answer.header("x-llmkit-cache"), Some("hit"), "{script}");
+        }
+        assert_eq!(upstream.count("requests") - before, 2, "{script}");
+    }
+    assert_eq!(get(gateway.addr(), "/api/v1/cache/stats", &[]).json()["entries"], 0);
+}
+
+#[test]
+fn answers_are_forgotten_when_they_are_told_to_be() {
+    let upstream = Upstream::start();
+    let keys = "[server]\napi_keys = [{ key = \"a\", tenant = \"a\" }, { key = \"b\", tenant = \"b\" }, { key = \"ops\", scopes = [\"admin\"] }]\n";
+    let gateway = Gateway::before(&upstream, keys);
+    let ask = |key: &str, more: &[(&str, &str)]| {
+        let headers: Vec<_> = more.iter().copied().chain([("x-api-key", key)]).collect();
+        cached(&ask(&gateway, COLD, &headers)).to_owned()
+    };
+    // Nobody is given another tenant's.
+    assert_eq!([ask("a", &[]), ask("b", &[]), ask("a", &[]), ask("b", &[])], ["miss", "miss", "hit", "hit"]);
+    let delete = |query: &str, key: &str| {
+        let mut connection = Connection::open(gateway.addr());
+        connection.request("DELETE", &format!("/api/v1/cache{query}"), &[("x-api-key", key)], b"");
+        connection.answer().unwrap()
+    };
+    assert_eq!((delete("", "a").status, delete("?all=1", "ops").status), (403, 400));
+    assert_eq!(delete("?tenant=a", "ops").json()["forgotten"], 1);
+    assert_eq!([ask("a", &[]), ask("b", &[])], ["miss", "hit"]);
+    assert_eq!(delete("", "ops").json()["forgotten"], 2);
+    assert_eq!(ask("b", &[("x-llmkit-cache-ttl", "0")]), "miss");
+    assert_eq!([ask("b", &[]), ask("b", &[("x-llmkit-cache-ttl", "0")])], ["miss", "hit"]);
+    let stats = get(gateway.addr(), "/api/v1/cache/stats", &[("x-api-key", "ops")]).json();
+    assert_eq!((&stats["enabled"], &stats["hits"], &stats["entries"]), (&true.into(), &4.into(), &1.into()), "{stats}");
+    for (name, value) in [("x-llmkit-cache", "maybe"), ("x-llmkit-cache-ttl", "soon")] {
+        let refused = post(
+            gateway.addr(),
+            "/v1/chat/completions",
+            &[("x-api-key", "a"), (name, value)],
+            chat_body("up/sim", "x", "").as_bytes(),
+        );
+        assert_eq!((refused.status, refused.error()["param"].as_str()), (400, Some(name)));
+    }
+}
+
+#[test]
+fn a_hit_costs_nothing_and_what_it_saves_is_counted() {
+    let upstream = Upstream::start();
+    let model = "[[models]]\nname = \"fast\"\n\
+                 targets = [{ provider = \"up\", model = \"sim\", price = { input = \"1000\", output = \"1000\" } }]\n\
+                 [[limits]]\nlevel = \"key\"\nname = \"*\"\nrequests = { cap = 1, per = \"1h\" }\n";
+    let gateway = Gateway::before(&upstream, model);
+    let ask = |id: &str| {
+        let body = chat_body("fast", "x", COLD);
+        post(gateway.addr(), "/v1/chat/completions", &[("x-request-id", id)], body.as_bytes())
+    };
+    let first = ask("one");
+    let used = first.json()["usage"]["total_tokens"].as_f64().unwrap();
+    assert_eq!([ask("two"), ask("three")].each_ref().map(cached), ["hit", "hit"]);
+    let metrics = get(gateway.addr(), "/metrics", &[]).text();
+    let value = |name: &str| -> f64 {
+        let line =
+            metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name}: {metrics}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    // A token costs a tenth of a cent.
+    assert!((value("llmkit_request_cost_total{provider=\"up\",model=\"fast\"}") - used / 1000.0).abs() < 1e-9);
+    assert!((value("llmkit_saved_cost_total") - 2.0 * used / 1000.0).abs() < 1e-9);
+    assert_eq!(value("llmkit_shared_requests_total{sharing=\"hit\"}"), 2.0);
+    let told = get(gateway.addr(), "/api/v1/explain/three", &[]).json();
+    assert_eq!((&told["sharing"], &told["followed"]), (&"hit".into(), &"one".into()));
+}
+
+#[test]
+fn nothing_is_kept_without_a_window() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "[deduplication]\nwindow_s = 0\n");
+    let on = &[("x-llmkit-cache", "on")];
+    assert_eq!([ask(&gateway, COLD, &[]), ask(&gateway, COLD, on)].each_ref().map(cached), ["miss", "miss"]);
+}
