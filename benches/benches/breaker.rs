@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use benches::{Table, on_two_threads};
+use benches::{Bar, Table};
 use failsafe::{CircuitBreaker as _, backoff, failure_policy};
 use llm_breaker::{CircuitBreaker, Outcome, Timing};
 use llm_core::{Clock, SystemClock};
@@ -45,13 +45,13 @@ fn main() {
 
     table.row(
         "may a call pass, while closed; failsafe's permit check",
-        Some(0.35),
+        Some(Bar::Times(0.35)),
         |count| (0..count).for_each(|_| done(black_box(&windowed).is_available(now))),
         |count| (0..count).for_each(|_| done(black_box(&peer).is_call_permitted())),
     );
     table.row(
         "a call, with a failure-rate window, its latency and counted probes; failsafe's windowed call",
-        Some(0.3),
+        Some(Bar::Times(0.3)),
         |count| (0..count).for_each(|_| timed(&windowed, &clock)),
         |count| (0..count).for_each(|_| done(peer.call(fine))),
     );
@@ -68,15 +68,15 @@ fn main() {
         |count| (0..count).for_each(|_| timed(&watching, &clock)),
         |count| (0..count).for_each(|_| done(recloser.call(fine))),
     );
-    table.row(
+    table.row_on_two_threads(
         "the same on two threads; failsafe's",
         None,
-        |count| on_two_threads(count, || timed(&watching, &clock)),
-        |count| on_two_threads(count, || done(peer.call(fine))),
+        || timed(&watching, &clock),
+        || done(peer.call(fine)),
     );
     table.added(
-        "what the anomaly policy adds, of at most 12 ns; a read of the clock",
-        None,
+        "what the anomaly policy adds; a read of the clock",
+        Some(Bar::Nanos(12.0)),
         |count| (0..count).for_each(|_| timed(&watching, &clock)),
         |count| (0..count).for_each(|_| timed(&windowed, &clock)),
         |count| (0..count).for_each(|_| done(clock.now())),

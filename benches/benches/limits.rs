@@ -3,10 +3,12 @@
 use std::hint::black_box;
 use std::num::NonZeroU32;
 
-use benches::{Table, on_two_threads};
+use benches::{Bar, Table};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter as Governor};
+use leaky_bucket::RateLimiter as LeakyBucket;
 use llm_core::{Clock, SystemClock};
 use llm_ratelimit::{Cost, Hierarchy, KeyedLimiter, LimitConfig, MeterConfig, RateLimiter, TokenBucketConfig};
+use ratelimit::Ratelimiter as Ratelimit;
 
 /// A rate that no machine here reaches, so that every decision is an admission.
 const NEVER: u32 = 1_000_000_000;
@@ -19,6 +21,25 @@ fn governor() -> DefaultDirectRateLimiter {
 
 fn quota() -> Quota {
     Quota::per_second(NonZeroU32::new(NEVER).expect("above zero"))
+}
+
+/// Full: it begins empty, and counts the units that may be had in one word.
+fn leaky_bucket() -> LeakyBucket {
+    LeakyBucket::builder().initial(NEVER as usize).max(NEVER as usize).refill(NEVER as usize).interval(SECOND).build()
+}
+
+/// On the clock that the others read.
+struct Clocked(SystemClock);
+
+impl ratelimit::Clock for Clocked {
+    fn elapsed(&self) -> std::time::Duration {
+        std::time::Duration::from_nanos(self.0.now().as_nanos())
+    }
+}
+
+fn ratelimit() -> Ratelimit<Clocked> {
+    let builder = ratelimit::Builder::with_clock(NEVER.into(), Clocked(SystemClock::new()));
+    builder.initial_available(NEVER.into()).build().expect("a rate")
 }
 
 fn ours() -> RateLimiter {
@@ -52,15 +73,28 @@ fn main() {
     let (limiter, peer) = (ours(), governor());
     table.row(
         "one limit",
-        Some(1.0),
+        Some(Bar::Times(1.0)),
         |count| (0..count).for_each(|_| done(limiter.check_and_consume())),
         |count| (0..count).for_each(|_| done(peer.check())),
     );
-    table.row(
+    table.row_on_two_threads(
         "one limit, two threads on it",
-        Some(0.8),
-        |count| on_two_threads(count, || done(limiter.check_and_consume())),
-        |count| on_two_threads(count, || done(peer.check())),
+        Some(Bar::Times(0.8)),
+        || done(limiter.check_and_consume()),
+        || done(peer.check()),
+    );
+    let (leaky, bucket) = (leaky_bucket(), ratelimit());
+    table.row(
+        "one limit; ratelimit, a token bucket on the same clock",
+        None,
+        |count| (0..count).for_each(|_| done(limiter.check_and_consume())),
+        |count| (0..count).for_each(|_| done(bucket.try_wait())),
+    );
+    table.row(
+        "one limit; leaky-bucket, without waiting",
+        None,
+        |count| (0..count).for_each(|_| done(limiter.check_and_consume())),
+        |count| (0..count).for_each(|_| _ = black_box(leaky.try_acquire(1))),
     );
 
     let peers = [governor(), governor(), governor()];
@@ -69,7 +103,7 @@ fn main() {
     let one = Cost::exact(0, 0);
     table.row(
         "three levels, all or nothing; three governors in a row",
-        Some(0.55),
+        Some(Bar::Times(0.55)),
         |count| (0..count).for_each(|_| done(scope.check(one, clock.now()))),
         |count| (0..count).for_each(|_| three()),
     );
@@ -84,15 +118,15 @@ fn main() {
     let some = Cost::exact(100, 0);
     table.row(
         "three levels of requests and tokens; three governors in a row",
-        Some(0.9),
+        Some(Bar::Times(0.9)),
         |count| (0..count).for_each(|_| done(six.check(some, clock.now()))),
         |count| (0..count).for_each(|_| three()),
     );
-    table.row(
+    table.row_on_two_threads(
         "three levels, two threads on all of them; three governors in a row",
-        Some(0.35),
-        |count| on_two_threads(count, || done(scope.check(one, clock.now()))),
-        |count| on_two_threads(count, three),
+        Some(Bar::Times(0.35)),
+        || done(scope.check(one, clock.now())),
+        three,
     );
 
     let keyed = KeyedLimiter::try_each(TokenBucketConfig::new(f64::from(NEVER), NEVER), 100_000).expect("a limit");
@@ -107,7 +141,7 @@ fn main() {
     let hierarchy = levels("*", false);
     table.row(
         "three levels by key; one governor by key",
-        Some(2.4),
+        Some(Bar::Times(2.4)),
         |count| (0..count).for_each(|_| done(hierarchy.check(&NAMES, one, clock.now()))),
         |count| (0..count).for_each(|_| done(keyed_peer.check_key(&key))),
     );

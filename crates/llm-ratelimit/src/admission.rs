@@ -89,7 +89,7 @@ impl Admission {
         Err(Exhausted { resource, limit })
     }
 
-    /// Gives everything back at `now`.
+    /// Gives everything back at `now`, the present.
     pub fn give_back(mut self, now: Tick) {
         self.undo(now);
     }
@@ -111,11 +111,15 @@ pub struct Exhausted {
     pub limit: u64,
 }
 
+/// What the limits' clock says.
+pub(crate) fn present(clock: Option<&SharedArc<dyn Clock>>) -> Tick {
+    clock.map_or_else(|| SystemClock::new().now(), |clock| clock.now())
+}
+
 impl Drop for Admission {
     fn drop(&mut self) {
         if !self.sent {
-            let now = self.clock.as_ref().map_or_else(|| SystemClock::new().now(), |clock| clock.now());
-            self.undo(now);
+            self.undo(present(self.clock.as_ref()));
         }
         self.held().for_each(|held| held.cell.leave());
     }

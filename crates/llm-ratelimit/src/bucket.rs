@@ -3,7 +3,9 @@
 //! The word is the time at which the bucket will be full again, in 1/256 nanosecond, modulo 2⁶⁴ (2.28 years).
 //! What it is ahead of now is the bucket's *lead*: the time that what is missing takes to refill. Taking `n`
 //! units adds `n · T` to the lead, `T = 10⁹ · 256 / rate`; that is refused when it would come to more than
-//! `burst · T`. A word that is further ahead than any lead can be lies in the past: the bucket is full.
+//! `burst · T`. A word that is further ahead than any lead can be lies in the past: the bucket is full. So a bucket
+//! that nobody touches for 2.28 years, less its size and an hour, may for that size and hour be taken for an empty
+//! one; never for more than full.
 
 use std::time::Duration;
 
@@ -47,7 +49,8 @@ pub(crate) fn patience(span: Duration) -> u64 {
     (span.min(LONGEST_DEBT).as_nanos() as u64) << FRACTION
 }
 
-const fn at(now: Tick) -> u64 {
+/// `now` as a word.
+pub(crate) const fn at(now: Tick) -> u64 {
     now.as_nanos().wrapping_mul(1 << FRACTION)
 }
 
@@ -56,17 +59,82 @@ pub(crate) const fn duration(units: u64) -> Duration {
     Duration::from_nanos(units.div_ceil(1 << FRACTION))
 }
 
-const fn lead(word: u64, now: u64, size: u64) -> u64 {
+/// What `word` is ahead of `now`.
+#[inline]
+pub(crate) const fn lead(word: u64, now: u64, size: u64) -> u64 {
     let ahead = word.wrapping_sub(now);
     // A size is at most a year: the sum does not overflow.
     if ahead > size + SLACK { 0 } else { ahead }
 }
 
-/// Why nothing was taken.
-pub(crate) enum Missed {
-    Denied(Denied),
-    /// Somebody was faster: the word that is there now.
-    Changed(u64),
+/// From `earlier` to `later`, zero when it is the other way round.
+pub(crate) const fn since(later: u64, earlier: u64) -> u64 {
+    let span = later.wrapping_sub(earlier);
+    if span > u64::MAX / 2 { 0 } else { span }
+}
+
+/// What taking comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spent {
+    /// The word to put in the place of the one that was seen.
+    pub(crate) next: u64,
+    /// The wait until all units are there, in the word's units.
+    pub(crate) wait: u64,
+}
+
+/// The word after `cost` units were taken at `now` of a bucket whose word was `seen`. Those that are not there yet are
+/// booked if they will be within `patience`, in the word's units.
+#[inline]
+pub(crate) fn spend(seen: u64, quota: Quota, cost: u32, now: Tick, patience: u64) -> Result<Spent, Denied> {
+    if cost > quota.burst {
+        return Err(Denied::TooLarge { cost, burst: quota.burst });
+    }
+    let (now, size) = (at(now), quota.size());
+    // A lead is at most a year and the slack, a cost within the burst at most a year: neither overflows.
+    let after = lead(seen, now, size) + quota.span(cost);
+    let wait = after.saturating_sub(size);
+    if wait > patience {
+        return Err(Denied::Until { wait: duration(wait) });
+    }
+    Ok(Spent { next: now.wrapping_add(after), wait })
+}
+
+/// A quota with what a decision needs of it worked out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gauge {
+    pub(crate) quota: Quota,
+    size: u64,
+    /// The lead beyond which a word lies in the past.
+    far: u64,
+}
+
+impl Gauge {
+    pub(crate) const fn new(quota: Quota) -> Self {
+        Self { quota, size: quota.size(), far: quota.size() + SLACK }
+    }
+
+    /// As [`spend`] without patience, of one unit, when only yes or no is asked for. Without a branch, so that several
+    /// can be decided side by side.
+    #[inline]
+    pub(crate) const fn spend_one(&self, seen: u64, now: u64) -> (u64, bool) {
+        self.spend(seen, self.quota.unit, now)
+    }
+
+    /// As [`spend_one`](Self::spend_one), of so many units.
+    #[inline]
+    pub(crate) const fn spend_many(&self, seen: u64, units: u64, now: u64) -> (u64, bool) {
+        // Units above the burst may overflow, and are refused whatever comes of it.
+        let (next, fits) = self.spend(seen, self.quota.unit.wrapping_mul(units), now);
+        (next, fits & (units <= self.quota.burst as u64))
+    }
+
+    #[inline]
+    const fn spend(&self, seen: u64, span: u64, now: u64) -> (u64, bool) {
+        let ahead = seen.wrapping_sub(now);
+        let lead = if ahead > self.far { 0 } else { ahead };
+        let after = lead.wrapping_add(span);
+        (now.wrapping_add(after), after <= self.size)
+    }
 }
 
 /// Others who want the same word. Who lost a race lets them go on for a moment, twice as long each time: a word that
@@ -86,15 +154,6 @@ impl Rivals {
     }
 }
 
-/// When the units that were taken begin to be refilled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark(u64);
-
-impl Mark {
-    /// Of units that nobody limits.
-    pub(crate) const NONE: Self = Self(0);
-}
-
 /// The word.
 #[derive(Debug)]
 pub(crate) struct Bucket {
@@ -110,16 +169,17 @@ impl Bucket {
     /// A bucket that lacks as many units as this one does at `now`, under another quota.
     pub(crate) fn converted(&self, from: Quota, to: Quota, now: Tick) -> Self {
         let word = self.full_at.load(Relaxed);
-        Self { full_at: AtomicU64::new(convert(word, from, to, at(now))) }
+        Self { full_at: AtomicU64::new(convert(word, from, to, [0; 2], at(now))) }
     }
 
-    /// Gives the bucket another quota; nobody may begin to take meanwhile.
-    pub(crate) fn requote(&self, from: Quota, to: Quota, now: Tick) {
+    /// Gives the bucket another quota; nobody may begin to take meanwhile. Of the units that it lacks so many are
+    /// `booked`, by the old quota and by the new one.
+    pub(crate) fn requote(&self, from: Quota, to: Quota, booked: [u64; 2], now: Tick) {
         let mut seen = self.full_at.load(Relaxed);
         loop {
-            let mut next = convert(seen, from, to, at(now));
-            if next == seen {
-                // Whoever is between looking and taking has to look again.
+            let mut next = convert(seen, from, to, booked, at(now));
+            if next == seen && from.unit != to.unit {
+                // Whoever is between looking and taking has to look again, for a unit is another span.
                 next = next.wrapping_add(1);
             }
             match self.full_at.compare_exchange_weak(seen, next, Release, Relaxed) {
@@ -129,60 +189,32 @@ impl Bucket {
         }
     }
 
-    /// The word of the moment, for [`try_take`](Self::try_take).
+    /// The word of the moment.
+    #[inline]
     pub(crate) fn look(&self) -> u64 {
         // Acquire: whoever sees the word of a requoted bucket sees that its quota has changed.
         self.full_at.load(Acquire)
     }
 
-    /// Takes `cost` units at `now`; those that are not there yet only if they will be within `patience`, in 1/256
-    /// nanosecond. The second part is the wait for them. [`Missed::Changed`]: somebody has changed the bucket since
-    /// it was `seen`.
+    /// Puts `next` in the place of what was `seen`.
+    ///
+    /// # Errors
+    /// The word that is there now, when somebody was faster.
     #[inline]
-    pub(crate) fn try_take(
-        &self,
-        seen: u64,
-        quota: Quota,
-        cost: u32,
-        now: Tick,
-        patience: u64,
-    ) -> Result<(Mark, u64), Missed> {
-        if cost > quota.burst {
-            return Err(Missed::Denied(Denied::TooLarge { cost, burst: quota.burst }));
-        }
-        if quota.unit == 0 {
-            return Ok((Mark::NONE, 0));
-        }
-        let (now, size) = (at(now), quota.size());
-        let before = lead(seen, now, size);
-        // A lead is at most a year and the slack, a cost within the burst at most a year: neither overflows.
-        let after = before + quota.span(cost);
-        let wait = after.saturating_sub(size);
-        if wait > patience {
-            return Err(Missed::Denied(Denied::Until { wait: duration(wait) }));
-        }
+    pub(crate) fn swap(&self, seen: u64, next: u64) -> Result<(), u64> {
         // Acquire on failure: as looking.
-        match self.full_at.compare_exchange_weak(seen, now.wrapping_add(after), Relaxed, Acquire) {
-            Ok(_) => Ok((Mark(now.wrapping_add(before)), wait)),
-            Err(actual) => Err(Missed::Changed(actual)),
-        }
+        self.full_at.compare_exchange_weak(seen, next, Relaxed, Acquire).map(drop)
     }
 
-    /// Takes `cost` units at `now`, whoever else does.
+    /// Takes `cost` units at `now`, whoever else does. Where their refilling begins.
     #[inline]
-    pub(crate) fn take(&self, quota: Quota, cost: u32, now: Tick) -> Result<Mark, Denied> {
-        self.take_within(quota, cost, now, 0).map(|(mark, _)| mark)
-    }
-
-    /// As [`take`](Self::take), and books those that will be there within `patience`; the wait for them, too.
-    #[inline]
-    pub(crate) fn take_within(&self, quota: Quota, cost: u32, now: Tick, patience: u64) -> Result<(Mark, u64), Denied> {
+    pub(crate) fn take(&self, quota: Quota, cost: u32, now: Tick) -> Result<u64, Denied> {
         let (mut seen, mut rivals) = (self.look(), Rivals::default());
         loop {
-            match self.try_take(seen, quota, cost, now, patience) {
-                Ok(taken) => return Ok(taken),
-                Err(Missed::Denied(denied)) => return Err(denied),
-                Err(Missed::Changed(actual)) => seen = rivals.yield_to(actual),
+            let Spent { next, .. } = spend(seen, quota, cost, now, 0)?;
+            match self.swap(seen, next) {
+                Ok(()) => return Ok(next.wrapping_sub(quota.span(cost))),
+                Err(actual) => seen = rivals.yield_to(actual),
             }
         }
     }
@@ -199,18 +231,12 @@ impl Bucket {
         });
     }
 
-    /// Gives back `cost` units taken at `mark`. What has been refilled since is not given twice: the refund is
-    /// `max(0, cost · T − (now − mark))`.
-    pub(crate) fn give_back(&self, quota: Quota, cost: u64, mark: Mark, now: Tick) {
+    /// Makes the lead shorter by `span`.
+    pub(crate) fn refund(&self, quota: Quota, span: u64, now: Tick) {
         let (now, size) = (at(now), quota.size());
-        let since = now.wrapping_sub(mark.0);
-        // A mark that lies ahead is of units whose refilling has not begun.
-        let refilled = if since > u64::MAX / 2 { 0 } else { since };
-        let refund = quota.unit.saturating_mul(cost).saturating_sub(refilled);
-        if refund == 0 {
-            return;
+        if span > 0 {
+            self.update(|seen| now.wrapping_add(lead(seen, now, size).saturating_sub(span)));
         }
-        self.update(|seen| now.wrapping_add(lead(seen, now, size).saturating_sub(refund)));
     }
 
     fn update(&self, next: impl Fn(u64) -> u64) {
@@ -220,9 +246,9 @@ impl Bucket {
         }
     }
 
-    /// Fills the bucket.
-    pub(crate) fn refill(&self, now: Tick) {
-        self.full_at.store(at(now), Relaxed);
+    /// Makes `word` the bucket's, whatever it was.
+    pub(crate) fn refill(&self, word: u64) {
+        self.full_at.store(word, Relaxed);
     }
 
     /// Units that could be taken at `now`.
@@ -244,11 +270,19 @@ impl Bucket {
     }
 }
 
-fn convert(word: u64, from: Quota, to: Quota, now: u64) -> u64 {
-    let lead = lead(word, now, from.size());
+/// What of `taken` units can be given back when `kept` of them were used and `refilled` of the word's units have gone
+/// into refilling them: `min(taken − kept, taken − refilled)`. What has been refilled is not given twice.
+pub(crate) fn refundable(quota: Quota, taken: u64, kept: u64, refilled: u64) -> u64 {
+    let surplus = quota.unit.saturating_mul(taken.saturating_sub(kept));
+    surplus.min(quota.unit.saturating_mul(taken).saturating_sub(refilled))
+}
+
+fn convert(word: u64, from: Quota, to: Quota, booked: [u64; 2], now: u64) -> u64 {
+    let [before, after] = booked;
+    let lead = lead(word, now, from.size()).saturating_sub(before.saturating_mul(from.unit));
     let share = if from.unit == 0 { 0.0 } else { lead as f64 / from.unit as f64 };
     let lead = (share.min(f64::from(to.burst)) * to.unit as f64).ceil() as u64;
-    now.wrapping_add(lead)
+    now.wrapping_add(lead).wrapping_add(after.saturating_mul(to.unit))
 }
 
 #[cfg(test)]
@@ -295,41 +329,27 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_numbers_overflow_nothing() {
+        const YEAR: f64 = 365.0 * 86_400.0;
+        for (rate, burst) in [(1.0 / YEAR, 1), (f64::from(u32::MAX) / YEAR, u32::MAX), (1e300, u32::MAX), (1e12, 1)] {
+            let (bucket, quota) = (Bucket::full(), quota(rate, burst));
+            for now in [0, 1, u64::MAX / 256, u64::MAX / 2, u64::MAX - 1, u64::MAX].map(Tick::from_nanos) {
+                bucket.refill(at(now));
+                assert!(bucket.take(quota, burst, now).is_ok(), "{rate} at {now:?}");
+                assert!(quota.size() < 256_000 || bucket.take(quota, 1, now).is_err(), "{rate} at {now:?}");
+                bucket.charge(quota, u64::MAX, now);
+                assert_eq!(bucket.full_in(quota, now), duration(quota.size()) + LONGEST_DEBT, "{rate} at {now:?}");
+                bucket.refund(quota, refundable(quota, u64::MAX, 0, 0), now);
+                assert_eq!(bucket.available(quota, now), burst, "{rate} at {now:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_clock_that_goes_back_admits_nothing_extra() {
         let (bucket, quota) = (Bucket::full(), quota(1.0, 1));
         assert!(bucket.take(quota, 1, tick(5_000_000)).is_ok());
         assert!(bucket.take(quota, 1, tick(1)).is_err());
-    }
-
-    #[test]
-    fn what_was_refilled_meanwhile_is_not_given_back_again() {
-        let (bucket, quota) = (Bucket::full(), quota(1.0, 1));
-        let (taken, late) = (tick(0), tick(2_000_000));
-        let mark = bucket.take(quota, 1, taken).unwrap();
-        assert!(bucket.take(quota, 1, late).is_ok());
-        bucket.give_back(quota, 1, mark, late);
-        assert!(bucket.take(quota, 1, late).is_err());
-    }
-
-    #[test]
-    fn units_behind_others_are_given_back_whole() {
-        let (bucket, quota) = (Bucket::full(), quota(1.0, 2));
-        bucket.take(quota, 1, tick(0)).unwrap();
-        let behind = bucket.take(quota, 1, tick(0)).unwrap();
-        // Half a second of refilling went to the first unit, none to the second.
-        bucket.give_back(quota, 1, behind, tick(500_000));
-        assert_eq!(bucket.full_in(quota, tick(500_000)), Duration::from_millis(500));
-    }
-
-    #[test]
-    fn a_unit_given_back_after_a_refill_leaves_the_bucket_full_and_usable() {
-        let (bucket, quota) = (Bucket::full(), quota(1.0, 2));
-        let mark = bucket.take(quota, 1, tick(0)).unwrap();
-        bucket.refill(tick(0));
-        bucket.give_back(quota, 1, mark, tick(0));
-        assert_eq!(bucket.available(quota, tick(0)), 2);
-        assert!(bucket.take(quota, 2, tick(0)).is_ok());
-        assert!(bucket.take(quota, 1, tick(0)).is_err());
     }
 
     #[test]
@@ -355,8 +375,20 @@ mod tests {
         let (bucket, from, to) = (Bucket::full(), quota(10.0, 10), quota(100.0, 20));
         bucket.take(from, 4, tick(7)).unwrap();
         assert_eq!(bucket.converted(from, to, tick(7)).available(to, tick(7)), 16);
-        bucket.requote(from, to, tick(7));
+        bucket.requote(from, to, [0; 2], tick(7));
         assert!((15..=16).contains(&bucket.available(to, tick(7))));
+    }
+
+    #[test]
+    fn what_was_used_or_has_been_refilled_is_not_given_back() {
+        let quota = quota(1.0, 100);
+        let seconds = |taken, kept, refilled| refundable(quota, taken, kept, refilled * quota.unit) / quota.unit;
+        assert_eq!(seconds(10, 0, 0), 10);
+        assert_eq!(seconds(10, 4, 0), 6);
+        assert_eq!(seconds(10, 4, 3), 6, "what refills goes into what was used first");
+        assert_eq!(seconds(10, 4, 7), 3);
+        assert_eq!(seconds(10, 4, 12), 0);
+        assert_eq!(seconds(4, 10, 0), 0);
     }
 }
 
@@ -388,17 +420,16 @@ mod loom_tests {
     }
 
     #[test]
-    fn a_unit_given_back_while_another_is_taken_is_neither_lost_nor_doubled() {
+    fn three_threads_take_two_units_and_no_third() {
         loom::model(|| {
             let (bucket, quota) = setup(2);
-            let mark = bucket.take(quota, 1, NOW).unwrap();
-            let giver = {
+            let take = move |bucket: &Bucket| u32::from(bucket.take(quota, 1, NOW).is_ok());
+            let others = [0; 2].map(|_| {
                 let bucket = bucket.clone();
-                loom::thread::spawn(move || bucket.give_back(quota, 1, mark, NOW))
-            };
-            let taken = u32::from(bucket.take(quota, 1, NOW).is_ok());
-            giver.join().unwrap();
-            assert_eq!(bucket.available(quota, NOW), 2 - taken);
+                loom::thread::spawn(move || take(&bucket))
+            });
+            let taken = take(&bucket);
+            assert_eq!(others.into_iter().fold(taken, |taken, other| taken + other.join().unwrap()), 2);
         });
     }
 

@@ -5,8 +5,10 @@ use std::time::Duration;
 use llm_core::Tick;
 use llm_core::sync::{AtomicU32, Mutex, Ordering::Relaxed};
 
-use crate::bucket::{Bucket, Denied, Mark};
+use crate::account::{Account, Mark};
+use crate::bucket::{self, Bucket, Denied, Gauge, spend};
 use crate::period::{self, Period, Window};
+use crate::quota::Quota;
 use crate::rules::{CapConfig, Meter, Resource, Rules};
 use crate::shelf::Resting;
 
@@ -31,11 +33,12 @@ impl Cost {
 
 /// The state of one name's limits.
 pub(crate) struct Cell {
-    rules: Rules,
-    requests: Bucket,
-    tokens: Bucket,
+    /// Of requests and of tokens; unlimited where no rate limits them. A decision by rates needs these two alone.
+    gauges: [Gauge; 2],
+    accounts: [Account; 2],
     running: AtomicU32,
     caps: Mutex<Caps>,
+    rules: Rules,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -48,42 +51,38 @@ struct Caps {
 /// What was taken of a cell.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    marks: Marks,
+    marks: [Mark; 2],
+    /// Tokens taken of their rate.
+    tokens: u64,
     /// Of requests, tokens and money; none where no cap applies.
-    windows: Option<Box<[Window; 3]>>,
-    /// What was reserved.
-    reserved: Reserved,
+    parts: Option<Box<[Part; 3]>>,
+}
+
+/// What a request has reserved of a cap.
+#[derive(Clone, Copy, Debug, Default)]
+struct Part {
+    window: Window,
+    amount: u64,
+    /// What it had reserved in periods that were over when it reserved more.
+    before: u64,
 }
 
 /// Limits for which a request needs no list of its own.
 pub(crate) const INLINE: usize = 4;
 
-/// What was taken of a cell's rates.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Marks {
-    requests: Mark,
-    tokens: Mark,
-}
-
-impl Default for Marks {
-    fn default() -> Self {
-        Self { requests: Mark::NONE, tokens: Mark::NONE }
-    }
-}
-
 /// A rate that would not give.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Short {
-    resource: Resource,
+    which: usize,
     denied: Denied,
 }
 
-/// What of a cost concerns a cell.
-#[derive(Clone, Copy, Debug, Default)]
-struct Reserved {
-    tokens: u64,
-    money: u64,
-}
+/// The rates of a cell.
+const REQUESTS: usize = 0;
+const TOKENS: usize = 1;
+
+/// What caps count, in the order of a request's parts.
+const CAPPED: [Resource; 3] = [Resource::Requests, Resource::Tokens, Resource::Money];
 
 /// What a cell would not give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,31 +102,28 @@ pub(crate) struct Left {
     pub(crate) reset: Duration,
 }
 
-fn units(tokens: u64) -> u32 {
-    u32::try_from(tokens).unwrap_or(u32::MAX)
-}
-
 impl Cell {
     pub(crate) fn new(rules: Rules) -> Self {
         Self {
-            rules,
-            requests: Bucket::full(),
-            tokens: Bucket::full(),
+            gauges: rules.quotas().map(Gauge::new),
+            accounts: [Account::full(), Account::full()],
             running: AtomicU32::new(0),
             caps: Mutex::new(Caps::default()),
+            rules,
         }
     }
 
     /// A cell under `rules` that lacks what this one lacks.
     pub(crate) fn converted(&self, rules: &Rules, now: Tick) -> Self {
-        let bucket = |bucket: &Bucket, from: Option<Meter>, to: Option<Meter>| match (from, to) {
-            (Some(Meter::Rate(from)), Some(Meter::Rate(to))) => bucket.converted(from, to, now),
-            _ => Bucket::full(),
+        let quotas = rules.quotas();
+        let account = |which: usize| {
+            let (from, to) = (self.gauges[which].quota, quotas[which]);
+            Account::of(self.accounts[which].bucket.converted(from, to, now))
         };
         let caps = *self.caps.lock();
         Self {
-            requests: bucket(&self.requests, self.rules.requests, rules.requests),
-            tokens: bucket(&self.tokens, self.rules.tokens, rules.tokens),
+            gauges: quotas.map(Gauge::new),
+            accounts: [account(REQUESTS), account(TOKENS)],
             // Those under way hold the old cell and leave there.
             running: AtomicU32::new(0),
             caps: Mutex::new(caps),
@@ -139,65 +135,121 @@ impl Cell {
         &self.rules
     }
 
-    /// Takes one request and `tokens` of the rates; both or nothing.
-    // Its callers are few, and a result that goes by memory costs more than the decision.
-    #[inline(always)]
-    pub(crate) fn take_rates(&self, tokens: u64, now: Tick) -> Result<Marks, Short> {
-        let mut marks = Marks::default();
-        if let Some(Meter::Rate(quota)) = self.rules.requests {
-            let taken = self.requests.take(quota, 1, now);
-            marks.requests = taken.map_err(|denied| Short { resource: Resource::Requests, denied })?;
-        }
-        if let Some(Meter::Rate(quota)) = self.rules.tokens {
-            match self.tokens.take(quota, units(tokens), now) {
-                Ok(mark) => marks.tokens = mark,
-                Err(denied) => {
-                    self.return_requests(marks, now);
-                    return Err(Short { resource: Resource::Tokens, denied });
-                }
-            }
-        }
-        Ok(marks)
+    /// The rates that limit something: which they are, and their quotas.
+    pub(crate) fn rates(&self) -> impl Iterator<Item = (usize, Quota)> {
+        self.gauges.map(|gauge| gauge.quota).into_iter().enumerate().filter(|(_, quota)| quota.unit > 0)
     }
 
-    /// Undoes [`take_rates`](Self::take_rates).
+    /// What a request of so many tokens takes of each rate.
+    fn units(tokens: u64) -> [u32; 2] {
+        [1, u32::try_from(tokens).unwrap_or(u32::MAX)]
+    }
+
+    /// The rate of requests.
+    #[inline]
+    pub(crate) const fn requests(&self) -> (&Gauge, &Bucket) {
+        (&self.gauges[REQUESTS], &self.accounts[REQUESTS].bucket)
+    }
+
+    /// The rate of tokens.
+    #[inline]
+    pub(crate) const fn tokens(&self) -> (&Gauge, &Bucket) {
+        (&self.gauges[TOKENS], &self.accounts[TOKENS].bucket)
+    }
+
+    const fn bucket(&self, which: usize) -> &Bucket {
+        &self.accounts[which].bucket
+    }
+
+    /// Takes one request and `tokens` of the rates, of both; else of how many it has taken when one is short or
+    /// somebody else was faster.
+    #[inline]
+    pub(crate) fn try_rates(&self, tokens: u64, now: Tick) -> Result<(), usize> {
+        let word = bucket::at(now);
+        let ((one, requests), (many, supply)) = (self.requests(), self.tokens());
+        let (seen, left) = (requests.look(), supply.look());
+        let (next, fits) = one.spend_one(seen, word);
+        let (rest, fit) = many.spend_many(left, tokens, word);
+        if !(fits & fit) {
+            return Err(0);
+        }
+        if one.quota.unit > 0 {
+            requests.swap(seen, next).map_err(|_| 0usize)?;
+        }
+        if many.quota.unit > 0 {
+            supply.swap(left, rest).map_err(|_| 1usize)?;
+        }
+        Ok(())
+    }
+
+    /// Which rate would not give, at a look.
+    pub(crate) fn is_short(&self, tokens: u64, now: Tick) -> Option<Short> {
+        let units = Self::units(tokens);
+        self.rates().find_map(|(which, quota)| {
+            let denied = spend(self.bucket(which).look(), quota, units[which], now, 0).err()?;
+            Some(Short { which, denied })
+        })
+    }
+
+    /// Takes one request and `tokens` of the rates from `first` on; [`Short`] says of which there is too little, and
+    /// those before it are to be given back.
+    pub(crate) fn take_rates_from(&self, first: usize, tokens: u64, now: Tick) -> Result<(), Short> {
+        self.rates().filter(|(which, _)| *which >= first).try_for_each(|(which, _)| self.take_rate(which, tokens, now))
+    }
+
+    /// Takes of one rate, however often somebody is faster.
     #[cold]
-    pub(crate) fn return_rates(&self, marks: Marks, tokens: u64, now: Tick) {
-        self.return_requests(marks, now);
-        self.return_tokens(marks, tokens, now);
+    fn take_rate(&self, which: usize, tokens: u64, now: Tick) -> Result<(), Short> {
+        let taken = self.bucket(which).take(self.gauges[which].quota, Self::units(tokens)[which], now);
+        taken.map(drop).map_err(|denied| Short { which, denied })
+    }
+
+    /// Gives back what was taken in vain at `taken`: the rates before the one that is `short`, or both.
+    #[cold]
+    pub(crate) fn return_rates(&self, short: Option<&Short>, tokens: u64, taken: Tick, now: Tick) {
+        let _one_at_a_time = self.caps.lock();
+        let of = Self::units(tokens).into_iter().zip(&self.gauges).zip(&self.accounts);
+        for ((units, gauge), account) in of.take(short.map_or(2, |short| short.which)) {
+            account.undo(gauge.quota, units, taken, now);
+        }
     }
 
     /// What is to be said of a rate that is `short`.
     #[cold]
-    pub(crate) fn refusal(&self, short: Short, now: Tick) -> Refusal {
-        let Short { resource, denied } = short;
-        let wait = match denied {
+    pub(crate) fn refusal(&self, short: &Short, now: Tick) -> Refusal {
+        let wait = match short.denied {
             Denied::Until { wait } => Some(wait),
             Denied::TooLarge { .. } => None,
         };
-        let (meter, bucket) = match resource {
-            Resource::Requests => (self.rules.requests, &self.requests),
-            Resource::Tokens | Resource::Money | Resource::Concurrency => (self.rules.tokens, &self.tokens),
-        };
-        let (limit, left) = match meter {
-            Some(Meter::Rate(quota)) => (quota.burst.into(), bucket.available(quota, now).into()),
-            _ => (0, 0),
-        };
-        Refusal { resource, limit, left, wait }
+        let quota = self.gauges[short.which].quota;
+        let left = self.bucket(short.which).available(quota, now).into();
+        let resource = [Resource::Requests, Resource::Tokens][short.which];
+        Refusal { resource, limit: quota.burst.into(), left, wait }
     }
 
-    /// Takes one request that costs `cost`; all of it or nothing.
-    pub(crate) fn take(&self, cost: Cost, now: Tick) -> Result<Taken, Refusal> {
-        let reserved = self.reserved(cost);
-        let marks = self.take_rates(cost.tokens, now).map_err(|short| self.refusal(short, now))?;
-        let rest = self.take_slot().and_then(|()| self.take_caps(reserved, now).inspect_err(|_| self.leave()));
-        match rest {
-            Ok(windows) => Ok(Taken { marks, windows, reserved }),
-            Err(refusal) => {
-                self.return_rates(marks, cost.tokens, now);
-                Err(refusal)
+    /// Takes one request that costs `cost`; all of it or nothing. What is taken in vain is given back at the present.
+    pub(crate) fn take(&self, cost: Cost, now: Tick, present: impl Fn() -> Tick) -> Result<Taken, Refusal> {
+        let units = Self::units(cost.tokens);
+        // Most denials are found before anything is taken.
+        if let Some(short) = self.is_short(cost.tokens, now) {
+            return Err(self.refusal(&short, now));
+        }
+        self.take_slot()?;
+        let mut parts = self.take_caps(cost, now).inspect_err(|_| self.leave())?;
+        let mut marks = [Mark::default(); 2];
+        for which in [REQUESTS, TOKENS] {
+            match self.accounts[which].take(self.gauges[which].quota, units[which], now) {
+                Ok(mark) => marks[which] = mark,
+                Err(denied) => {
+                    let short = Short { which, denied };
+                    self.return_rates(Some(&short), cost.tokens, now, present());
+                    self.settle_caps(&mut parts, [0; 3], now);
+                    self.leave();
+                    return Err(self.refusal(&short, now));
+                }
             }
         }
+        Ok(Taken { marks, tokens: cost.tokens, parts })
     }
 
     fn take_slot(&self) -> Result<(), Refusal> {
@@ -216,31 +268,40 @@ impl Cell {
         }
     }
 
-    /// Hard caps reserve the bound, soft ones what is expected. What has no bound exceeds every cap.
-    fn reserved(&self, cost: Cost) -> Reserved {
+    /// What caps reserve of a cost: hard ones the bound, soft ones what is expected. What has no bound exceeds every
+    /// cap.
+    fn reserved(&self, cost: Cost, requests: u64) -> [u64; 3] {
         let hard = self.rules.money.is_some() && !self.rules.soft;
-        Reserved { tokens: cost.tokens, money: if hard { cost.bound.unwrap_or(u64::MAX) } else { cost.money } }
+        [requests, cost.tokens, if hard { cost.bound.unwrap_or(u64::MAX) } else { cost.money }]
     }
 
-    fn take_caps(&self, cost: Reserved, now: Tick) -> Result<Option<Box<[Window; 3]>>, Refusal> {
+    fn take_caps(&self, cost: Cost, now: Tick) -> Result<Option<Box<[Part; 3]>>, Refusal> {
         if !self.rules.has_caps() {
             return Ok(None);
         }
-        let amounts = [(Resource::Requests, 1), (Resource::Tokens, cost.tokens), (Resource::Money, cost.money)];
-        let mut windows = [None; 3];
+        let mut parts = Box::new([Part::default(); 3]);
+        self.reserve(&mut parts, self.reserved(cost, 1), now)?;
+        Ok(Some(parts))
+    }
+
+    /// Reserves `amounts` more of the caps; all or nothing.
+    fn reserve(&self, parts: &mut [Part; 3], amounts: [u64; 3], now: Tick) -> Result<(), Refusal> {
         let mut caps = self.caps.lock();
-        let before = *caps;
-        for ((resource, amount), window) in amounts.into_iter().zip(&mut windows) {
+        let (caps_before, parts_before) = (*caps, *parts);
+        for ((resource, amount), part) in CAPPED.into_iter().zip(amounts).zip(&mut *parts) {
             let Some(CapConfig { cap, per }) = self.cap(resource) else { continue };
             match caps.of(resource).reserve(cap, per, amount, now) {
-                Ok(reserved) => *window = reserved,
+                // Nothing was asked for.
+                Ok(None) => {}
+                Ok(window) if window == part.window => part.amount += amount,
+                Ok(window) => *part = Part { window, amount, before: part.before + part.amount },
                 Err(period::Short { left, wait }) => {
-                    *caps = before;
+                    (*caps, *parts) = (caps_before, parts_before);
                     return Err(Refusal { resource, limit: cap, left, wait });
                 }
             }
         }
-        Ok(Some(Box::new(windows)))
+        Ok(())
     }
 
     fn cap(&self, resource: Resource) -> Option<CapConfig> {
@@ -256,88 +317,60 @@ impl Cell {
         }
     }
 
-    fn return_requests(&self, marks: Marks, now: Tick) {
-        if let Some(Meter::Rate(quota)) = self.rules.requests {
-            self.requests.give_back(quota, 1, marks.requests, now);
-        }
-    }
-
-    fn return_tokens(&self, marks: Marks, tokens: u64, now: Tick) {
-        if let Some(Meter::Rate(quota)) = self.rules.tokens {
-            self.tokens.give_back(quota, tokens, marks.tokens, now);
-        }
-    }
-
     /// Undoes `taken`, the place among those under way aside.
     pub(crate) fn give_back(&self, taken: &mut Taken, now: Tick) {
-        self.return_rates(taken.marks, taken.reserved.tokens, now);
-        self.settle_caps(taken, 0, Reserved::default(), now);
+        {
+            let _one_at_a_time = self.caps.lock();
+            for (which, units) in [1, taken.tokens].into_iter().enumerate() {
+                self.accounts[which].give_back(self.gauges[which].quota, units, 0, taken.marks[which], now);
+            }
+        }
+        taken.tokens = 0;
+        self.settle_caps(&mut taken.parts, [0; 3], now);
     }
 
     /// Replaces what was reserved by what was used.
     pub(crate) fn settle(&self, taken: &mut Taken, used: Cost, now: Tick) {
-        if let Some(Meter::Rate(quota)) = self.rules.tokens {
-            let (reserved, used) = (taken.reserved.tokens, used.tokens);
-            if used > reserved {
-                self.tokens.charge(quota, used - reserved, now);
-            } else {
-                self.tokens.give_back(quota, reserved - used, taken.marks.tokens, now);
-            }
+        let (quota, account, before) = (self.gauges[TOKENS].quota, &self.accounts[TOKENS], taken.tokens);
+        if used.tokens > before {
+            account.bucket.charge(quota, used.tokens - before, now);
+        } else if used.tokens < before && quota.unit > 0 {
+            let _one_at_a_time = self.caps.lock();
+            account.give_back(quota, before, used.tokens, taken.marks[TOKENS], now);
         }
-        let used = Reserved { tokens: used.tokens, money: used.money };
-        self.settle_caps(taken, 1, used, now);
-        taken.reserved = used;
+        taken.tokens = used.tokens;
+        self.settle_caps(&mut taken.parts, [1, used.tokens, used.money], now);
     }
 
-    fn settle_caps(&self, taken: &mut Taken, requests: u64, used: Reserved, now: Tick) {
-        let Some(windows) = &mut taken.windows else { return };
-        let amounts = [
-            (Resource::Requests, 1, requests),
-            (Resource::Tokens, taken.reserved.tokens, used.tokens),
-            (Resource::Money, taken.reserved.money, used.money),
-        ];
+    fn settle_caps(&self, parts: &mut Option<Box<[Part; 3]>>, used: [u64; 3], now: Tick) {
+        let Some(parts) = parts else { return };
         let mut caps = self.caps.lock();
-        for ((resource, reserved, used), window) in amounts.into_iter().zip(&mut **windows) {
-            if let Some(CapConfig { per, .. }) = self.cap(resource) {
-                *window = caps.of(resource).settle(*window, reserved, used, per, now);
-            }
+        for ((resource, used), part) in CAPPED.into_iter().zip(used).zip(&mut **parts) {
+            let Some(CapConfig { per, .. }) = self.cap(resource) else { continue };
+            // What was used first was reserved first.
+            let used = used.saturating_sub(part.before);
+            part.window = caps.of(resource).settle(part.window, part.amount, used, per, now);
+            part.amount = used;
         }
     }
 
     /// Reserves more of the caps for a request that uses more than it had reserved. What is limited by rate is
     /// charged when the request is settled.
     pub(crate) fn extend(&self, taken: &mut Taken, more: Cost, now: Tick) -> Result<(), Refusal> {
-        if !self.rules.has_caps() {
-            return Ok(());
+        match &mut taken.parts {
+            Some(parts) => self.reserve(parts, self.reserved(more, 0), now),
+            None => Ok(()),
         }
-        let more = self.capped(more);
-        let mut caps = self.caps.lock();
-        let before = *caps;
-        for (resource, amount) in [(Resource::Tokens, more.tokens), (Resource::Money, more.money)] {
-            let Some(CapConfig { cap, per }) = self.cap(resource) else { continue };
-            if let Err(period::Short { left, wait }) = caps.of(resource).reserve(cap, per, amount, now) {
-                *caps = before;
-                return Err(Refusal { resource, limit: cap, left, wait });
-            }
-        }
-        taken.reserved.tokens += more.tokens;
-        taken.reserved.money += more.money;
-        Ok(())
     }
 
     /// Undoes [`extend`](Self::extend).
     pub(crate) fn retract(&self, taken: &mut Taken, more: Cost, now: Tick) {
-        let (more, Reserved { tokens, money }) = (self.capped(more), taken.reserved);
-        let before = Reserved { tokens: tokens - more.tokens, money: money - more.money };
-        self.settle_caps(taken, 1, before, now);
-        taken.reserved = before;
-    }
-
-    /// What of `cost` the caps reserve.
-    fn capped(&self, cost: Cost) -> Reserved {
-        let Reserved { tokens, money } = self.reserved(cost);
-        let of = |resource, amount| if self.cap(resource).is_some() { amount } else { 0 };
-        Reserved { tokens: of(Resource::Tokens, tokens), money: of(Resource::Money, money) }
+        let more = self.reserved(more, 0);
+        if let Some(parts) = &taken.parts {
+            let mut kept = parts.map(|part| part.before + part.amount);
+            kept.iter_mut().zip(more).for_each(|(kept, more)| *kept = kept.saturating_sub(more));
+            self.settle_caps(&mut taken.parts, kept, now);
+        }
     }
 
     /// Frees the place among those under way.
@@ -352,8 +385,8 @@ impl Cell {
     pub(crate) fn left(&self, now: Tick, mut show: impl FnMut(Left)) {
         let caps = *self.caps.lock();
         let meters = [
-            (Resource::Requests, self.rules.requests, &self.requests, caps.requests),
-            (Resource::Tokens, self.rules.tokens, &self.tokens, caps.tokens),
+            (Resource::Requests, self.rules.requests, self.bucket(REQUESTS), caps.requests),
+            (Resource::Tokens, self.rules.tokens, self.bucket(TOKENS), caps.tokens),
         ];
         for (resource, meter, bucket, period) in meters {
             match meter {
@@ -395,8 +428,10 @@ impl Resting for Cell {
     fn is_at_rest(&self, now: Tick) -> bool {
         let mut at_rest = self.running.load(Relaxed) == 0;
         let caps = *self.caps.lock();
-        let meters =
-            [(self.rules.requests, &self.requests, caps.requests), (self.rules.tokens, &self.tokens, caps.tokens)];
+        let meters = [
+            (self.rules.requests, self.bucket(REQUESTS), caps.requests),
+            (self.rules.tokens, self.bucket(TOKENS), caps.tokens),
+        ];
         for (meter, bucket, period) in meters {
             at_rest &= match meter {
                 Some(Meter::Rate(quota)) => bucket.full_in(quota, now).is_zero(),

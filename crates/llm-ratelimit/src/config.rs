@@ -68,6 +68,19 @@ impl ConfigError {
     pub(crate) fn value(key: impl Into<String>, what: impl Into<String>) -> Self {
         Self::Value { key: key.into(), what: what.into() }
     }
+
+    /// The same in the words of [`BucketConfig`].
+    pub(crate) fn of_model(self, model: &str) -> Self {
+        match self {
+            Self::Rate(rate) => Self::value(format!("{model}.requests_per_second"), format!("{rate} is not above 0")),
+            Self::TooSlow { rate, burst } => Self::value(
+                format!("{model}.requests_per_second"),
+                format!("at {rate} a second a burst of {burst} takes longer than a year to refill"),
+            ),
+            Self::Burst => Self::value(format!("{model}.burst_capacity"), "at least 1 is needed"),
+            value @ Self::Value { .. } => value,
+        }
+    }
 }
 
 impl TokenBucketConfig {

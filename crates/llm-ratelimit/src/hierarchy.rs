@@ -8,11 +8,12 @@ use llm_core::sync::Arc;
 use llm_core::{Clock, Tick};
 use serde::Serialize;
 
-use crate::admission::Admission;
-use crate::cell::{Cell, Cost, INLINE, Left, Marks, Refusal};
+use crate::admission::{Admission, present};
+use crate::cell::{Cell, Cost, Left, Refusal};
 use crate::config::ConfigError;
 use crate::rules::{LimitConfig, Resource, Rules};
 use crate::shelf::Shelf;
+use crate::text::same;
 
 /// Limits in levels (an organisation's, a key's, a model's, …) and resources, of which one admission takes all
 /// or nothing. Cheap to clone; clones share all state.
@@ -27,7 +28,7 @@ pub struct Hierarchy {
 
 pub(crate) struct Inner {
     pub(crate) tables: Box<[Table]>,
-    /// Whether there are so few tables, and only rates in them, that a request needs no list of what it holds.
+    /// Whether nothing is limited but by rates: then a request needs no list of what it holds.
     has_only_rates: bool,
     /// None: the machine's clock.
     pub(crate) clock: Option<SharedArc<dyn Clock>>,
@@ -43,6 +44,12 @@ enum Names {
     One(Arc<Cell>),
     /// Every name, each by itself; those for which there is no room share a cell.
     Each { rules: Rules, cells: SharedArc<Shelf<Cell>>, crowd: Arc<Cell> },
+}
+
+impl Inner {
+    pub(crate) fn present(&self) -> Tick {
+        present(self.clock.as_ref())
+    }
 }
 
 /// A request was denied.
@@ -124,7 +131,7 @@ impl Hierarchy {
     }
 
     fn of(tables: Box<[Table]>, clock: Option<SharedArc<dyn Clock>>) -> Self {
-        let has_only_rates = tables.len() <= INLINE && tables.iter().all(|table| table.rules().has_only_rates());
+        let has_only_rates = tables.iter().all(|table| table.rules().has_only_rates());
         Self { inner: SharedArc::new(Inner { tables, has_only_rates, clock }) }
     }
 
@@ -176,12 +183,10 @@ impl Hierarchy {
         let mut admission = Admission::new(self.inner.clock.clone());
         for (table, name) in self.matching(names) {
             let cell = table.cell(name, now);
-            match cell.take(cost, now) {
+            match cell.take(cost, now, || self.inner.present()) {
                 Ok(taken) => admission.push(cell, taken),
-                Err(refusal) => {
-                    admission.give_back(now);
-                    return Err(table.denial(name, refusal));
-                }
+                // What others have given is given back with the admission.
+                Err(refusal) => return Err(table.denial(name, refusal)),
             }
         }
         Ok(admission)
@@ -196,19 +201,35 @@ impl Hierarchy {
         if !self.inner.has_only_rates {
             return self.admit(names, cost, now).map(|mut admission| admission.sent());
         }
-        let mut marks = [Marks::default(); INLINE];
         for (at, (table, name)) in self.matching(names).enumerate() {
-            // What was taken does not pass by a return value, which would cost more than the decision.
-            let refusal = table.with(name, now, |cell| match cell.take_rates(cost.tokens, now) {
-                Ok(taken) => {
-                    marks[at] = taken;
-                    None
-                }
-                Err(short) => Some(cell.refusal(short, now)),
+            if let Err(taken) = table.try_rates(name, cost, now) {
+                return self.check_rest(names, at, taken, cost, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes of the matching tables from the one at `first` on, of which `taken` rates have been taken of.
+    #[cold]
+    fn check_rest(
+        &self,
+        names: &[(&str, &str)],
+        first: usize,
+        mut taken: usize,
+        cost: Cost,
+        now: Tick,
+    ) -> Result<(), Denial> {
+        for (at, (table, name)) in self.matching(names).enumerate().skip(first) {
+            let which = std::mem::take(&mut taken);
+            let refusal = table.with(name, now, |cell| {
+                let short = cell.take_rates_from(which, cost.tokens, now).err()?;
+                cell.return_rates(Some(&short), cost.tokens, now, self.inner.present());
+                Some(cell.refusal(&short, now))
             });
             if let Some(refusal) = refusal {
-                for ((table, name), marks) in self.matching(names).zip(marks).take(at) {
-                    table.with(name, now, |cell| cell.return_rates(marks, cost.tokens, now));
+                let present = self.inner.present();
+                for (table, name) in self.matching(names).take(at) {
+                    table.with(name, now, |cell| cell.return_rates(None, cost.tokens, now, present));
                 }
                 return Err(table.denial(name, refusal));
             }
@@ -304,8 +325,18 @@ impl Table {
         }
     }
 
+    #[inline]
     fn matches(&self, level: &str, name: &str) -> bool {
-        *self.config.level == *level && (matches!(self.names, Names::Each { .. }) || *self.config.name == *name)
+        same(&self.config.level, level) && (matches!(self.names, Names::Each { .. }) || same(&self.config.name, name))
+    }
+
+    /// As [`Cell::try_rates`] of the cell of `name`; a name that is not known yet is not tried.
+    #[inline]
+    fn try_rates(&self, name: &str, cost: Cost, now: Tick) -> Result<(), usize> {
+        match &self.names {
+            Names::One(cell) => cell.try_rates(cost.tokens, now),
+            Names::Each { cells, .. } => cells.known(name, |cell| cell.try_rates(cost.tokens, now)).unwrap_or(Err(0)),
+        }
     }
 
     pub(crate) fn cell(&self, name: &str, now: Tick) -> Arc<Cell> {

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc as SharedArc;
 
-use llm_core::sync::{Arc, AtomicU64, Ordering::Relaxed};
+use llm_core::sync::{Arc, AtomicBool, AtomicU64, Ordering::Relaxed};
 use llm_core::{Clock, SystemClock, Tick};
 use serde::Serialize;
 
-use crate::bucket::{Bucket, Denied, Mark};
+use crate::bucket::Denied;
 use crate::config::{BucketConfig, ConfigError, LimiterConfig, TokenBucketConfig};
+use crate::live::LiveBucket;
 use crate::quota::Quota;
 use crate::shelf::{Resting, Shelf};
 
@@ -28,16 +29,15 @@ struct Inner {
     /// Of keys without a bucket of their own; none: they are not limited.
     default: Option<Quota>,
     /// What keys share for which there is no room.
-    crowd: Slot,
+    crowd: Arc<Slot>,
     unlimited: AtomicU64,
     clock: Option<SharedArc<dyn Clock>>,
 }
 
 struct Slot {
-    bucket: Bucket,
-    quota: AtomicU64,
+    bucket: LiveBucket,
     /// Keys that were named are never forgotten.
-    named: bool,
+    named: AtomicBool,
     allowed: AtomicU64,
     denied: AtomicU64,
 }
@@ -45,20 +45,18 @@ struct Slot {
 impl Slot {
     fn new(quota: Quota, named: bool) -> Self {
         Self {
-            bucket: Bucket::full(),
-            quota: AtomicU64::new(quota.packed()),
-            named,
+            bucket: LiveBucket::full(quota),
+            named: AtomicBool::new(named),
             allowed: AtomicU64::new(0),
             denied: AtomicU64::new(0),
         }
     }
 
-    fn quota(&self) -> Quota {
-        Quota::unpacked(self.quota.load(Relaxed))
+    fn take(&self, cost: u32, now: Tick) -> Result<(), Denied> {
+        self.count(self.bucket.take(cost, now))
     }
 
-    fn take(&self, cost: u32, now: Tick) -> Result<Mark, Denied> {
-        let taken = self.bucket.take(self.quota(), cost, now);
+    fn count(&self, taken: Result<(), Denied>) -> Result<(), Denied> {
         // Relaxed: counts for display.
         let count = if taken.is_ok() { &self.allowed } else { &self.denied };
         count.fetch_add(1, Relaxed);
@@ -68,7 +66,8 @@ impl Slot {
 
 impl Resting for Slot {
     fn is_at_rest(&self, now: Tick) -> bool {
-        !self.named && self.bucket.full_in(self.quota(), now).is_zero()
+        // Relaxed: who names a key holds its slot, which is then not asked.
+        !self.named.load(Relaxed) && self.bucket.full_in(now).is_zero()
     }
 }
 
@@ -104,12 +103,12 @@ impl KeyedLimiter {
     }
 
     fn with(default: Option<Quota>, max_keys: usize) -> Self {
-        let crowd = default.unwrap_or(Quota { unit: 0, burst: u32::MAX });
+        let crowd = default.unwrap_or(Quota::UNLIMITED);
         let inner = Inner {
             keys: Shelf::new(max_keys),
             max_keys,
             default,
-            crowd: Slot::new(crowd, true),
+            crowd: Arc::new(Slot::new(crowd, true)),
             unlimited: AtomicU64::new(0),
             clock: None,
         };
@@ -119,47 +118,36 @@ impl KeyedLimiter {
     /// The same limits on `clock`, all full. All users need one clock.
     #[must_use]
     pub fn with_clock(self, clock: SharedArc<dyn Clock>) -> Self {
-        let fresh = |slot: &Slot| Slot::new(slot.quota(), slot.named);
+        let fresh = |slot: &Slot| Slot::new(slot.bucket.quota(), slot.named.load(Relaxed));
         let max_keys = self.inner.max_keys;
         let keys = Shelf::new(max_keys);
         self.inner.keys.each(|name, slot| {
-            let slot = fresh(slot);
-            if slot.named {
-                keys.get(name, Tick::ZERO, || slot);
+            if slot.named.load(Relaxed) {
+                keys.get(name, Tick::ZERO, || fresh(slot));
             }
         });
         let inner = Inner {
             keys,
             max_keys,
             default: self.inner.default,
-            crowd: fresh(&self.inner.crowd),
+            crowd: Arc::new(fresh(&self.inner.crowd)),
             unlimited: AtomicU64::new(0),
             clock: Some(clock),
         };
         Self { inner: SharedArc::new(inner) }
     }
 
-    /// Gives `key` a bucket of its own kind. What its bucket lacks, it lacks in the new one.
+    /// Gives `key` a limit of its own. What its bucket lacks, it lacks by the new one.
     ///
     /// # Errors
     /// [`ConfigError`] names the key and its bound; [`ConfigError::Value`] when there is no room.
     pub fn set(&self, key: &str, quota: TokenBucketConfig) -> Result<(), ConfigError> {
-        let quota = Quota::try_new(quota)?;
-        let now = self.now();
+        let (quota, now) = (Quota::try_new(quota)?, self.now());
         let full = || ConfigError::value("max_keys", "there is no room for another key");
-        let slot = self.inner.keys.replace(key, now, |old| {
-            let slot = Slot::new(quota, true);
-            match old {
-                None => slot,
-                Some(old) => Slot {
-                    bucket: old.bucket.converted(old.quota(), quota, now),
-                    allowed: AtomicU64::new(old.allowed.load(Relaxed)),
-                    denied: AtomicU64::new(old.denied.load(Relaxed)),
-                    ..slot
-                },
-            }
-        });
-        slot.map(drop).ok_or_else(full)
+        let slot = self.inner.keys.get(key, now, || Slot::new(quota, true)).ok_or_else(full)?;
+        slot.named.store(true, Relaxed);
+        slot.bucket.requote(quota, now);
+        Ok(())
     }
 
     fn now(&self) -> Tick {
@@ -187,66 +175,47 @@ impl KeyedLimiter {
     /// # Errors
     /// [`Denied`] as [`RateLimiter::take`](crate::RateLimiter::take) has it. A denial changes nothing.
     pub fn check_n(&self, key: &str, cost: u32) -> Result<(), Denied> {
-        self.take(key, cost, self.now()).map(|_| ())
+        let now = self.now();
+        let known = self.inner.keys.known(key, |slot| slot.take(cost, now));
+        known.unwrap_or_else(|| self.slot(key, now).map_or(Ok(()), |slot| slot.take(cost, now)))
     }
 
-    fn take(&self, key: &str, cost: u32, now: Tick) -> Result<Option<(Arc<Slot>, Mark)>, Denied> {
-        match self.slot(key, now) {
-            Found::Own(slot) => slot.take(cost, now).map(|mark| Some((slot, mark))),
-            Found::Crowd => self.inner.crowd.take(cost, now).map(|_| None),
-            Found::Unlimited => {
-                // Relaxed: a count for display.
-                self.inner.unlimited.fetch_add(1, Relaxed);
-                Ok(None)
+    /// The slot of `key`: its own, or the one that those share for which there is no room. None, and counted, when
+    /// nothing limits it.
+    fn slot(&self, key: &str, now: Tick) -> Option<Arc<Slot>> {
+        let found = match self.inner.default {
+            None => self.inner.keys.find(key),
+            Some(quota) => {
+                let own = self.inner.keys.get(key, now, || Slot::new(quota, false));
+                Some(own.unwrap_or_else(|| self.inner.crowd.clone()))
             }
-        }
-    }
-
-    fn slot(&self, key: &str, now: Tick) -> Found {
-        let Some(quota) = self.inner.default else {
-            return self.inner.keys.find(key).map_or(Found::Unlimited, Found::Own);
         };
-        self.inner.keys.get(key, now, || Slot::new(quota, false)).map_or(Found::Crowd, Found::Own)
+        if found.is_none() {
+            // Relaxed: a count for display.
+            self.inner.unlimited.fetch_add(1, Relaxed);
+        }
+        found
     }
 
-    /// Takes one unit of `key` and waits for it, at most half an hour. Those who wait are served in order.
-    /// Dropping the future gives the unit back.
+    /// Takes one unit of `key` and waits for it, at most half an hour; see [`acquire_by`](Self::acquire_by).
     ///
     /// # Errors
-    /// [`Denied`], at once, when it would take longer.
+    /// [`Denied`] when it would take longer.
     #[cfg(feature = "tokio")]
     pub async fn acquire(&self, key: &str) -> Result<(), Denied> {
-        use std::time::Duration;
+        self.acquire_by(key, Tick::MAX).await
+    }
 
-        use crate::bucket::{duration, patience};
-
-        struct Booking {
-            slot: Option<Arc<Slot>>,
-            mark: Mark,
-            limiter: KeyedLimiter,
-        }
-        impl Drop for Booking {
-            fn drop(&mut self) {
-                if let Some(slot) = self.slot.take() {
-                    slot.bucket.give_back(slot.quota(), 1, self.mark, self.limiter.now());
-                }
-            }
-        }
-
-        let now = self.now();
-        let Found::Own(slot) = self.slot(key, now) else { return self.check(key) };
-        let (mark, wait) = slot.bucket.take_within(slot.quota(), 1, now, patience(Duration::MAX))?;
-        // Relaxed: a count for display.
-        slot.allowed.fetch_add(1, Relaxed);
-        let mut booking = Booking { slot: Some(slot), mark, limiter: self.clone() };
-        let mut left = duration(wait);
-        let due = now.after(left);
-        while !left.is_zero() {
-            tokio::time::sleep(left).await;
-            left = due.since(self.now());
-        }
-        booking.slot = None;
-        Ok(())
+    /// Takes one unit of `key` and waits for it until `deadline`, in line with others who wait for that key; see
+    /// [`RateLimiter::acquire_by`](crate::RateLimiter::acquire_by). A key without a bucket passes, and is counted.
+    ///
+    /// # Errors
+    /// [`Denied`], at once, when the unit will not be there by the deadline, or within half an hour; later, when the
+    /// key has been set to a limit by which it will not.
+    #[cfg(feature = "tokio")]
+    pub async fn acquire_by(&self, key: &str, deadline: Tick) -> Result<(), Denied> {
+        let Some(slot) = self.slot(key, self.now()) else { return Ok(()) };
+        slot.count(crate::line::acquire(&slot.bucket, 1, deadline, || self.now()).await)
     }
 
     /// Units of `key` that could be taken at the moment; none for a key without a limit.
@@ -254,7 +223,7 @@ impl KeyedLimiter {
     pub fn available(&self, key: &str) -> Option<u32> {
         let now = self.now();
         match self.inner.keys.find(key) {
-            Some(slot) => Some(slot.bucket.available(slot.quota(), now)),
+            Some(slot) => Some(slot.bucket.available(now)),
             None => self.inner.default.map(|quota| quota.burst),
         }
     }
@@ -281,18 +250,12 @@ impl KeyedLimiter {
                 model_id: name.to_owned(),
                 requests_allowed: slot.allowed.load(Relaxed),
                 requests_denied: slot.denied.load(Relaxed),
-                current_tokens: slot.bucket.available(slot.quota(), now).into(),
+                current_tokens: slot.bucket.available(now).into(),
             });
         });
         per_model.sort_unstable_by(|a, b| a.model_id.cmp(&b.model_id));
         LimiterStats { per_model, unlimited: self.inner.unlimited.load(Relaxed) }
     }
-}
-
-enum Found {
-    Own(Arc<Slot>),
-    Crowd,
-    Unlimited,
 }
 
 impl LimiterConfig for Vec<BucketConfig> {
@@ -301,7 +264,8 @@ impl LimiterConfig for Vec<BucketConfig> {
     fn try_build(self) -> Result<KeyedLimiter, ConfigError> {
         let limiter = KeyedLimiter::with(None, self.len());
         for BucketConfig { model_id, requests_per_second, burst_capacity } in self {
-            limiter.set(&model_id, TokenBucketConfig::new(requests_per_second, burst_capacity))?;
+            let quota = TokenBucketConfig::new(requests_per_second, burst_capacity);
+            limiter.set(&model_id, quota).map_err(|error| error.of_model(&model_id))?;
         }
         Ok(limiter)
     }

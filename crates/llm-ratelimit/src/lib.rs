@@ -4,7 +4,8 @@
 //! (GCRA): no interleaving of callers admits more than the burst and the rate allow.
 //!
 //! # Limitations
-//! One process. Nothing here sleeps; a caller that wants to wait waits as long as [`Denied`] says.
+//! One process. Nothing here sleeps but `acquire` (feature `tokio`); any other caller that wants to wait waits as long
+//! as [`Denied`] says.
 //!
 //! # Example
 //! ```
@@ -21,6 +22,7 @@
 //! clock.advance(Duration::from_millis(10));
 //! assert_eq!(limiter.check_and_consume(), Ok(()));
 //! ```
+mod account;
 mod admission;
 mod bucket;
 mod budget;
@@ -29,11 +31,15 @@ mod config;
 mod hierarchy;
 mod keyed;
 mod limiter;
+#[cfg_attr(not(feature = "tokio"), path = "no_line.rs")]
+mod line;
+mod live;
 mod period;
 mod quota;
 mod rules;
 mod scope;
 mod shelf;
+mod text;
 #[cfg(feature = "tower")]
 mod tower;
 

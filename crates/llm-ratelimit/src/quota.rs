@@ -20,6 +20,9 @@ pub(crate) struct Quota {
 }
 
 impl Quota {
+    /// Of what nothing limits.
+    pub(crate) const UNLIMITED: Self = Self { unit: 0, burst: u32::MAX };
+
     pub(crate) fn try_new(config: TokenBucketConfig) -> Result<Self, ConfigError> {
         let TokenBucketConfig { rate_per_second: rate, burst } = config;
         if rate.is_nan() || rate <= 0.0 {

@@ -117,6 +117,14 @@ impl Rules {
 }
 
 impl Rules {
+    /// Of requests and of tokens; unlimited where no rate limits them.
+    pub(crate) fn quotas(&self) -> [Quota; 2] {
+        [self.requests, self.tokens].map(|meter| match meter {
+            Some(Meter::Rate(quota)) => quota,
+            Some(Meter::Cap(_)) | None => Quota::UNLIMITED,
+        })
+    }
+
     /// Whether something is capped by period.
     pub(crate) const fn has_caps(&self) -> bool {
         self.money.is_some()

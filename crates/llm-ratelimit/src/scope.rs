@@ -6,21 +6,34 @@ use llm_core::Tick;
 use llm_core::sync::Arc;
 
 use crate::admission::Admission;
-use crate::cell::{Cell, Cost, INLINE, Marks, Refusal, Short};
+use crate::bucket;
+use crate::cell::{Cell, Cost, Refusal};
 use crate::hierarchy::{Denial, Hierarchy};
 
 /// The limits of certain names, looked up.
 pub struct Scope {
     hierarchy: Hierarchy,
     limits: Box<[Limit]>,
-    /// Whether they are few and only rates.
-    has_only_rates: bool,
+    rates: Rates,
 }
 
 struct Limit {
     cell: Arc<Cell>,
     table: usize,
     name: Box<str>,
+}
+
+/// What limits there are, as far as it helps to know.
+#[derive(Clone, Copy)]
+enum Rates {
+    /// Each limits the rate of requests and nothing else.
+    Requests,
+    /// Each limits the rates of requests and tokens and nothing else.
+    Both,
+    /// Each limits rates.
+    Some,
+    /// There are other limits.
+    AndMore,
 }
 
 impl Hierarchy {
@@ -34,8 +47,17 @@ impl Hierarchy {
             name: name.into(),
         });
         let limits: Box<[Limit]> = limits.collect();
-        let has_only_rates = limits.len() <= INLINE && limits.iter().all(|limit| limit.cell.rules().has_only_rates());
-        Scope { hierarchy: self.clone(), limits, has_only_rates }
+        let all = |test: fn(&Cell) -> bool| limits.iter().all(|limit| test(&limit.cell));
+        let rates = if !all(|cell| cell.rules().has_only_rates()) {
+            Rates::AndMore
+        } else if all(|cell| cell.rates().map(|(which, _)| which).eq([0])) {
+            Rates::Requests
+        } else if all(|cell| cell.rates().count() == 2) {
+            Rates::Both
+        } else {
+            Rates::Some
+        };
+        Scope { hierarchy: self.clone(), limits, rates }
     }
 }
 
@@ -45,29 +67,45 @@ impl Scope {
     /// # Errors
     /// [`Denial`] names the first level that is short. Nothing was taken then.
     pub fn check(&self, cost: Cost, now: Tick) -> Result<(), Denial> {
-        if !self.has_only_rates {
-            return self.admit(cost, now).map(|mut admission| admission.sent());
+        let limits = &*self.limits;
+        let taken = match (self.rates, limits.len()) {
+            (Rates::AndMore, _) => return self.admit(cost, now).map(|mut admission| admission.sent()),
+            (Rates::Requests, 1) => take_requests::<1>(limits, now),
+            (Rates::Requests, 2) => take_requests::<2>(limits, now),
+            (Rates::Requests, 3) => take_requests::<3>(limits, now),
+            (Rates::Requests, 4) => take_requests::<4>(limits, now),
+            (Rates::Both, 1) => take_both::<1>(limits, cost, now),
+            (Rates::Both, 2) => take_both::<2>(limits, cost, now),
+            (Rates::Both, 3) => take_both::<3>(limits, cost, now),
+            (Rates::Both, 4) => take_both::<4>(limits, cost, now),
+            _ => Err(0),
+        };
+        taken.or_else(|taken| self.take_rest(taken, cost, now))
+    }
+
+    /// Takes of the rates one after the other, of which `taken` have been taken of; two of each limit are counted.
+    #[cold]
+    fn take_rest(&self, taken: usize, cost: Cost, now: Tick) -> Result<(), Denial> {
+        if taken == 0 {
+            // Most denials are found before anything is taken.
+            let short = self.limits.iter().find_map(|limit| Some((limit, limit.cell.is_short(cost.tokens, now)?)));
+            if let Some((limit, short)) = short {
+                return Err(self.denial(limit, limit.cell.refusal(&short, now)));
+            }
         }
-        let mut marks = [Marks::default(); INLINE];
-        for (at, limit) in self.limits.iter().enumerate() {
-            match limit.cell.take_rates(cost.tokens, now) {
-                Ok(taken) => marks[at] = taken,
-                Err(short) => return Err(self.undone(at, &marks, short, cost, now)),
+        let first = taken / 2;
+        for (at, limit) in self.limits.iter().enumerate().skip(first) {
+            let which = if at == first { taken % 2 } else { 0 };
+            if let Err(short) = limit.cell.take_rates_from(which, cost.tokens, now) {
+                let present = self.hierarchy.inner.present();
+                limit.cell.return_rates(Some(&short), cost.tokens, now, present);
+                let before = &self.limits[..at];
+                before.iter().for_each(|limit| limit.cell.return_rates(None, cost.tokens, now, present));
+                return Err(self.denial(limit, limit.cell.refusal(&short, now)));
             }
         }
         Ok(())
     }
-
-    /// Gives back what the limits before `at`, which is `short`, have given.
-    #[cold]
-    fn undone(&self, at: usize, marks: &[Marks], short: Short, cost: Cost, now: Tick) -> Denial {
-        for (limit, marks) in self.limits[..at].iter().zip(marks) {
-            limit.cell.return_rates(*marks, cost.tokens, now);
-        }
-        let limit = &self.limits[at];
-        self.denial(limit, limit.cell.refusal(short, now))
-    }
-
     fn denial(&self, limit: &Limit, refusal: Refusal) -> Denial {
         self.hierarchy.inner.tables[limit.table].denial(&limit.name, refusal)
     }
@@ -79,16 +117,54 @@ impl Scope {
     pub fn admit(&self, cost: Cost, now: Tick) -> Result<Admission, Denial> {
         let mut admission = Admission::new(self.hierarchy.inner.clock.clone());
         for limit in &self.limits {
-            match limit.cell.take(cost, now) {
+            match limit.cell.take(cost, now, || self.hierarchy.inner.present()) {
                 Ok(taken) => admission.push(limit.cell.clone(), taken),
-                Err(refusal) => {
-                    admission.give_back(now);
-                    return Err(self.denial(limit, refusal));
-                }
+                // What others have given is given back with the admission.
+                Err(refusal) => return Err(self.denial(limit, refusal)),
             }
         }
         Ok(admission)
     }
+}
+
+/// Takes of `N` rates of requests. All words are looked at before the first is changed: a look would wait for the
+/// change before it. The number of rates, two for each limit, that were taken of when one is short or somebody else was
+/// faster.
+#[inline(always)]
+fn take_requests<const N: usize>(limits: &[Limit], now: Tick) -> Result<(), usize> {
+    let Ok(limits) = <&[Limit; N]>::try_from(limits) else { return Err(0) };
+    let rates = limits.each_ref().map(|limit| limit.cell.requests());
+    let spent = rates.map(|(gauge, bucket)| {
+        let seen = bucket.look();
+        (seen, gauge.spend_one(seen, bucket::at(now)))
+    });
+    if spent.iter().any(|(_, (_, fits))| !fits) {
+        return Err(0);
+    }
+    for (at, ((_, bucket), (seen, (next, _)))) in rates.into_iter().zip(spent).enumerate() {
+        bucket.swap(seen, next).map_err(|_| 2 * at)?;
+    }
+    Ok(())
+}
+
+/// As [`take_requests`], of as many rates of tokens, too.
+#[inline(always)]
+fn take_both<const N: usize>(limits: &[Limit], cost: Cost, now: Tick) -> Result<(), usize> {
+    let Ok(limits) = <&[Limit; N]>::try_from(limits) else { return Err(0) };
+    let word = bucket::at(now);
+    let spent = limits.each_ref().map(|limit| {
+        let ((one, requests), (many, tokens)) = (limit.cell.requests(), limit.cell.tokens());
+        let seen = [requests.look(), tokens.look()];
+        (seen, [one.spend_one(seen[0], word), many.spend_many(seen[1], cost.tokens, word)])
+    });
+    if spent.iter().any(|(_, [(_, one), (_, many)])| !(one & many)) {
+        return Err(0);
+    }
+    for (at, (limit, (seen, [(one, _), (many, _)]))) in limits.iter().zip(spent).enumerate() {
+        limit.cell.requests().1.swap(seen[0], one).map_err(|_| 2 * at)?;
+        limit.cell.tokens().1.swap(seen[1], many).map_err(|_| 2 * at + 1)?;
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Scope {

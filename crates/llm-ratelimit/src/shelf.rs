@@ -1,11 +1,13 @@
 //! Things by name, at most so many: what is at rest is forgotten when room is needed.
 
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, Hasher as _};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use llm_core::Tick;
 use llm_core::sync::{Arc, Mutex};
+
+use crate::text::same;
 
 /// What may be forgotten at times.
 pub(crate) trait Resting {
@@ -27,6 +29,8 @@ struct Shard<V> {
     things: HashTable<(Box<str>, Arc<V>)>,
     /// At this many things those at rest are looked for.
     sweep_at: usize,
+    /// Things for which there was no room since those at rest were last looked for.
+    refused: usize,
 }
 
 /// From so many things on they are spread over shards, so that callers of different ones do not meet.
@@ -36,25 +40,61 @@ const SHARDS: usize = 64;
 /// Below this a shard is not swept.
 const FEW: usize = 32;
 
+/// A full shard is swept once for each so many things that it holds and had no room for: else names made up by the
+/// dozen would have all of it looked through for each of them.
+const SHARE: usize = 64;
+
+impl<V: Resting> Shard<V> {
+    /// Whether there is room for another thing; if need be it is made.
+    #[cold]
+    fn has_room(&mut self, most: usize, now: Tick) -> bool {
+        let held = self.things.len();
+        if held < self.sweep_at.min(most) {
+            return true;
+        }
+        if held >= most && self.refused < (held / SHARE).saturating_sub(1) {
+            self.refused += 1;
+            return false;
+        }
+        self.things.retain(|(_, thing)| Arc::strong_count(thing) > 1 || !thing.is_at_rest(now));
+        let left = self.things.len();
+        (self.sweep_at, self.refused) = ((left * 2).max(FEW), 0);
+        left < most
+    }
+}
+
 impl<V: Resting> Shelf<V> {
     /// Room for at least `most` things.
     pub(crate) fn new(most: usize) -> Self {
         let shards = if most < MANY { 1 } else { SHARDS };
         let hasher = RandomState::default();
-        let shard = || Mutex::new(Shard { things: HashTable::new(), sweep_at: FEW });
+        let shard = || Mutex::new(Shard { things: HashTable::new(), sweep_at: FEW, refused: usize::MAX });
         let made = (0..shards).map(|_| shard()).collect();
         // Names do not spread evenly: a shard has room for half as much again.
         let most_a_shard = if shards == 1 { most } else { most.div_ceil(shards).saturating_mul(3) / 2 };
         Self { shards: made, hasher, most_a_shard: most_a_shard.max(1) }
     }
 
+    #[inline]
     fn hash(&self, name: &str) -> u64 {
-        self.hasher.hash_one(name)
+        let mut hasher = self.hasher.build_hasher();
+        // The bytes alone: with them goes their number, and nothing follows them that they could run into.
+        hasher.write(name.as_bytes());
+        hasher.finish()
     }
 
+    #[inline]
     fn shard(&self, hash: u64) -> &Mutex<Shard<V>> {
         // A power of two of them; the table below uses the low and the highest bits.
         &self.shards[(hash >> 40) as usize & (self.shards.len() - 1)]
+    }
+
+    /// Shows the thing called `name`, if it is there. Others of its shard wait meanwhile.
+    #[inline]
+    pub(crate) fn known<T>(&self, name: &str, show: impl FnOnce(&Arc<V>) -> T) -> Option<T> {
+        let hash = self.hash(name);
+        let shard = self.shard(hash).lock();
+        shard.things.find(hash, |(known, _)| same(known, name)).map(|(_, thing)| show(thing))
     }
 
     /// The thing called `name`, made now if need be. None when there is no room for it.
@@ -73,43 +113,21 @@ impl<V: Resting> Shelf<V> {
     ) -> T {
         let hash = self.hash(name);
         let mut shard = self.shard(hash).lock();
-        if let Some((_, thing)) = shard.things.find(hash, |(known, _)| **known == *name) {
+        if let Some((_, thing)) = shard.things.find(hash, |(known, _)| same(known, name)) {
             return show(Some(thing));
         }
-        if shard.things.len() >= shard.sweep_at.min(self.most_a_shard) {
-            shard.things.retain(|(_, thing)| Arc::strong_count(thing) > 1 || !thing.is_at_rest(now));
-            shard.sweep_at = (shard.things.len() * 2).max(FEW);
-            if shard.things.len() >= self.most_a_shard {
-                drop(shard);
-                return show(None);
-            }
+        if !shard.has_room(self.most_a_shard, now) {
+            drop(shard);
+            return show(None);
         }
         let thing = (name.into(), Arc::new(make()));
-        let entry = shard.things.insert_unique(hash, thing, |(known, _)| self.hasher.hash_one(&**known));
+        let entry = shard.things.insert_unique(hash, thing, |(known, _)| self.hash(known));
         show(Some(&entry.get().1))
     }
 
     /// The thing called `name`, if it is there.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<V>> {
-        let hash = self.hash(name);
-        let shard = self.shard(hash).lock();
-        shard.things.find(hash, |(known, _)| **known == *name).map(|(_, thing)| thing.clone())
-    }
-
-    /// Puts another thing in the place of the one called `name`. None when there is no room for it.
-    pub(crate) fn replace(&self, name: &str, now: Tick, make: impl FnOnce(Option<&V>) -> V) -> Option<Arc<V>> {
-        let hash = self.hash(name);
-        let mut shard = self.shard(hash).lock();
-        match shard.things.find_mut(hash, |(known, _)| **known == *name) {
-            Some((_, thing)) => {
-                *thing = Arc::new(make(Some(&**thing)));
-                Some(thing.clone())
-            }
-            None => {
-                drop(shard);
-                self.get(name, now, || make(None))
-            }
-        }
+        self.known(name, Arc::clone)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -127,6 +145,8 @@ impl<V: Resting> Shelf<V> {
 #[cfg(test)]
 #[cfg(not(llm_loom))]
 mod tests {
+    use std::sync::Arc as SharedArc;
+
     use super::*;
 
     struct Until(Tick);
@@ -150,6 +170,27 @@ mod tests {
         assert_eq!(shelf.len(), 100);
         assert!(shelf.get("late", LATE, || Until(LATE)).is_some(), "those at rest make room");
         assert_eq!(shelf.len(), 1);
+    }
+
+    #[test]
+    fn a_full_shelf_is_not_looked_through_for_every_new_name() {
+        use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+        struct Asked(SharedArc<AtomicUsize>);
+        impl Resting for Asked {
+            fn is_at_rest(&self, _: Tick) -> bool {
+                self.0.fetch_add(1, Relaxed);
+                false
+            }
+        }
+        const MOST: usize = 1000;
+        let (shelf, asked) = (Shelf::new(MOST), SharedArc::new(AtomicUsize::new(0)));
+        let get = |name: usize| shelf.get(&name.to_string(), EARLY, || Asked(asked.clone())).is_some();
+        assert!((0..MOST).all(get));
+        asked.store(0, Relaxed);
+        assert!(!(MOST..2 * MOST).any(get));
+        let each = asked.load(Relaxed) / MOST;
+        assert!(each <= 2 * SHARE, "{each} are asked for each name");
     }
 
     #[test]
