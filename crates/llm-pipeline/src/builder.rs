@@ -114,7 +114,11 @@ pub struct PipelineBuilder {
     sharing: Option<usize>,
     share_sampled: bool,
     prefix: Option<PrefixOf>,
+    terms: TermsOf,
 }
+
+/// The terms of a provider's model that no target names.
+pub(crate) type TermsOf = Arc<dyn Fn(&ProviderId, &ModelId) -> Terms + Send + Sync>;
 
 /// Hashes what conversations begin with, of a body in its caller's dialect.
 pub(crate) type PrefixOf = fn(&Envelope) -> u64;
@@ -143,6 +147,7 @@ impl Default for PipelineBuilder {
             sharing: Some(10_000),
             share_sampled: true,
             prefix: None,
+            terms: Arc::new(|_, _| Terms::default()),
         }
     }
 }
@@ -241,6 +246,14 @@ impl PipelineBuilder {
         self
     }
 
+    /// Asks `terms` about a provider's models that are addressed directly and that no target names. Without it, nothing
+    /// is known of them.
+    #[must_use]
+    pub fn terms(mut self, terms: impl Fn(&ProviderId, &ModelId) -> Terms + Send + Sync + 'static) -> Self {
+        self.terms = Arc::new(terms);
+        self
+    }
+
     /// Puts the path together. From `old`, limits, circuits and what routers
     /// have learnt go on where the configuration names them alike.
     ///
@@ -310,6 +323,7 @@ impl PipelineBuilder {
             default: self.default.clone(),
             only: Arc::new(only),
             created: self.clock.unix_time().as_secs(),
+            terms: self.terms.clone(),
         })
     }
 

@@ -8,7 +8,7 @@ use llm_breaker::CircuitBreaker;
 use llm_core::{Error, ErrorKind, Model, ModelId, Provider, ProviderId, TargetObserver, Tick};
 use llm_router::{SmartRouter, Strategy, TargetHealth};
 
-use crate::builder::ModelConfig;
+use crate::builder::{ModelConfig, TermsOf};
 use crate::circuits::{Circuit, Circuits};
 use crate::demand::Terms;
 
@@ -128,6 +128,8 @@ pub(crate) struct Routes {
     pub(crate) only: Arc<SmartRouter>,
     /// Unix seconds at which the configuration was read, as the models' birthday.
     pub(crate) created: u64,
+    /// Tells the terms of models that are addressed directly and that no target names.
+    pub(crate) terms: TermsOf,
 }
 
 /// The name that lets the router pick among all targets.
@@ -169,11 +171,12 @@ impl Routes {
 
     fn direct(&self, upstream: &Arc<Upstream>, model: &str) -> Arc<Route> {
         let id = ModelId::from(model);
+        let configured = upstream.terms.get(model).copied();
         let target = Target {
             upstream: upstream.clone(),
             breaker: upstream.circuits.of(&id),
+            terms: configured.unwrap_or_else(|| (self.terms)(upstream.provider.id(), &id)),
             model: id,
-            terms: upstream.terms.get(model).copied().unwrap_or_default(),
             observer: upstream.direct.clone(),
         };
         Arc::new(Route {
