@@ -6,6 +6,7 @@ mod failures;
 mod lifecycle;
 mod limits;
 mod operations;
+mod prices;
 mod process;
 mod routing;
 mod sharing;
