@@ -2,10 +2,9 @@
 
 /// Whether `text` is a day, such as `2026-11-22`.
 pub(super) fn is_day(text: &str) -> bool {
-    let [year, month, day] = match text.split('-').collect::<Vec<_>>()[..] {
-        [year, month, day] => [year, month, day],
-        _ => return false,
-    };
+    let mut parts = text.splitn(3, '-');
+    let mut part = || parts.next().unwrap_or_default();
+    let (year, month, day) = (part(), part(), part());
     year.len() == 4 && is_number(year) && is_within(month, 12) && is_within(day, 31)
 }
 

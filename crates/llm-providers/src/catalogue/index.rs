@@ -1,25 +1,25 @@
 //! Where each name of a model is found.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::KnownModel;
 use super::dates::without_day;
 
 /// The places of entries, by provider.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Index(HashMap<String, Names>);
+pub(super) struct Index(BTreeMap<String, Names>);
 
 /// The names of a provider's models.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Names {
-    exact: HashMap<String, usize>,
+    exact: BTreeMap<String, usize>,
     /// In the order of the entries.
     aliases: Vec<(String, usize)>,
 }
 
 impl Index {
     pub(super) fn of(models: &[KnownModel]) -> Self {
-        let mut providers: HashMap<String, Names> = HashMap::new();
+        let mut providers: BTreeMap<String, Names> = BTreeMap::new();
         for (place, known) in models.iter().enumerate() {
             let names = providers.entry(known.provider.clone()).or_default();
             names.exact.insert(known.model.clone(), place);
