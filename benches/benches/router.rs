@@ -28,7 +28,7 @@ fn router(strategy: Strategy, targets: u32, now: Tick) -> (SmartRouter, Vec<llm_
     let mut held = Vec::new();
     for index in 0..targets.len() {
         let each = Money::from_units(1_000_000 + 37_000 * (index as i64 * 7 % 16));
-        router.set_price(index, Some(Price { input: each, output: each, cache_read: None, cache_write: None }));
+        router.set_price(index, Some(Price::per_token(each, each)));
         let latency = Duration::from_millis(200 + 13 * (index as u64 * 5 % 16));
         (0..128).for_each(|_| router.record(index, Observed { latency, ..Observed::default() }, now));
         held.extend((0..index % 4).map(|_| router.begin(index, now)));

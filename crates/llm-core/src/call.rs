@@ -82,6 +82,7 @@ impl CallBody {
 }
 
 /// A provider's answer, in the form of the call.
+#[expect(clippy::large_enum_variant, reason = "moved a few times a request, which costs less than a box")]
 pub enum Answer {
     /// To [`CallBody::Wire`].
     Wire(WireAnswer),

@@ -5,8 +5,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Usage;
-
 /// An amount of money: an integer of 10⁻¹² US dollar, up to ±9.2 million dollars. Sums saturate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -48,6 +46,15 @@ impl Money {
         Self(self.0.saturating_add(other.0))
     }
 
+    /// A `count`th of the amount, if that comes out even.
+    #[must_use]
+    pub const fn divided_by(self, count: u32) -> Option<Self> {
+        match self.0.checked_rem(count as i64) {
+            Some(0) => Some(Self(self.0 / count as i64)),
+            _ => None,
+        }
+    }
+
     /// `count` times the amount.
     #[must_use]
     pub fn times(self, count: u64) -> Self {
@@ -60,14 +67,7 @@ impl FromStr for Money {
     type Err = MoneyError;
 
     fn from_str(text: &str) -> Result<Self, MoneyError> {
-        let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
-        let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-        if !digits(whole) || !digits(decimals) || whole.len() + decimals.len() == 0 || decimals.len() > 12 {
-            return Err(MoneyError);
-        }
-        let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| MoneyError)? };
-        let decimals: i64 = format!("{decimals:0<12}").parse().map_err(|_| MoneyError)?;
-        whole.checked_mul(PER_DOLLAR).and_then(|units| units.checked_add(decimals)).map(Self).ok_or(MoneyError)
+        fixed_point(text, 12).map(Self).ok_or(MoneyError)
     }
 }
 
@@ -75,47 +75,32 @@ impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
         let units = self.0.unsigned_abs();
-        let decimals = format!("{:012}", units % PER_DOLLAR as u64);
-        let decimals = decimals.trim_end_matches('0');
-        let dot = if decimals.is_empty() { "" } else { "." };
-        write!(f, "{sign}${}{dot}{decimals}", units / PER_DOLLAR as u64)
+        write!(f, "{sign}$")?;
+        write_fixed_point(f, units, 12)
     }
 }
 
-/// What a model costs, per token of each class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Price {
-    /// Per input token that no cache served.
-    pub input: Money,
-    /// Per output token, reasoning included.
-    pub output: Money,
-    /// Per input token read from the provider's cache; the input price where unknown.
-    pub cache_read: Option<Money>,
-    /// Per input token written to the provider's cache; the input price where unknown.
-    pub cache_write: Option<Money>,
+/// Reads a decimal number that is not negative, as so many units of 10^-`places`. None when it is no such number, or
+/// has more decimals.
+pub(crate) fn fixed_point(text: &str, places: u8) -> Option<i64> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let missing = usize::from(places).checked_sub(decimals.len())?;
+    if !digits(whole) || !digits(decimals) || whole.len() + decimals.len() == 0 {
+        return None;
+    }
+    let number = |part: &str| if part.is_empty() { Some(0) } else { part.parse::<i64>().ok() };
+    let decimals = number(decimals)?.checked_mul(10_i64.checked_pow(u32::try_from(missing).ok()?)?)?;
+    number(whole)?.checked_mul(10_i64.checked_pow(places.into())?)?.checked_add(decimals)
 }
 
-impl Price {
-    /// A price in dollars per million tokens.
-    #[must_use]
-    pub const fn per_million(input: Money, output: Money) -> Self {
-        Self {
-            input: Money(input.0 / 1_000_000),
-            output: Money(output.0 / 1_000_000),
-            cache_read: None,
-            cache_write: None,
-        }
-    }
-
-    /// `input·in + cache_read·cached + cache_write·write + (output + reasoning)·out`.
-    #[must_use]
-    pub fn cost(&self, usage: &Usage) -> Money {
-        self.input
-            .times(usage.input)
-            .plus(self.cache_read.unwrap_or(self.input).times(usage.cache_read.unwrap_or(0)))
-            .plus(self.cache_write.unwrap_or(self.input).times(usage.cache_write.unwrap_or(0)))
-            .plus(self.output.times(usage.output_total()))
-    }
+/// Writes `units` of 10^-`places` as a decimal number without trailing zeros.
+pub(crate) fn write_fixed_point(f: &mut fmt::Formatter<'_>, units: u64, places: u8) -> fmt::Result {
+    let one = 10_u64.pow(places.into());
+    let decimals = format!("{:0width$}", units % one, width = places.into());
+    let decimals = decimals.trim_end_matches('0');
+    let dot = if decimals.is_empty() { "" } else { "." };
+    write!(f, "{}{dot}{decimals}", units / one)
 }
 
 #[cfg(test)]
@@ -135,13 +120,11 @@ mod tests {
     }
 
     #[test]
-    fn cached_tokens_cost_their_own_price() {
-        let price = Price {
-            cache_read: Some(Money::from_units(1_250_000)),
-            ..Price::per_million("2.5".parse().unwrap(), "10".parse().unwrap())
-        };
-        let usage = Usage { input: 200, cache_read: Some(1000), output: 100, ..Usage::default() };
-        assert_eq!(price.cost(&usage).to_string(), "$0.00275");
+    fn what_does_not_come_out_even_is_not_divided() {
+        let million: Money = "0.0375".parse().unwrap();
+        assert_eq!(million.divided_by(1_000_000), Some(Money(37_500)));
+        assert_eq!("0.0000001".parse::<Money>().unwrap().divided_by(1_000_000), None);
+        assert_eq!(million.divided_by(0), None);
     }
 
     proptest! {

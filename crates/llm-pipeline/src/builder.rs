@@ -146,7 +146,11 @@ pub struct PipelineBuilder {
     limiter: Option<RateLimiter>,
     sharing: Option<SharingConfig>,
     prefix: Option<PrefixOf>,
+    terms: TermsOf,
 }
+
+/// The terms of a provider's model that no target names.
+pub(crate) type TermsOf = Arc<dyn Fn(&ProviderId, &ModelId) -> Terms + Send + Sync>;
 
 /// Hashes what conversations begin with, of a body in its caller's dialect.
 pub(crate) type PrefixOf = fn(&Envelope) -> u64;
@@ -174,6 +178,7 @@ impl Default for PipelineBuilder {
             limiter: None,
             sharing: Some(SharingConfig::default()),
             prefix: None,
+            terms: Arc::new(|_, _| Terms::default()),
         }
     }
 }
@@ -263,6 +268,14 @@ impl PipelineBuilder {
     #[must_use]
     pub const fn prefix(mut self, prefix: fn(&Envelope) -> u64) -> Self {
         self.prefix = Some(prefix);
+        self
+    }
+
+    /// Asks `terms` about a provider's models that are addressed directly and that no target names. Without it, nothing
+    /// is known of them.
+    #[must_use]
+    pub fn terms(mut self, terms: impl Fn(&ProviderId, &ModelId) -> Terms + Send + Sync + 'static) -> Self {
+        self.terms = Arc::new(terms);
         self
     }
 
@@ -364,6 +377,7 @@ impl PipelineBuilder {
             default: self.default.clone(),
             only: Arc::new(only),
             created: self.clock.unix_time().as_secs(),
+            terms: self.terms.clone(),
         })
     }
 

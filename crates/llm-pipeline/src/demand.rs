@@ -39,7 +39,7 @@ pub(crate) enum Unbounded {
 impl Unbounded {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
-            Self::Price => "the model has no price in the configuration",
+            Self::Price => "the model has no price in the configuration nor in the table",
             Self::Output => {
                 "its output has no bound: set max_completion_tokens in the request, or max_output_tokens of the target"
             }
@@ -128,19 +128,15 @@ impl Demand {
     /// what the model gives. The number of output tokens in the bound, too.
     pub(crate) fn cost(&self, terms: &Terms) -> (Cost, Result<u64, Unbounded>) {
         let tokens = self.bytes.div_ceil(4);
-        let (price, output) = (terms.price, self.max_output.or(terms.max_output));
+        let (price, output) = (terms.price.as_ref(), self.max_output.or(terms.max_output));
         let output = output.map(|output| output.saturating_mul(self.choices));
         let units = |money: Money| u64::try_from(money.units()).unwrap_or(0);
-        let expected = price.map_or(0, |price| units(price.input.times(tokens)));
+        let expected = price.map_or(0, |price| units(price.rates.input.times(tokens).plus(price.per_request)));
         let bounded = match (price, output) {
             (None, _) => Err(Unbounded::Price),
             (_, None) => Err(Unbounded::Output),
             _ if self.beyond_text => Err(Unbounded::Content),
-            (Some(price), Some(output)) => {
-                // What is written to a cache may cost more than what is not.
-                let dearest = price.cache_write.unwrap_or(price.input).max(price.input);
-                Ok((output, units(dearest.times(self.bytes + self.markup).plus(price.output.times(output)))))
-            }
+            (Some(price), Some(output)) => Ok((output, units(price.most(self.bytes + self.markup, output)))),
         };
         let bound = bounded.ok().map(|(_, money)| money);
         (Cost { tokens, money: expected, bound }, bounded.map(|(output, _)| output))

@@ -87,7 +87,7 @@ impl Ending {
 
     /// Nobody paid for `usage` once more.
     fn used(&mut self, usage: &Usage) {
-        self.saved = self.price.map(|price| price.cost(usage));
+        self.saved = self.price.and_then(|price| price.cost(usage));
     }
 
     fn tell(&mut self, error: Option<ErrorKind>) {

@@ -78,8 +78,7 @@ impl Meter {
             self.tokens += STEP;
         }
         if self.said > self.money {
-            let price = self.price.map_or(0, |price| units(price.output));
-            more.bound = Some(price.saturating_mul(STEP));
+            more.bound = Some(self.price.map_or(0, |price| units(price.most_output(STEP))));
             self.money += STEP;
         }
         if let Some(target) = &mut self.target {
@@ -98,9 +97,11 @@ impl Meter {
 
     /// The attempt has ended, with `usage` if anybody said so. Settles; gives what it cost.
     pub(crate) fn end(&mut self, usage: Option<&Usage>, now: Tick) -> Option<Money> {
-        let cost = self.price.zip(usage).map(|(price, usage)| price.cost(usage));
+        let cost = self.price.zip(usage).and_then(|(price, usage)| price.cost(usage));
         let used = match usage {
             _ if self.free => Some(Cost::default()),
+            // Something in it has no known price: what was reserved stays spent, as where nobody says what was used.
+            Some(_) if self.price.is_some() && cost.is_none() => None,
             Some(usage) => Some(Cost::exact(usage.input_total() + usage.output_total(), cost.map_or(0, units))),
             None => None,
         };

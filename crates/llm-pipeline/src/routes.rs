@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use llm_core::{Error, ErrorKind, Model, ModelId, ProviderId, Tick};
 use llm_router::{SmartRouter, Strategy, TargetHealth};
 
-use crate::builder::ModelConfig;
+use crate::builder::{ModelConfig, TermsOf};
 use crate::circuits::Circuit;
 use crate::upstream::{Target, Upstream};
 
@@ -98,6 +98,8 @@ pub(crate) struct Routes {
     pub(crate) only: Arc<SmartRouter>,
     /// Unix seconds at which the configuration was read, as the models' birthday.
     pub(crate) created: u64,
+    /// Tells the terms of models that are addressed directly and that no target names.
+    pub(crate) terms: TermsOf,
 }
 
 /// The name that lets the router pick among all targets.
@@ -138,8 +140,10 @@ impl Routes {
     }
 
     fn direct(&self, upstream: &Arc<Upstream>, model: &str) -> Arc<Route> {
-        let terms = upstream.terms.get(model).copied().unwrap_or_default();
-        let target = Target::new(upstream.clone(), ModelId::from(model), terms, upstream.direct.clone());
+        let id = ModelId::from(model);
+        let configured = upstream.terms.get(model).copied();
+        let terms = configured.unwrap_or_else(|| (self.terms)(&upstream.id, &id));
+        let target = Target::new(upstream.clone(), id, terms, upstream.direct.clone());
         Arc::new(Route {
             name: None,
             targets: vec![target],

@@ -1,6 +1,7 @@
 //! Model providers: codecs of their wire formats, the transport that reaches them, and providers that need none.
 //!
-//! [`wire`] is pure: bytes in, words of `llm_core` out, and back; usable without HTTP.
+//! [`wire`] is pure: bytes in, words of `llm_core` out, and back; usable without HTTP. [`Catalogue`] is what is known of
+//! models beforehand: prices and limits.
 //!
 //! # Limitations
 //! One wire format, OpenAI's: chat completions, embeddings and models. Requests go to one address per provider; the
@@ -20,6 +21,7 @@
 //! ```
 pub mod wire;
 
+mod catalogue;
 #[cfg(feature = "sim")]
 mod echo;
 #[cfg(feature = "sim")]
@@ -36,6 +38,8 @@ mod transport;
 mod vector;
 #[cfg(feature = "sim")]
 mod words;
+
+pub use catalogue::{Catalogue, CatalogueError, KnownModel};
 
 #[cfg(feature = "http")]
 pub use openai::{ConfigError, OpenAiConfig, OpenAiProvider, Timeouts, check_base_url};

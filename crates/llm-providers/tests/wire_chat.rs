@@ -251,7 +251,7 @@ fn an_answer_is_written_as_openai_writes_it() {
     assert_eq!((response.text_content().as_str(), response.created), ("hi", Some(1)));
     assert_eq!(
         response.usage,
-        Some(Usage { input: 5, cache_read: Some(0), output: 2, reasoning: Some(0), cache_write: None })
+        Some(Usage { input: 5, cache_read: Some(0), output: 2, reasoning: Some(0), ..Usage::default() })
     );
     assert_eq!(encode_chat_response(&response), RESPONSE);
 }
@@ -625,6 +625,7 @@ fn any_response() -> impl Strategy<Value = CompletionResponse> {
             cache_write,
             output,
             reasoning,
+            ..Usage::default()
         });
     (
         word(),

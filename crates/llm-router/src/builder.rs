@@ -124,8 +124,7 @@ impl SmartRouterBuilder {
             }
             // A thousandth of a dollar is 10⁹ units.
             let each = Money::from_units((usd * 1e9).round() as i64);
-            let price = Price { input: each, output: each, cache_read: None, cache_write: None };
-            Ok(Entry { name, target: Target { weight: 1 }, price: Some(price) })
+            Ok(Entry { name, target: Target { weight: 1 }, price: Some(Price::per_token(each, each)) })
         };
         let entries = self.providers.into_iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         Ok((Table::try_new(self.config, &entries, &self.fallbacks)?, self.clock))

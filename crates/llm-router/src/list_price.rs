@@ -34,7 +34,7 @@ impl ListPrice {
 fn pack(price: &Price) -> u64 {
     // One below the most, so that no price is the mark of an unknown one.
     let half = |money: Money| u64::try_from(money.units()).unwrap_or(0).min(u64::from(u32::MAX) - 1);
-    half(price.input) << 32 | half(price.output)
+    half(price.rates.input) << 32 | half(price.rates.output)
 }
 
 #[cfg(test)]

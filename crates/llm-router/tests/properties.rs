@@ -28,7 +28,7 @@ fn failed(millis: u64) -> Observed {
 
 fn price(units: i64) -> Option<Price> {
     let each = Money::from_units(units);
-    Some(Price { input: each, output: each, cache_read: None, cache_write: None })
+    Some(Price::per_token(each, each))
 }
 
 fn first(router: &SmartRouter, demand: &Demand, now: Tick) -> Option<usize> {

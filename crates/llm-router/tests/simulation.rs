@@ -60,7 +60,7 @@ fn price_at(index: usize, seconds: f64) -> Price {
     let off = if index == 3 && seconds >= 2700.0 { 0.2 } else { 1.0 };
     let per_million = |usd: f64| Money::from_units((usd * off * 1e6).round() as i64);
     let (input, output) = UPSTREAMS[index].price;
-    Price { input: per_million(input), output: per_million(output), cache_read: None, cache_write: None }
+    Price::per_token(per_million(input), per_million(output))
 }
 
 /// Who decides: a router, or always the same provider, and then the others, the cheapest first.
@@ -187,7 +187,8 @@ fn simulate(policy: &Policy, seed: u64) -> Totals {
             if !call.failed {
                 let price = price_at(call.target, call.began);
                 let demand = request.demand;
-                let cost = price.input.times(demand.input_tokens).plus(price.output.times(demand.output_tokens));
+                let cost =
+                    price.rates.input.times(demand.input_tokens).plus(price.rates.output.times(demand.output_tokens));
                 totals.dollars += cost.as_dollars();
                 totals.seconds += now - request.arrived;
                 totals.over_sla += u64::from(latency > SLA);

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llm_breaker::{CircuitBreakerConfig, FailureRate};
-use llm_core::{Clock, Envelope, Observer, Price, Provider, ProviderId, SystemClock, TenantId};
+use llm_core::{Clock, Envelope, Observer, Provider, ProviderId, SystemClock, TenantId};
 use llm_pipeline::{
     Caller, DefaultRoute, ModelConfig, Pipeline, ProviderConfig, ProviderKey, RetryPolicy, SharingConfig, TargetConfig,
-    Terms,
 };
 use llm_providers::wire::openai::decode_chat_request;
 use llm_providers::{EchoProvider, OpenAiConfig, OpenAiProvider, SimConfig, SimProvider, Timeouts};
@@ -17,6 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{self, ApiKey, Config, Kind, Loaded, Preset, Resilience, Scope, Strategy};
 use crate::http::auth::{self, Credential, Keys, digest};
+use crate::terms::KnownTerms;
 use crate::unbuilt::Unbuilt;
 
 /// Everything of a configuration that requests meet.
@@ -60,9 +60,11 @@ impl App {
             let breaker = breaker(&config.resilience.with(&provider.breaker));
             path = path.provider(ProviderConfig { keys: built(loaded, provider)?, breaker });
         }
+        let known = KnownTerms::of(loaded);
         for model in &config.models {
-            path = path.model(self::model(model)?);
+            path = path.model(self::model(model, &known)?);
         }
+        path = path.terms(move |provider, model| known.terms(provider.as_str(), model.as_str()));
         if let Some(provider) = &loaded.default_provider {
             path = path.default_route(DefaultRoute::Provider(ProviderId::from(provider.as_str())));
         }
@@ -223,18 +225,14 @@ fn built(loaded: &Loaded, provider: &config::Provider) -> Result<Vec<ProviderKey
     })
 }
 
-fn model(model: &config::Model) -> Result<ModelConfig, AppError> {
+fn model(model: &config::Model, known: &KnownTerms) -> Result<ModelConfig, AppError> {
     let place = format!("models.{}", model.name);
     let target = |target: &config::Target| {
-        let price = target.price.as_ref().map(|price| {
-            let amount = |text: &str| text.parse().map_err(|error| AppError::of(&place, error));
-            Ok(Price::per_million(amount(&price.input)?, amount(&price.output)?))
-        });
         Ok(TargetConfig {
             provider: ProviderId::from(target.provider.as_str()),
             model: target.model.as_str().into(),
             weight: target.weight,
-            terms: Terms { price: price.transpose()?, max_output: target.max_output_tokens },
+            terms: known.of_target(target).map_err(|error| AppError::of(&place, error))?,
         })
     };
     let targets = model.targets.iter().map(target).collect::<Result<Vec<_>, AppError>>()?;

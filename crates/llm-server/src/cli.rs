@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Check a configuration file, or print its JSON Schema.
     Check(CheckArgs),
+    /// List the models of a configuration with their prices and limits.
+    Models(ModelsArgs),
     /// Serve a simulated upstream that speaks OpenAI's format.
     Sim(SimArgs),
 }
@@ -44,6 +46,19 @@ pub(crate) struct CheckArgs {
     /// Print the JSON Schema of the configuration.
     #[arg(long, conflicts_with = "file")]
     pub(crate) schema: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelsArgs {
+    /// The configuration file. Without one: as `serve` does without one.
+    #[arg(long, env = "LLMKIT_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// All models whose prices or limits are known, configured or not.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// As JSON; with `--all` in the form that `[prices] file` takes.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

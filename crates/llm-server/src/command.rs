@@ -8,9 +8,9 @@ use clap::Parser;
 use llm_providers::{SimConfig, SimServer};
 use tokio::runtime::Builder;
 
-use crate::cli::{Cli, Command, SimArgs};
+use crate::cli::{Cli, Command, ModelsArgs, SimArgs};
 use crate::config::{Config, Environment, Source};
-use crate::serve;
+use crate::{models, serve};
 
 /// Runs the command that the process was started with.
 #[must_use]
@@ -23,6 +23,7 @@ pub fn main() -> ExitCode {
         }
         Command::Check(args) if args.schema => schema(),
         Command::Check(args) => args.file.map_or(Ok(()), |file| check(&file)),
+        Command::Models(args) => models(&args),
         Command::Sim(args) => sim(&args),
     };
     match done {
@@ -58,6 +59,12 @@ fn check(file: &Path) -> Done {
     let (providers, models) = (loaded.config.providers.len(), loaded.config.models.len());
     writeln!(out, "{}: ok ({providers} providers, {models} models)", file.display())?;
     Ok(())
+}
+
+fn models(args: &ModelsArgs) -> Done {
+    let environment = Environment::of_the_process();
+    let loaded = Source { file: args.config.clone(), environment, listen: None }.load()?;
+    models::show(&loaded, args, &mut std::io::stdout().lock())
 }
 
 fn schema() -> Done {

@@ -12,8 +12,8 @@ mod span;
 pub use self::check::Problem;
 pub use self::environment::Environment;
 pub use self::file::{
-    ApiKey, Breaker, Config, Deduplication, Kind, Model, Observability, Preset, PriceText, Provider, ProviderKey,
-    RateLimits, Resilience, Scope, Server, Strategy, Target,
+    ApiKey, Breaker, Config, Deduplication, Kind, Model, Observability, Preset, PriceText, Prices, Provider,
+    ProviderKey, RateLimits, Resilience, Scope, Server, Strategy, Target,
 };
 pub use self::layers::{LoadError, Loaded, Source};
 pub use self::limits::{Budget, Level, Limit, Meter};

@@ -19,9 +19,11 @@ mod cli;
 mod command;
 pub mod config;
 mod http;
+mod models;
 mod process;
 mod reload;
 mod serve;
+mod terms;
 mod unbuilt;
 
 pub use command::main;

@@ -1,5 +1,6 @@
-//! When the configuration is read again: the file has changed, or SIGHUP has come.
+//! When the configuration is read again: one of its files has changed, or SIGHUP has come.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -10,46 +11,49 @@ use tokio::time::{Duration, timeout};
 /// Tells when to read the configuration again.
 pub(crate) struct Changes {
     hangup: Signal,
-    watched: Option<Watched>,
+    watched: Watched,
 }
 
 struct Watched {
-    file: PathBuf,
-    /// What was in it last.
-    content: Option<Vec<u8>>,
+    files: Vec<Seen>,
     touched: Receiver<()>,
-    /// Watches as long as it lives.
-    _watcher: RecommendedWatcher,
+    watcher: RecommendedWatcher,
+}
+
+/// A file, and what was in it last.
+struct Seen {
+    file: PathBuf,
+    content: Option<Vec<u8>>,
 }
 
 /// An editor writes a file in several steps: this long after the last of them, it is read.
 const SETTLE: Duration = Duration::from_millis(100);
 
 impl Changes {
-    /// Watches `file`; its folder, in fact: editors rename, and orchestrators swap links.
-    pub(crate) fn of(file: Option<&Path>) -> std::io::Result<Self> {
+    /// Watches `files`.
+    pub(crate) fn of<'a>(files: impl Iterator<Item = &'a Path>) -> std::io::Result<Self> {
         let hangup = signal(SignalKind::hangup())?;
-        let watched = file.map(Watched::new).transpose().map_err(std::io::Error::other)?;
+        let mut watched = Watched::new().map_err(std::io::Error::other)?;
+        watched.turn_to(files)?;
         Ok(Self { hangup, watched })
+    }
+
+    /// Watches `files` from here on, and no others; whether there are some that were not watched before.
+    pub(crate) fn watch<'a>(&mut self, files: impl Iterator<Item = &'a Path>) -> std::io::Result<bool> {
+        self.watched.turn_to(files)
     }
 
     /// Waits for the next change.
     pub(crate) async fn next(&mut self) {
-        let Some(watched) = &mut self.watched else {
-            self.hangup.recv().await;
-            return;
-        };
         tokio::select! {
             _ = self.hangup.recv() => {}
-            () = watched.changed() => {}
+            () = self.watched.changed() => {}
         }
     }
 }
 
 impl Watched {
-    fn new(file: &Path) -> notify::Result<Self> {
-        let file = std::path::absolute(file)?;
-        let folder = file.parent().unwrap_or(&file).to_owned();
+    fn new() -> notify::Result<Self> {
         let (tell, touched) = channel(1);
         let seen = move |event: notify::Result<notify::Event>| {
             // A full channel holds the same news already.
@@ -57,13 +61,32 @@ impl Watched {
                 let _ = tell.try_send(());
             }
         };
-        let mut watcher = notify::recommended_watcher(seen)?;
-        watcher.watch(&folder, RecursiveMode::NonRecursive)?;
-        let content = std::fs::read(&file).ok();
-        Ok(Self { file, content, touched, _watcher: watcher })
+        Ok(Self { files: Vec::new(), touched, watcher: notify::recommended_watcher(seen)? })
     }
 
-    /// Waits until there is something else in the file: what happens to its neighbours, a log for one, is no change.
+    /// Watches the folders of `files`, in fact: editors rename, and orchestrators swap links.
+    fn turn_to<'a>(&mut self, files: impl Iterator<Item = &'a Path>) -> std::io::Result<bool> {
+        let files = files.map(std::path::absolute).collect::<Result<Vec<_>, _>>()?;
+        let before: HashSet<PathBuf> = self.files.iter().map(|seen| folder(&seen.file)).collect();
+        let after: HashSet<PathBuf> = files.iter().map(|file| folder(file)).collect();
+        for folder in after.difference(&before) {
+            self.watcher.watch(folder, RecursiveMode::NonRecursive).map_err(std::io::Error::other)?;
+        }
+        for folder in before.difference(&after) {
+            // One that is gone watches itself no longer.
+            let _ = self.watcher.unwatch(folder);
+        }
+        let mut known = std::mem::take(&mut self.files);
+        let mut joined = false;
+        for file in files {
+            let seen = known.iter().position(|seen| seen.file == file).map(|place| known.swap_remove(place));
+            joined |= seen.is_none();
+            self.files.push(seen.unwrap_or_else(|| Seen { content: std::fs::read(&file).ok(), file }));
+        }
+        Ok(joined)
+    }
+
+    /// Waits until there is something else in a file: what happens to its neighbours, a log for one, is no change.
     async fn changed(&mut self) {
         loop {
             if self.touched.recv().await.is_none() {
@@ -73,11 +96,21 @@ impl Watched {
                 async { while timeout(SETTLE, self.touched.recv()).await.is_ok_and(|more| more.is_some()) {} };
             // A neighbour that is written all the time does not hold the news up.
             let _ = timeout(10 * SETTLE, settled).await;
-            let content = std::fs::read(&self.file).ok();
-            if content.is_some() && content != self.content {
-                self.content = content;
+            let mut changed = false;
+            for Seen { file, content } in &mut self.files {
+                let read = std::fs::read(file).ok();
+                if read.is_some() && read != *content {
+                    *content = read;
+                    changed = true;
+                }
+            }
+            if changed {
                 return;
             }
         }
     }
+}
+
+fn folder(file: &Path) -> PathBuf {
+    file.parent().unwrap_or(file).to_owned()
 }

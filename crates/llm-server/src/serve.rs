@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use http::Request;
@@ -12,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::config::{Loaded, Source};
+use crate::config::{LoadError, Loaded, Source};
 use crate::http::listener::listen;
 use crate::http::{operations, service};
 use crate::process::Process;
@@ -20,7 +21,7 @@ use crate::reload::Changes;
 
 /// Serves until the process is asked to end.
 pub(crate) async fn run(source: Source, loaded: Loaded) -> Result<(), Box<dyn std::error::Error>> {
-    let mut changes = Changes::of(source.file.as_deref())?;
+    let mut changes = Changes::of(files(&source, &loaded))?;
     let telemetry = Arc::new(Telemetry::new());
     let app = App::new(&loaded, telemetry.clone(), None)?;
     let metrics_key =
@@ -47,7 +48,7 @@ pub(crate) async fn run(source: Source, loaded: Loaded) -> Result<(), Box<dyn st
     greet(address, &process);
     loop {
         tokio::select! {
-            () = changes.next() => reload(&source, &process, address),
+            () = changes.next() => reload(&source, &mut changes, &process, address),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -92,9 +93,28 @@ fn greet(address: SocketAddr, process: &Process) {
     }
 }
 
+/// The file of the configuration, and those that it names.
+fn files<'a>(source: &'a Source, loaded: &'a Loaded) -> impl Iterator<Item = &'a Path> {
+    source.file.as_deref().into_iter().chain(loaded.files())
+}
+
+/// Reads the configuration. Each of its files is watched before it is read for the last time: no change is missed.
+fn read(source: &Source, changes: &mut Changes) -> Result<Loaded, LoadError> {
+    loop {
+        let loaded = source.load()?;
+        let joined = changes.watch(files(source, &loaded)).unwrap_or_else(|error| {
+            tracing::error!("changes of the configuration's files are not seen: {error}");
+            false
+        });
+        if !joined {
+            return Ok(loaded);
+        }
+    }
+}
+
 /// Swaps the configuration in one step, or keeps the old one.
-fn reload(source: &Source, process: &Process, address: SocketAddr) {
-    let loaded = match source.load() {
+fn reload(source: &Source, changes: &mut Changes, process: &Process, address: SocketAddr) {
+    let loaded = match read(source, changes) {
         Ok(loaded) => loaded,
         Err(error) => {
             tracing::error!("the configuration is kept, the new one is refused:\n{error}");

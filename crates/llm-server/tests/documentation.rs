@@ -46,3 +46,12 @@ fn the_page_about_simulation_has_every_key_of_a_script() {
     let known: BTreeSet<_> = refused.split("the keys are ").nth(1).unwrap().split(", ").collect();
     assert_eq!(documented, known);
 }
+
+#[test]
+fn the_sample_of_a_file_of_prices_is_one() {
+    let page = page("docs/configuration.md");
+    let samples = blocks(&page, "json");
+    assert_eq!(samples.len(), 1);
+    let table = llm_providers::Catalogue::parse(samples[0]).unwrap();
+    assert!(table.find("groq", "llama-x-70b").unwrap().price.unwrap().long_prompt.is_some());
+}

@@ -1,8 +1,8 @@
 //! The series and the observer that moves them.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use llm_core::{AttemptRecord, ErrorKind, ModelId, Observer, ProviderId, RequestRecord, TargetObserver, Transition};
 use prometheus_client::encoding::text::encode;
@@ -172,7 +172,10 @@ struct Handles {
     first_token: Histogram,
     input: Counter,
     output: Counter,
-    cost: Counter<f64, AtomicU64>,
+    /// Not there before something has a known cost: 0 would be a claim.
+    cost: OnceLock<Counter<f64, AtomicU64>>,
+    costs: Family<Target, Counter<f64, AtomicU64>>,
+    target: Target,
     unpriced: Counter,
     active: Gauge,
     errors: Family<Failure, Counter>,
@@ -189,11 +192,13 @@ impl Observer for Telemetry {
             first_token: s.first_token.get_or_create_owned(&target),
             input: towards("input"),
             output: towards("output"),
-            cost: s.cost.get_or_create_owned(&target),
+            cost: OnceLock::new(),
+            costs: s.cost.clone(),
             unpriced: s.unpriced.get_or_create_owned(&target),
             active: s.active.get_or_create_owned(&Provider { provider: provider.clone() }),
             errors: s.errors.clone(),
             provider,
+            target,
         })
     }
 
@@ -245,7 +250,10 @@ impl TargetObserver for Handles {
             self.input.inc_by(usage.input_total());
             self.output.inc_by(usage.output_total());
             match record.cost {
-                Some(cost) => drop(self.cost.inc_by(cost.as_dollars())),
+                Some(cost) => {
+                    let series = self.cost.get_or_init(|| self.costs.get_or_create_owned(&self.target));
+                    series.inc_by(cost.as_dollars());
+                }
                 None => drop(self.unpriced.inc()),
             }
         }
@@ -336,6 +344,21 @@ mod tests {
             (1.0, 1.0, 2.0, 2.0, 3.0)
         );
         assert_eq!(samples[&format!("llmkit_request_duration_seconds_count{{{labels}}}")], 3.0);
+    }
+
+    #[test]
+    fn what_has_no_known_price_has_no_cost_and_is_counted() {
+        let telemetry = Telemetry::new();
+        let target = telemetry.target(&"p".into(), &"m".into());
+        let usage = Some(Usage { input: 10, ..Usage::default() });
+        let record = AttemptRecord { duration: Duration::ZERO, first_token: None, usage, cost: None, error: None };
+        target.attempt_ended(&record);
+        let unpriced = samples(&telemetry.render(None).1);
+        assert_eq!(unpriced["llmkit_unpriced_requests_total{provider=\"p\",model=\"m\"}"], 1.0);
+        let cost = "llmkit_request_cost_total{provider=\"p\",model=\"m\"}";
+        assert!(!unpriced.contains_key(cost));
+        target.attempt_ended(&AttemptRecord { cost: Some(Money::ZERO), ..record });
+        assert_eq!(samples(&telemetry.render(None).1).get(cost), Some(&0.0));
     }
 
     #[test]

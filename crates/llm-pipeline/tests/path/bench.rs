@@ -20,15 +20,8 @@ use llm_router::Strategy;
 use parking_lot::Mutex;
 
 /// A token costs 1, in or out; an answer has 100 tokens at most.
-const TERMS: Terms = Terms {
-    price: Some(Price {
-        input: Money::from_units(1),
-        output: Money::from_units(1),
-        cache_read: None,
-        cache_write: None,
-    }),
-    max_output: Some(100),
-};
+const TERMS: Terms =
+    Terms { price: Some(Price::per_token(Money::from_units(1), Money::from_units(1))), max_output: Some(100) };
 
 /// What the provider does with a call.
 #[derive(Clone)]

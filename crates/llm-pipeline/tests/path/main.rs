@@ -3,6 +3,7 @@
 mod bench;
 mod circuits;
 mod limits;
+mod prices;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;

@@ -249,8 +249,13 @@ fn targets(config: &Config, model: &Model, place: &str, problems: &mut Problems)
         problems.unless(!target.model.is_empty(), &place, "given a model each");
         for (key, amount) in target.price.iter().flat_map(|price| [("input", &price.input), ("output", &price.output)])
         {
-            if let Err(error) = amount.parse::<Money>() {
-                problems.add(format!("{place}.price.{key}"), error.to_string());
+            match amount.parse::<Money>() {
+                Err(error) => problems.add(format!("{place}.price.{key}"), error.to_string()),
+                Ok(amount) => problems.unless(
+                    amount.divided_by(1_000_000).is_some(),
+                    format!("{place}.price.{key}"),
+                    "dollars with at most 6 decimals",
+                ),
             }
         }
     }
@@ -312,6 +317,11 @@ mod tests {
                 "providers.a.breaker.threshold",
             ),
             ("[[models]]\nname = \"m\"\ntargets = []", "models.m.targets"),
+            (
+                "[[providers]]\nname = \"e\"\nkind = \"echo\"\n[[models]]\nname = \"m\"\ntargets = \
+                 [{ provider = \"e\", model = \"x\", price = { input = \"0.0000001\", output = \"1\" } }]",
+                "models.m.targets.price.input",
+            ),
             ("[[models]]\nname = \"m\"\ntargets = [{ provider = \"none\", model = \"x\" }]", "models.m.targets"),
         ] {
             assert_eq!(keys(text), [key], "{text}");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use llm_telemetry::log::LogFormat;
 use schemars::JsonSchema;
@@ -31,6 +32,8 @@ pub struct Config {
     pub deduplication: Deduplication,
     /// Logs and metrics.
     pub observability: Observability,
+    /// What models cost and how much they take.
+    pub prices: Prices,
 }
 
 /// `[server]`
@@ -329,10 +332,11 @@ pub struct Target {
     /// Its share of the traffic; 0 makes it a fallback only.
     #[serde(default = "one")]
     pub weight: u32,
-    /// What it costs. Without a price the cost is unknown, not 0.
+    /// What it costs. Default: what the table of prices says; where it does not know the model the cost is unknown, not
+    /// 0.
     pub price: Option<PriceText>,
     /// Output tokens that it gives at most, reasoning included. Bounds what a request without a bound of its own may
-    /// cost under a hard budget.
+    /// cost under a hard budget. Default: what the table of prices says.
     pub max_output_tokens: Option<u64>,
 }
 
@@ -495,4 +499,12 @@ pub struct Observability {
     pub log_format: LogFormat,
     /// A port of its own for `/metrics`, on the address of `server.listen`. `/metrics` is on the main port too.
     pub metrics_port: Option<u16>,
+}
+
+/// `[prices]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Prices {
+    /// A JSON file of models, whose entries go before those of the table that llmkit comes with.
+    pub file: Option<PathBuf>,
 }

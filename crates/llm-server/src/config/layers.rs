@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use llm_providers::Catalogue;
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::check;
+use super::check::{self, Problem};
 use super::environment::Environment;
 use super::file::{Config, Kind, Model, Provider, Target};
 use super::pending;
@@ -37,6 +39,15 @@ pub struct Loaded {
     pub default_provider: Option<String>,
     /// Where secrets come from.
     pub environment: Environment,
+    /// What is known of models: the file of `[prices]` over the table that llmkit comes with.
+    pub prices: Arc<Catalogue>,
+}
+
+impl Loaded {
+    /// Files that the configuration names, and that it is read again for when they change.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.config.prices.file.as_deref().into_iter()
+    }
 }
 
 /// Why a configuration cannot be used: one entry for each thing that is wrong, with its place.
@@ -72,7 +83,13 @@ impl Source {
         if self.file.is_none() {
             self.offer_what_is_there(&mut loaded);
         }
-        let problems = check::problems(&loaded.config, &self.environment);
+        let mut problems = check::problems(&loaded.config, &self.environment);
+        if let Some(file) = &loaded.config.prices.file {
+            match prices(file) {
+                Ok(own) => loaded.prices = Arc::new(Catalogue::built_in().under(own)),
+                Err(what) => problems.push(Problem { key: "prices.file".to_owned(), what }),
+            }
+        }
         if problems.is_empty() {
             Ok(loaded)
         } else {
@@ -107,7 +124,8 @@ impl Source {
             placed(error)
         })?;
         let warnings = warnings.into_iter().chain(unbuilt(&config)).collect();
-        Ok(Loaded { config, warnings, default_provider: None, environment: self.environment.clone() })
+        let prices = Arc::new(Catalogue::built_in().clone());
+        Ok(Loaded { config, warnings, default_provider: None, environment: self.environment.clone(), prices })
     }
 
     /// Without a file: the providers whose keys are in the environment, and always `echo` and `sim`.
@@ -140,6 +158,13 @@ impl Source {
             });
         }
     }
+}
+
+/// The table in `file`.
+fn prices(file: &Path) -> Result<Catalogue, String> {
+    let at = |why: &dyn fmt::Display| format!("{}: {why}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|why| at(&why))?;
+    Catalogue::parse(&text).map_err(|why| at(&why))
 }
 
 /// Kinds in use that are not built.
@@ -270,6 +295,26 @@ mod tests {
         for part in ["pipeline", "stages", "guard", "tracing_endpoint", "anthropic", "tournament", "translation"] {
             assert!(warnings.iter().any(|warning| warning.contains(part)), "{part}: {warnings:?}");
         }
+    }
+
+    #[test]
+    fn the_file_of_prices_goes_over_the_table_and_a_bad_one_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        let read = |prices: &str| {
+            std::fs::write(path, prices).unwrap();
+            load("", &[("LLMKIT_PRICES__FILE", path)])
+        };
+        let own =
+            read(r#"{"version":1,"models":[{"provider":"up","model":"mine","input":"1","output":"2"}]}"#).unwrap();
+        assert!(own.prices.find("up", "mine").is_some() && own.prices.find("openai", "gpt-4o").is_some());
+        assert_eq!(own.files().collect::<Vec<_>>(), [file.path()]);
+        let bad = read(r#"{"version":1,"models":[{"provider":"up","model":"mine","input":"-1","output":"2"}]}"#);
+        let told = bad.unwrap_err().to_string();
+        assert!(told.contains("prices.file: ") && told.contains("models[0] (`up/mine`): input: `-1`"), "{told}");
+        let none = load("[prices]\nfile = \"/nowhere/prices.json\"\n", &[]).unwrap_err().to_string();
+        assert!(none.contains("prices.file: /nowhere/prices.json: "), "{none}");
+        assert_eq!(*load("", &[]).unwrap().prices, *Catalogue::built_in());
     }
 
     #[test]

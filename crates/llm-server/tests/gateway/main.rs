@@ -8,6 +8,7 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod operations;
+mod prices;
 mod process;
 mod routing;
 mod sharing;

@@ -24,6 +24,7 @@ pub(super) fn read_usage(usage: Raw<'_>) -> Option<Usage> {
         cache_write,
         output: completion - reasoning.unwrap_or(0),
         reasoning,
+        ..Usage::default()
     })
 }
 
@@ -65,7 +66,8 @@ mod tests {
         let text = r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150,
             "prompt_tokens_details":{"cached_tokens":60,"cache_write_tokens":10,"audio_tokens":0},
             "completion_tokens_details":{"reasoning_tokens":20}}"#;
-        let usage = Usage { input: 30, cache_read: Some(60), cache_write: Some(10), output: 30, reasoning: Some(20) };
+        let (cache_read, cache_write, reasoning) = (Some(60), Some(10), Some(20));
+        let usage = Usage { input: 30, cache_read, cache_write, output: 30, reasoning, ..Usage::default() };
         assert_eq!(read(text), Some(usage));
         assert_eq!((usage.input_total(), usage.output_total()), (100, 50));
     }
