@@ -134,7 +134,7 @@ fn shareable(response: Response) -> Result<Shared, Error> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
-    use llm_core::{Envelope, Operation, RequestId, Span, Tick};
+    use llm_core::{Digest, Envelope, Operation, RequestId, Span, Tick};
 
     use super::*;
     use crate::request::Caller;
@@ -148,6 +148,7 @@ mod tests {
                 dialect: Dialect::OpenAi,
                 operation: Operation::Chat,
                 body,
+                digest: Digest::new(7),
                 model: Span { start: 9, end: 12 },
                 escaped_model: None,
                 stream,
