@@ -60,6 +60,25 @@ pub struct Edit {
     pub with: &'static str,
 }
 
+/// What a body asks, in 128 bits, keyed per process. Bodies that ask the same have the same digest, in whatever order
+/// and spacing; it finds candidates, and the dialect's codec compares them in full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Digest(u128);
+
+impl Digest {
+    /// The digest with these bits.
+    #[must_use]
+    pub const fn new(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    /// All bits.
+    #[must_use]
+    pub const fn bits(self) -> u128 {
+        self.0
+    }
+}
+
 /// A request body in its caller's dialect, read only as far as needed to route it. Made by the codecs of
 /// `llm-providers`, which have checked that the body is one JSON object.
 #[derive(Clone, Debug)]
@@ -70,6 +89,8 @@ pub struct Envelope {
     pub operation: Operation,
     /// The whole body, as received.
     pub body: Bytes,
+    /// What the body asks.
+    pub digest: Digest,
     /// Where the model's name stands in `body`, quotes included.
     pub model: Span,
     /// The model's name when it is written with escapes, decoded.

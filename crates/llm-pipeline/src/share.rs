@@ -10,6 +10,7 @@ use llm_core::{BoxFuture, CallBody, Clock, Dialect, Envelope, Error, ErrorKind, 
 use llm_dedup::{
     Broadcast, CacheConfig, Claim, DedupStats, Flights, Keep, Ongoing, RequestKey, ResponseCache, Subscriber,
 };
+use llm_providers::wire::openai::same_request;
 
 use crate::forms::{self, Assembly, Form};
 use crate::heard::Heard;
@@ -106,7 +107,8 @@ impl Sharer {
         }
         let form = if envelope.stream { Form::Stream { usage: envelope.wants_usage } } else { Form::Whole };
         let route = route(envelope, &request.headers);
-        let key = RequestKey::new(request.caller.tenant.clone(), route, envelope.body.clone());
+        let (tenant, body) = (request.caller.tenant.clone(), envelope.body.clone());
+        let key = RequestKey::canonical(tenant, route, body, envelope.digest.bits(), same_request);
         Some(Wanted { key, keep, form })
     }
 
@@ -284,7 +286,7 @@ fn shareable(response: Response, dialect: Dialect) -> Result<Shared, Error> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
-    use llm_core::{ManualClock, Operation, RequestId, Span};
+    use llm_core::{Digest, ManualClock, Operation, RequestId, Span};
 
     use super::*;
     use crate::request::Caller;
@@ -298,6 +300,7 @@ mod tests {
                 dialect: Dialect::OpenAi,
                 operation: Operation::Chat,
                 body,
+                digest: Digest::new(7),
                 model: Span { start: 9, end: 12 },
                 escaped_model: None,
                 stream,

@@ -10,8 +10,8 @@ use futures_util::stream;
 use http::HeaderMap;
 use llm_breaker::CircuitBreakerConfig;
 use llm_core::{
-    Answer, BoxFuture, Call, CallBody, Clock, Dialect, Envelope, Error, ErrorKind, Frame, Money, Operation, Price,
-    Provider, ProviderId, RequestId, Span, TokioClock, Usage, WireAnswer, WireBody,
+    Answer, BoxFuture, Call, CallBody, Clock, Dialect, Digest, Envelope, Error, ErrorKind, Frame, HashKey, Money,
+    Operation, Price, Provider, ProviderId, RequestId, Span, TokioClock, Usage, WireAnswer, WireBody, hash128,
 };
 use llm_pipeline::{
     Caller, ModelConfig, Pipeline, PipelineBuilder, ProviderConfig, Reply, Request, Response, TargetConfig, Terms,
@@ -117,6 +117,7 @@ pub(crate) fn body(model: &str, text: &str, stream: bool) -> CallBody {
     CallBody::Wire(Envelope {
         dialect: Dialect::OpenAi,
         operation: Operation::Chat,
+        digest: Digest::new(hash128(HashKey::process(), &[body.as_bytes()])),
         body: body.into(),
         model: Span { start: 9, end: 11 + model.len() as u32 },
         escaped_model: None,

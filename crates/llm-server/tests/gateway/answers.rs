@@ -5,6 +5,7 @@ use crate::wire::{Answer, Connection, get, post};
 
 const COLD: &str = ",\"temperature\":0";
 const COLD_STREAM: &str = ",\"temperature\":0,\"stream\":true";
+const COLD_STREAM_USAGE: &str = ",\"temperature\":0,\"stream\":true,\"stream_options\":{\"include_usage\":true}";
 
 fn ask(gateway: &Gateway, more: &str, headers: &[(&str, &str)]) -> Answer {
     post(gateway.addr(), "/v1/chat/completions", headers, chat_body("up/sim", "same", more).as_bytes())
@@ -29,6 +30,71 @@ fn what_is_no_draw_is_answered_once_and_a_draw_where_its_caller_says_so() {
     assert_eq!(draws.each_ref().map(cached), ["miss", "hit", "miss"]);
     assert_eq!(cached(&ask(&gateway, COLD, &[("x-llmkit-cache", "bypass")])), "bypass");
     assert_eq!(upstream.count("requests"), 6);
+    let embed = || post(gateway.addr(), "/v1/embeddings", &[], br#"{"model":"up/sim","input":"same"}"#);
+    assert_eq!([embed(), embed()].each_ref().map(cached), ["miss", "hit"]);
+}
+
+#[test]
+fn a_kept_answer_comes_in_the_form_that_is_asked_for() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "");
+    let whole = ask(&gateway, COLD, &[]);
+    let text = whole.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
+    let said = |answer: &Answer| {
+        let events = answer.events();
+        assert_eq!(events.last().map(String::as_str), Some("[DONE]"));
+        let chunks = events.iter().filter_map(|event| serde_json::from_str::<serde_json::Value>(event).ok());
+        let pieces =
+            chunks.map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default().to_owned());
+        pieces.collect::<String>()
+    };
+    let stream = ask(&gateway, COLD_STREAM, &[]);
+    assert_eq!((cached(&stream), said(&stream)), ("hit", text.clone()));
+    assert!(stream.header("content-type").unwrap().starts_with("text/event-stream"));
+    assert!(!stream.text().contains("total_tokens"));
+    let with_usage = ask(&gateway, COLD_STREAM_USAGE, &[]);
+    assert_eq!((cached(&with_usage), said(&with_usage)), ("hit", text));
+    assert!(with_usage.text().contains("total_tokens"));
+    assert_eq!(upstream.count("requests"), 1);
+
+    // The other way round.
+    let gateway = Gateway::before(&upstream, "");
+    let stream = ask(&gateway, COLD_STREAM, &[]);
+    let again = ask(&gateway, COLD_STREAM, &[]);
+    assert_eq!((cached(&stream), cached(&again), stream.body == again.body), ("miss", "hit", true));
+    assert!(!stream.text().contains("total_tokens"));
+    let whole = ask(&gateway, COLD, &[]);
+    assert_eq!((cached(&whole), whole.header("content-type")), ("hit", Some("application/json")));
+    assert_eq!(whole.json()["choices"][0]["message"]["content"], said(&stream));
+    assert_eq!((whole.json()["object"].as_str(), whole.json()["usage"].is_object()), (Some("chat.completion"), true));
+    assert!(ask(&gateway, COLD_STREAM_USAGE, &[]).text().contains("total_tokens"));
+    assert_eq!(upstream.count("requests"), 2);
+}
+
+#[test]
+fn streams_and_whole_answers_share_one_call_in_flight() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "");
+    let ask = |more: &str| {
+        let mut connection = Connection::open(gateway.addr());
+        let body = chat_body("up/sim?tokens=30&gap=20ms&ttft=300ms", "same", more);
+        connection.request("POST", "/v1/chat/completions", &[], body.as_bytes());
+        connection
+    };
+    for (first, second) in [(",\"stream\":true", ""), ("", ",\"stream\":true")] {
+        let before = upstream.count("requests");
+        let mut leader = ask(first);
+        upstream.stats(&format!("requests={}", before + 1));
+        let (mut other, mut usage) =
+            (ask(second), ask(",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"user\":\"u\""));
+        let answers = [&mut leader, &mut other, &mut usage].map(|connection| connection.answer().unwrap());
+        assert!(answers.iter().all(|answer| answer.status == 200 && answer.whole));
+        assert_eq!(answers.each_ref().map(cached), ["miss", "joined", "joined"]);
+        let whole = answers.iter().find(|answer| answer.header("content-type") == Some("application/json")).unwrap();
+        assert_eq!(whole.json()["choices"][0]["finish_reason"], "stop");
+        assert!(answers[2].text().contains("total_tokens"));
+        assert_eq!(upstream.count("requests"), before + 1);
+    }
 }
 
 #[test]

@@ -58,8 +58,8 @@ pub(crate) struct Token {
     pub(crate) kind: Kind,
     pub(crate) start: usize,
     pub(crate) end: usize,
-    /// Whether it is a string with escapes.
-    pub(crate) escaped: bool,
+    /// How it is spelled, if it is a string.
+    pub(crate) spelling: Spelling,
 }
 
 impl Token {
@@ -67,7 +67,29 @@ impl Token {
     pub(crate) fn inner<'a>(&self, text: &'a [u8]) -> &'a [u8] {
         &text[self.start + 1..self.end - 1]
     }
+
+    /// Whether it is a string with escapes.
+    pub(crate) fn is_escaped(&self) -> bool {
+        self.spelling != Spelling::Plain
+    }
 }
+
+/// The escapes of a string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Spelling {
+    /// None.
+    Plain,
+    /// Those that every encoder writes alike: `\"`, `\\`, `\b`, `\f`, `\n`, `\r`, `\t`.
+    Usual,
+    /// `\u` or `\/` too, for which others may write something else.
+    Unusual,
+}
+
+/// That the text is not JSON. Where and why, the scanner knows: so that what is returned at each step fits a register.
+#[derive(Debug)]
+pub(super) struct Stop;
+
+pub(super) type Step<T = ()> = Result<T, Stop>;
 
 /// Steps through JSON text value by value. What it steps over is checked; UTF-8 is checked at the end.
 #[derive(Debug)]
@@ -77,101 +99,85 @@ pub(crate) struct Scanner<'a> {
     depth: u32,
     /// The bytes seen in strings, one over the other: tells whether there was any but ASCII.
     seen: u64,
+    stopped: Syntax,
 }
 
 impl<'a> Scanner<'a> {
     /// A scanner of `text` that begins at `at`.
     pub(crate) const fn new(text: &'a [u8], at: usize) -> Self {
-        Self { text, at, depth: 0, seen: 0 }
+        Self { text, at, depth: 0, seen: 0, stopped: Syntax { at, what: "" } }
+    }
+
+    /// A scanner of the same text that stands at `at`, before a value.
+    pub(crate) const fn another(&self, at: usize) -> Self {
+        Self::new(self.text, at)
+    }
+
+    /// All that is scanned.
+    pub(crate) const fn text(&self) -> &'a [u8] {
+        self.text
+    }
+
+    /// The bytes of what was stepped over.
+    pub(crate) fn bytes(&self, token: &Token) -> &'a [u8] {
+        &self.text[token.start..token.end]
+    }
+
+    /// Where the scanner stands.
+    pub(crate) const fn position(&self) -> usize {
+        self.at
     }
 
     /// What the next value is, if it is one.
     pub(crate) fn peek(&mut self) -> Result<Kind, Syntax> {
-        Ok(match self.visible() {
-            Some(b'{') => Kind::Object,
-            Some(b'[') => Kind::Array,
-            Some(b'"') => Kind::String,
-            Some(b'-' | b'0'..=b'9') => Kind::Number,
-            Some(b't') => Kind::True,
-            Some(b'f') => Kind::False,
-            Some(b'n') => Kind::Null,
-            _ => return Err(self.expected("expected a value")),
-        })
+        self.next_kind().map_err(|stop| self.why(stop))
     }
 
     /// Steps into the object or the array that [`peek`](Self::peek) saw.
     pub(crate) fn enter(&mut self) -> Result<(), Syntax> {
-        self.deeper(1)?;
-        self.depth += 1;
-        self.at += 1;
-        Ok(())
+        self.open().map_err(|stop| self.why(stop))
     }
 
     /// The object's next key, with its colon stepped over; `None` at the object's end.
+    #[inline]
     pub(crate) fn key(&mut self, first: &mut bool) -> Result<Option<Token>, Syntax> {
-        match self.visible() {
-            Some(b'}') => {
-                self.at += 1;
-                self.depth -= 1;
+        let step = self.next_member(first).and_then(|any| {
+            if !any {
                 return Ok(None);
             }
-            _ if std::mem::take(first) => {}
-            Some(b',') => self.at += 1,
-            _ => return Err(self.expected("expected `,` or `}`")),
-        }
-        self.member().map(Some)
+            let key = self.quoted()?;
+            self.colon().map(|()| Some(key))
+        });
+        step.map_err(|stop| self.why(stop))
     }
 
     /// Whether the array goes on; its next item then follows.
     pub(crate) fn item(&mut self, first: &mut bool) -> Result<bool, Syntax> {
-        match self.visible() {
-            Some(b']') => {
-                self.at += 1;
-                self.depth -= 1;
-                return Ok(false);
-            }
-            _ if std::mem::take(first) => {}
-            Some(b',') => self.at += 1,
-            _ => return Err(self.expected("expected `,` or `]`")),
-        }
-        Ok(true)
+        self.next_item(first).map_err(|stop| self.why(stop))
     }
 
     /// Steps over a value with all that is in it.
+    #[inline]
     pub(crate) fn value(&mut self) -> Result<Token, Syntax> {
-        let kind = self.peek()?;
-        let start = self.at;
-        let mut escaped = false;
-        match kind {
-            Kind::String => escaped = self.string()?.escaped,
-            Kind::Object | Kind::Array => self.nested()?,
-            Kind::Number => self.number()?,
-            Kind::True => self.word(b"true")?,
-            Kind::False => self.word(b"false")?,
-            Kind::Null => self.word(b"null")?,
-        }
-        Ok(Token { kind, start, end: self.at, escaped })
+        let step = self.next_kind().and_then(|kind| {
+            let start = self.at;
+            let spelling = self.step_over(kind)?;
+            Ok(Token { kind, start, end: self.at, spelling })
+        });
+        step.map_err(|stop| self.why(stop))
     }
 
     /// Steps over the string that begins here.
+    #[inline]
     pub(crate) fn string(&mut self) -> Result<Token, Syntax> {
-        let start = self.at;
-        let mut escaped = false;
-        let mut at = start + 1;
-        loop {
-            at = self.plain(at);
-            match self.text.get(at) {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    escaped = true;
-                    at = self.escape(at)?;
-                }
-                Some(_) => return Err(Syntax { at, what: "a control character in a string" }),
-                None => return Err(Syntax { at, what: "the text ends within a string" }),
-            }
-        }
-        self.at = at + 1;
-        Ok(Token { kind: Kind::String, start, end: self.at, escaped })
+        self.quoted().map_err(|stop| self.why(stop))
+    }
+
+    /// Steps over `text` if it comes next, byte for byte.
+    pub(crate) fn skip(&mut self, text: &[u8]) -> bool {
+        let comes = self.text[self.at..].starts_with(text);
+        self.at += if comes { text.len() } else { 0 };
+        comes
     }
 
     /// Checks that nothing but white space follows.
@@ -193,13 +199,112 @@ impl<'a> Scanner<'a> {
             .map_err(|error| Syntax { at: error.valid_up_to(), what: "the text is not UTF-8" })
     }
 
-    /// Where the scanner stands.
-    pub(crate) const fn position(&self) -> usize {
-        self.at
+    /// Where and why the text is not JSON.
+    #[cold]
+    pub(super) const fn why(&self, Stop: Stop) -> Syntax {
+        self.stopped
+    }
+
+    #[inline]
+    pub(super) fn next_kind(&mut self) -> Step<Kind> {
+        Ok(match self.visible() {
+            Some(b'"') => Kind::String,
+            Some(b'{') => Kind::Object,
+            Some(b'[') => Kind::Array,
+            Some(b'-' | b'0'..=b'9') => Kind::Number,
+            Some(b't') => Kind::True,
+            Some(b'f') => Kind::False,
+            Some(b'n') => Kind::Null,
+            _ => return Err(self.expected("expected a value")),
+        })
+    }
+
+    /// Steps into the object or the array that begins here.
+    #[inline]
+    pub(super) fn open(&mut self) -> Step {
+        self.deeper(1)?;
+        self.depth += 1;
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Whether the object goes on; its next key then stands here.
+    #[inline]
+    pub(super) fn next_member(&mut self, first: &mut bool) -> Step<bool> {
+        match self.visible() {
+            Some(b'}') => {
+                self.at += 1;
+                self.depth -= 1;
+                return Ok(false);
+            }
+            _ if std::mem::take(first) => {}
+            Some(b',') => self.at += 1,
+            _ => return Err(self.expected("expected `,` or `}`")),
+        }
+        self.name().map(|()| true)
+    }
+
+    #[inline]
+    pub(super) fn next_item(&mut self, first: &mut bool) -> Step<bool> {
+        match self.visible() {
+            Some(b']') => {
+                self.at += 1;
+                self.depth -= 1;
+                return Ok(false);
+            }
+            _ if std::mem::take(first) => {}
+            Some(b',') => self.at += 1,
+            _ => return Err(self.expected("expected `,` or `]`")),
+        }
+        Ok(true)
+    }
+
+    /// Steps over the value of that kind that begins here.
+    #[inline]
+    pub(super) fn step_over(&mut self, kind: Kind) -> Step<Spelling> {
+        match kind {
+            Kind::String => return self.rest_of_string(),
+            Kind::Object | Kind::Array => self.nested()?,
+            Kind::Number => self.number()?,
+            Kind::True => self.word(b"true")?,
+            Kind::False => self.word(b"false")?,
+            Kind::Null => self.word(b"null")?,
+        }
+        Ok(Spelling::Plain)
+    }
+
+    /// Checks that a key's quote stands here.
+    #[inline]
+    fn name(&mut self) -> Step {
+        if self.visible() == Some(b'"') { Ok(()) } else { Err(self.expected("expected a string as key")) }
+    }
+
+    #[inline]
+    pub(super) fn colon(&mut self) -> Step {
+        if self.visible() != Some(b':') {
+            return Err(self.expected("expected `:`"));
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// A key and its colon.
+    #[inline]
+    fn member(&mut self) -> Step {
+        self.name()?;
+        self.rest_of_string()?;
+        self.colon()
+    }
+
+    #[inline]
+    fn quoted(&mut self) -> Step<Token> {
+        let start = self.at;
+        let spelling = self.rest_of_string()?;
+        Ok(Token { kind: Kind::String, start, end: self.at, spelling })
     }
 
     /// Objects and arrays, without recursion: one bit a level says which of the two it is.
-    fn nested(&mut self) -> Result<(), Syntax> {
+    fn nested(&mut self) -> Step {
         let mut objects = 0_u128;
         let mut depth = 0;
         loop {
@@ -221,7 +326,7 @@ impl<'a> Scanner<'a> {
                     }
                 }
                 Some(b'"') => {
-                    self.string()?;
+                    self.rest_of_string()?;
                 }
                 Some(b'-' | b'0'..=b'9') => self.number()?,
                 Some(b't') => self.word(b"true")?,
@@ -255,19 +360,6 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A key and its colon.
-    fn member(&mut self) -> Result<Token, Syntax> {
-        if self.visible() != Some(b'"') {
-            return Err(self.expected("expected a string as key"));
-        }
-        let key = self.string()?;
-        if self.visible() != Some(b':') {
-            return Err(self.expected("expected `:`"));
-        }
-        self.at += 1;
-        Ok(key)
-    }
-
     /// The next byte that is no white space.
     #[inline]
     fn visible(&mut self) -> Option<u8> {
@@ -279,8 +371,50 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The end of a run of string bytes that need no look. Most strings are short: two words are tried before
-    /// the blocks that only pay off in long ones.
+    /// Steps over the string whose quote stands here. Most are short and without escapes.
+    #[inline]
+    pub(super) fn rest_of_string(&mut self) -> Step<Spelling> {
+        let mut at = self.at + 1;
+        for _ in 0..2 {
+            let Some(block) = self.text[at..].first_chunk() else { break };
+            let word = u64::from_le_bytes(*block);
+            self.seen |= word;
+            let hit = special(word);
+            if hit != 0 {
+                at += (hit.trailing_zeros() / 8) as usize;
+                if self.text[at] != b'"' {
+                    break;
+                }
+                self.at = at + 1;
+                return Ok(Spelling::Plain);
+            }
+            at += 8;
+        }
+        self.rest_of_long_string(at)
+    }
+
+    /// As [`rest_of_string`](Self::rest_of_string); the bytes before `at` need no look.
+    fn rest_of_long_string(&mut self, mut at: usize) -> Step<Spelling> {
+        let mut spelling = Spelling::Plain;
+        loop {
+            at = self.plain(at);
+            match self.text.get(at) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    let (end, of) = self.escape(at)?;
+                    spelling = spelling.max(of);
+                    at = end;
+                }
+                Some(_) => return Err(self.stop(at, "a control character in a string")),
+                None => return Err(self.stop(at, "the text ends within a string")),
+            }
+        }
+        self.at = at + 1;
+        Ok(spelling)
+    }
+
+    /// The end of a run of string bytes that need no look. Most runs are short: two words are tried before the
+    /// blocks that only pay off in long ones.
     #[inline]
     fn plain(&mut self, mut at: usize) -> usize {
         for words in [2, usize::MAX] {
@@ -330,29 +464,30 @@ impl<'a> Scanner<'a> {
     }
 
     /// Steps over the escape at `at`. Half of a surrogate pair passes: it has a spelling, if no character.
-    fn escape(&self, at: usize) -> Result<usize, Syntax> {
+    fn escape(&mut self, at: usize) -> Step<(usize, Spelling)> {
         match self.text.get(at + 1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
+            Some(b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't') => Ok((at + 2, Spelling::Usual)),
+            Some(b'/') => Ok((at + 2, Spelling::Unusual)),
             Some(b'u') => match self.text.get(at + 2..at + 6) {
-                Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => Ok(at + 6),
-                _ => Err(Syntax { at, what: "`\\u` without four hexadecimal digits" }),
+                Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => Ok((at + 6, Spelling::Unusual)),
+                _ => Err(self.stop(at, "`\\u` without four hexadecimal digits")),
             },
-            Some(_) => Err(Syntax { at, what: "an unknown escape" }),
-            None => Err(Syntax { at, what: "the text ends within a string" }),
+            Some(_) => Err(self.stop(at, "an unknown escape")),
+            None => Err(self.stop(at, "the text ends within a string")),
         }
     }
 
-    fn number(&mut self) -> Result<(), Syntax> {
+    fn number(&mut self) -> Step {
         let mut at = self.at + usize::from(self.text[self.at] == b'-');
         match self.text.get(at) {
             Some(b'0') => at += 1,
             Some(b'1'..=b'9') => at = self.digits(at),
-            _ => return Err(Syntax { at, what: "a number without digits" }),
+            _ => return Err(self.stop(at, "a number without digits")),
         }
         if self.text.get(at) == Some(&b'.') {
             let end = self.digits(at + 1);
             if end == at + 1 {
-                return Err(Syntax { at: end, what: "a number without digits" });
+                return Err(self.stop(end, "a number without digits"));
             }
             at = end;
         }
@@ -360,7 +495,7 @@ impl<'a> Scanner<'a> {
             let begin = at + 1 + usize::from(matches!(self.text.get(at + 1), Some(b'+' | b'-')));
             at = self.digits(begin);
             if at == begin {
-                return Err(Syntax { at, what: "a number without digits" });
+                return Err(self.stop(at, "a number without digits"));
             }
         }
         self.at = at;
@@ -371,7 +506,7 @@ impl<'a> Scanner<'a> {
         at + self.text[at..].iter().take_while(|byte| byte.is_ascii_digit()).count()
     }
 
-    fn word(&mut self, word: &[u8]) -> Result<(), Syntax> {
+    fn word(&mut self, word: &[u8]) -> Step {
         if !self.text[self.at..].starts_with(word) {
             return Err(self.expected("expected a value"));
         }
@@ -379,16 +514,22 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn deeper(&self, by: u32) -> Result<(), Syntax> {
+    fn deeper(&mut self, by: u32) -> Step {
         if self.depth + by > MAX_DEPTH {
-            return Err(Syntax { at: self.at, what: "more than 128 levels of nesting" });
+            return Err(self.stop(self.at, "more than 128 levels of nesting"));
         }
         Ok(())
     }
 
-    fn expected(&self, what: &'static str) -> Syntax {
+    fn expected(&mut self, what: &'static str) -> Stop {
         let what = if self.at >= self.text.len() { "the text ends too early" } else { what };
-        Syntax { at: self.at, what }
+        self.stop(self.at, what)
+    }
+
+    #[cold]
+    const fn stop(&mut self, at: usize, what: &'static str) -> Stop {
+        self.stopped = Syntax { at, what };
+        Stop
     }
 }
 

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use llm_core::{Dialect, Edit, Envelope, Error, ErrorKind, Operation, Span};
+use llm_core::{Dialect, Digest, Edit, Envelope, Error, ErrorKind, Operation, Span, TreeKey};
 
-use crate::wire::json::{Kind, Scanner, Syntax, Token, skip_bom, unescape};
+use super::field::Field;
+use crate::wire::json::{Items, Kind, Members, Scanner, Syntax, Token, digested, name, skip_bom, unescape};
 
 /// Reads a chat completion request as far as needed to route it. The body must be strict JSON, an object, with
 /// `model` a non-empty string and `messages` a non-empty array of objects, `stream` a boolean and `stream_options`
@@ -103,6 +104,7 @@ fn read(body: Bytes, operation: Operation) -> Result<Envelope, Error> {
     Ok(Envelope {
         dialect: Dialect::OpenAi,
         operation,
+        digest: found.digest,
         model: found.model,
         escaped_model: found.escaped_model,
         stream: found.stream,
@@ -147,6 +149,7 @@ fn invalid(param: &str, code: &str, message: String) -> Error {
 }
 
 struct Found {
+    digest: Digest,
     model: Span,
     escaped_model: Option<Box<str>>,
     stream: bool,
@@ -162,9 +165,11 @@ struct Found {
 struct Reader<'a> {
     body: &'a [u8],
     scan: Scanner<'a>,
+    key: &'static TreeKey,
+    members: Members,
     operation: Operation,
     fault: Option<Error>,
-    /// One bit for each key of [`KEYS`] that was met.
+    /// One bit for each [`Field`] that was met.
     seen: u32,
     open: u32,
     model: Option<Token>,
@@ -177,21 +182,6 @@ struct Reader<'a> {
     max_completion_tokens: Option<u64>,
     choices: Option<u64>,
 }
-
-/// The keys of which there may be only one.
-const KEYS: [&[u8]; 11] = [
-    b"model",
-    b"messages",
-    b"input",
-    b"stream",
-    b"stream_options",
-    b"temperature",
-    b"max_tokens",
-    b"max_completion_tokens",
-    b"n",
-    b"user",
-    b"safety_identifier",
-];
 
 /// What was found of `stream_options`.
 #[derive(Clone, Copy)]
@@ -208,13 +198,16 @@ impl<'a> Reader<'a> {
         Self {
             body,
             scan: Scanner::new(body, skip_bom(body)),
+            key: TreeKey::process(),
+            members: Members::default(),
             operation,
             fault: None,
             seen: 0,
             open: 0,
             model: None,
             stream: false,
-            sampled: true,
+            // Vectors are no draw.
+            sampled: operation == Operation::Chat,
             options: Options::Absent,
             user: None,
             safety_identifier: None,
@@ -236,34 +229,68 @@ impl<'a> Reader<'a> {
         self.open = self.position();
         let mut first = true;
         while let Some(key) = self.scan.key(&mut first)? {
-            match self.name(key).as_ref() {
-                b"model" => self.model()?,
-                b"messages" if self.operation == Operation::Chat => self.messages()?,
-                b"input" if self.operation == Operation::Embeddings => self.input()?,
-                b"stream" => self.stream = self.boolean("stream")?.unwrap_or(false),
-                b"stream_options" => self.stream_options()?,
-                b"temperature" => {
-                    let token = self.scan.value()?;
-                    self.sampled = token.kind != Kind::Number || !is_zero(&self.body[token.start..token.end]);
-                }
-                b"max_tokens" => self.max_tokens = self.number()?,
-                b"max_completion_tokens" => self.max_completion_tokens = self.number()?,
-                b"n" => self.choices = self.number()?,
-                b"user" => self.user = self.name_of_a_user()?,
-                b"safety_identifier" => self.safety_identifier = self.name_of_a_user()?,
-                _ => {
-                    self.scan.value()?;
-                }
+            let field = self.field(&key);
+            if field.counts() {
+                let name = name(&self.scan, &key, self.key);
+                let value = self.counted(field)?;
+                self.members.add(self.key, name, value);
+            } else {
+                self.aside(field)?;
             }
         }
         self.scan.end()
     }
 
-    /// The whole number that follows. Others are the provider's to judge.
-    fn number(&mut self) -> Result<Option<u64>, Syntax> {
-        let token = self.scan.value()?;
-        let number = (token.kind == Kind::Number).then(|| std::str::from_utf8(&self.body[token.start..token.end]));
-        Ok(number.and_then(Result::ok).and_then(|number| number.parse().ok()))
+    /// Which member `key` names. A second one of those that are read is a fault.
+    fn field(&mut self, key: &Token) -> Field {
+        let name = text(self.body, key);
+        let field = Field::named(name.as_bytes());
+        let bit = 1 << field as u32;
+        if field.only_once() && self.seen & bit != 0 {
+            self.wrong(|| duplicate(&name));
+        }
+        self.seen |= bit;
+        field
+    }
+
+    /// Reads the value of a member that counts, and hashes it.
+    fn counted(&mut self, field: Field) -> Result<u128, Syntax> {
+        if field == Field::Messages && self.operation == Operation::Chat {
+            return self.messages();
+        }
+        let (token, hash) = digested(&mut self.scan, self.key)?;
+        match field {
+            Field::Model => self.model(token),
+            Field::Input if self.operation == Operation::Embeddings => self.input(&token),
+            Field::Temperature => {
+                self.sampled = token.kind != Kind::Number || !is_zero(self.scan.bytes(&token));
+            }
+            Field::MaxTokens => self.max_tokens = self.number(&token),
+            Field::MaxCompletionTokens => self.max_completion_tokens = self.number(&token),
+            Field::Choices => self.choices = self.number(&token),
+            _ => {}
+        }
+        Ok(hash)
+    }
+
+    /// Reads the value of a member that does not count.
+    fn aside(&mut self, field: Field) -> Result<(), Syntax> {
+        match field {
+            Field::Stream => self.stream = self.boolean("stream")?.unwrap_or(false),
+            Field::StreamOptions => self.stream_options()?,
+            Field::User => self.user = self.name_of_a_user()?,
+            Field::SafetyIdentifier => self.safety_identifier = self.name_of_a_user()?,
+            _ => {
+                self.scan.value()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole number. Others are the provider's to judge.
+    fn number(&self, token: &Token) -> Option<u64> {
+        let number = (token.kind == Kind::Number).then(|| std::str::from_utf8(self.scan.bytes(token)));
+        number?.ok()?.parse().ok()
     }
 
     /// The text that follows, unless it is empty.
@@ -273,23 +300,7 @@ impl<'a> Reader<'a> {
         Ok(is_name.then(|| Span { start: offset(token.start + 1), end: offset(token.end - 1) }))
     }
 
-    /// The key's name. A second one of those that count is a fault.
-    fn name(&mut self, key: Token) -> Cow<'a, [u8]> {
-        let name = match text(self.body, key) {
-            Cow::Borrowed(name) => Cow::Borrowed(name.as_bytes()),
-            Cow::Owned(name) => Cow::Owned(name.into_bytes()),
-        };
-        if let Some(place) = KEYS.iter().position(|key| *key == name.as_ref()) {
-            if self.seen & 1 << place != 0 {
-                self.wrong(|| duplicate(&String::from_utf8_lossy(&name)));
-            }
-            self.seen |= 1 << place;
-        }
-        name
-    }
-
-    fn model(&mut self) -> Result<(), Syntax> {
-        let token = self.scan.value()?;
+    fn model(&mut self, token: Token) {
         match token.kind {
             Kind::String if token.inner(self.body).is_empty() => {
                 self.wrong(|| wrong_value("model", "it must not be empty"));
@@ -297,43 +308,41 @@ impl<'a> Reader<'a> {
             Kind::String => self.model = Some(token),
             kind => self.wrong(|| wrong_type("model", "a string", kind)),
         }
-        Ok(())
     }
 
-    fn messages(&mut self) -> Result<(), Syntax> {
+    fn messages(&mut self) -> Result<u128, Syntax> {
         let kind = self.scan.peek()?;
         if kind != Kind::Array {
-            self.scan.value()?;
             self.wrong(|| wrong_type("messages", "an array of objects", kind));
-            return Ok(());
+            return digested(&mut self.scan, self.key).map(|(_, hash)| hash);
         }
         self.scan.enter()?;
+        let mut items = Items::default();
         let mut count = 0_usize;
         let mut first = true;
         while self.scan.item(&mut first)? {
-            let kind = self.scan.value()?.kind;
+            let (Token { kind, .. }, hash) = digested(&mut self.scan, self.key)?;
             if kind != Kind::Object {
                 self.wrong(|| wrong_type(&format!("messages[{count}]"), "an object", kind));
             }
+            items.add(self.key, hash);
             count += 1;
         }
         if count == 0 {
             self.wrong(|| wrong_value("messages", "it must hold at least one message"));
         }
-        Ok(())
+        Ok(items.finish(self.key))
     }
 
-    fn input(&mut self) -> Result<(), Syntax> {
-        let token = self.scan.value()?;
+    fn input(&mut self, token: &Token) {
         match token.kind {
             Kind::String => {}
-            Kind::Array if Scanner::new(self.body, token.start + 1).peek().is_err() => {
+            Kind::Array if self.scan.another(token.start + 1).peek().is_err() => {
                 self.wrong(|| wrong_value("input", "it must not be empty"));
             }
             Kind::Array => {}
             kind => self.wrong(|| wrong_type("input", "a string or an array", kind)),
         }
-        Ok(())
     }
 
     fn stream_options(&mut self) -> Result<(), Syntax> {
@@ -363,7 +372,7 @@ impl<'a> Reader<'a> {
             if let Options::Object { empty, .. } = &mut self.options {
                 *empty = false;
             }
-            if text(self.body, key) != "include_usage" {
+            if text(self.body, &key) != "include_usage" {
                 self.scan.value()?;
                 continue;
             }
@@ -393,9 +402,8 @@ impl<'a> Reader<'a> {
 
     fn finish(mut self) -> Result<Found, Error> {
         let needed = if self.operation == Operation::Chat { "messages" } else { "input" };
-        for (name, param) in [(&b"model"[..], "model"), (needed.as_bytes(), needed)] {
-            let place = KEYS.iter().position(|key| *key == name).expect("a key that is needed is listed");
-            if self.seen & 1 << place == 0 {
+        for param in ["model", needed] {
+            if self.seen & 1 << Field::named(param.as_bytes()) as u32 == 0 {
                 self.wrong(|| missing(param));
             }
         }
@@ -413,8 +421,9 @@ impl<'a> Reader<'a> {
             Options::Asked => None,
         };
         Ok(Found {
+            digest: Digest::new(self.members.finish(self.key)),
             model: span(model),
-            escaped_model: model.escaped.then(|| text(self.body, model).into()),
+            escaped_model: model.is_escaped().then(|| text(self.body, &model).into()),
             stream: self.stream,
             sampled: self.sampled,
             wants_usage: self.stream && matches!(self.options, Options::Asked),
@@ -438,9 +447,9 @@ impl<'a> Reader<'a> {
 }
 
 /// The text of a string. Bytes that are no UTF-8 are told at the body's end.
-fn text(body: &[u8], token: Token) -> Cow<'_, str> {
+fn text<'a>(body: &'a [u8], token: &Token) -> Cow<'a, str> {
     let inner = String::from_utf8_lossy(token.inner(body));
-    if !token.escaped {
+    if !token.is_escaped() {
         return inner;
     }
     Cow::Owned(unescape(&inner).0.into_owned())
