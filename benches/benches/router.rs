@@ -1,60 +1,72 @@
-//! One decision of a route, and what a call adds to it.
+//! A decision among 16 beside tower's balancer, and what a call adds to it. `cargo xtask bench router`.
 
+use std::convert::Infallible;
+use std::future::{Future, Ready, ready};
 use std::hint::black_box;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use benches::{Bar, Table};
 use llm_breaker::CircuitBreaker;
 use llm_core::{Clock, Money, Price, SystemClock, Tick};
 use llm_router::{Demand, Observed, PromptClass, RouterConfig, SmartRouter, Strategy, Target};
+use tower::balance::p2c::Balance;
+use tower::discover::ServiceList;
+use tower::load::{CompleteOnResponse, PeakEwma};
+use tower::{BoxError, Service};
 
-const NAMES: [(&str, Strategy); 9] = [
-    ("weighted", Strategy::Weighted),
-    ("fallback", Strategy::Fallback),
-    ("cost", Strategy::Cost),
-    ("latency", Strategy::Latency),
-    ("reliability", Strategy::Reliability),
-    ("arbitrage", Strategy::Arbitrage),
-    ("peak_ewma", Strategy::PeakEwma),
-    ("bandit", Strategy::Bandit),
-    ("prefix", Strategy::Prefix),
-];
+const TARGETS: usize = 16;
+
+/// A service that is ready at once, and so is its answer.
+struct Prompt;
+
+impl Service<()> for Prompt {
+    type Response = ();
+    type Error = Infallible;
+    type Future = Ready<Result<(), Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        ready(Ok(()))
+    }
+}
+
+/// tower's power of two choices by Peak-EWMA.
+fn tower() -> impl Service<(), Response = (), Error = BoxError> {
+    let service = || PeakEwma::new(Prompt, Duration::from_millis(30), 10e9, CompleteOnResponse::default());
+    Balance::new(ServiceList::new((0..TARGETS).map(|_| service()).collect::<Vec<_>>()))
+}
+
+/// A call through tower: ready, called, answered.
+fn call<S: Service<()>>(service: &mut S, cx: &mut Context<'_>) {
+    let Poll::Ready(Ok(())) = service.poll_ready(cx) else { panic!("a service is ready") };
+    let answer = std::pin::pin!(service.call(()));
+    let Poll::Ready(Ok(_)) = answer.poll(cx) else { panic!("its answer is too") };
+}
 
 /// A router that got to know its targets at `now`, with prices and calls in flight.
-fn router(strategy: Strategy, targets: u32, now: Tick) -> (SmartRouter, Vec<llm_router::Ticket>) {
+fn router(strategy: Strategy, targets: usize, now: Tick) -> (SmartRouter, Vec<llm_router::Ticket>) {
     let config = RouterConfig { strategy, sla: Some(Duration::from_secs(1)), seed: Some(1), ..Default::default() };
-    let targets: Vec<_> = (1..=targets).map(|weight| Target { weight }).collect();
+    let targets: Vec<_> = (1..=targets as u32).map(|weight| Target { weight }).collect();
     let router = SmartRouter::try_new(config, &targets).expect("a route");
     let mut held = Vec::new();
     for index in 0..targets.len() {
-        let each = Money::from_units(1_000_000 + 37_000 * (index as i64 * 7 % 16));
+        let each = Money::from_units(1_000_000 + 37_000 * ((index as i64 * 7 + 5) % 16));
         router.set_price(index, Some(Price::per_token(each, each)));
-        let latency = Duration::from_millis(200 + 13 * (index as u64 * 5 % 16));
+        let latency = Duration::from_millis(200 + 13 * ((index as u64 * 5 + 9) % 16));
         (0..128).for_each(|_| router.record(index, Observed { latency, ..Observed::default() }, now));
         held.extend((0..index % 4).map(|_| router.begin(index, now)));
     }
     (router, held)
 }
 
-fn plans(c: &mut Criterion) {
-    let mut group = c.benchmark_group("router");
-    let now = SystemClock::new().now();
-    let demand = Demand::default();
-    for (name, strategy) in NAMES {
-        for targets in [1, 3, 16] {
-            let (router, _held) = router(strategy, targets, now.before(Duration::from_secs(1)));
-            group.bench_with_input(BenchmarkId::new(name, targets), &router, |b, router| {
-                b.iter(|| black_box(router).plan_for(black_box(&demand), now).next(|_| true));
-            });
-        }
-    }
-    group.finish();
-}
-
-/// A decision among 16 targets that asks each one's circuit, the call in flight, and its outcome.
-fn calls(c: &mut Criterion) {
-    let mut group = c.benchmark_group("router call of 16");
-    let now = SystemClock::new().now();
+fn main() {
+    let clock = SystemClock::new();
+    let table = Table::new();
+    let circuits: Vec<_> = (0..TARGETS).map(|_| CircuitBreaker::builder().build()).collect();
     let demand = Demand::default();
     let observed = Observed {
         latency: Duration::from_millis(250),
@@ -63,29 +75,33 @@ fn calls(c: &mut Criterion) {
         cost: Some(Money::from_units(180_000_000)),
         failed: false,
     };
-    let circuits: Vec<_> = (0..16).map(|_| CircuitBreaker::builder().build()).collect();
-    for (name, strategy) in NAMES {
-        let (router, _held) = router(strategy, 16, now.before(Duration::from_secs(1)));
-        group.bench_function(name, |b| {
-            b.iter(|| {
-                let usable = |index: usize| circuits[index].is_available(now).is_ok();
-                let index = router.plan_for(black_box(&demand), now).next(usable).expect("all are usable");
-                router.begin(index, now).record(black_box(observed), now);
-            });
-        });
+    let mut peer = tower();
+    let cx = &mut Context::from_waker(Waker::noop());
+    for (name, strategy, bar) in [
+        ("peak_ewma", Strategy::PeakEwma, 0.07),
+        ("cost", Strategy::Cost, 0.13),
+        ("latency", Strategy::Latency, 0.13),
+        ("reliability", Strategy::Reliability, 0.13),
+        ("arbitrage", Strategy::Arbitrage, 0.13),
+        ("bandit", Strategy::Bandit, 0.13),
+        ("prefix", Strategy::Prefix, 0.13),
+        ("weighted", Strategy::Weighted, 0.07),
+    ] {
+        let mut now = clock.now();
+        let (router, _held) = router(strategy, TARGETS, now);
+        table.row(
+            name,
+            Some(Bar::Times(bar)),
+            |count| {
+                (0..count).for_each(|_| {
+                    now = now.after(Duration::from_micros(1100));
+                    let usable = |index: usize| circuits[index].is_available(now).is_ok();
+                    let index = router.plan_for(black_box(&demand), now).next(usable).expect("all are usable");
+                    router.begin(index, now).record(black_box(observed), now);
+                });
+            },
+            |count| (0..count).for_each(|_| call(&mut peer, cx)),
+        );
     }
-    let (router, _held) = router(Strategy::Latency, 16, now.before(Duration::from_secs(1)));
-    group.bench_function("record alone", |b| b.iter(|| router.record(3, black_box(observed), now)));
-    group.bench_function("decision with its chain", |b| {
-        b.iter(|| router.choose(black_box(&demand), now, |_| true));
-    });
-    group.finish();
+    let _ = PromptClass::General;
 }
-
-fn classes(c: &mut Criterion) {
-    let text = "Please summarise the attached minutes for the board. ".repeat(60);
-    c.bench_function("classify 3 KiB", |b| b.iter(|| PromptClass::classify(black_box(&text), None)));
-}
-
-criterion_group!(benches, plans, calls, classes);
-criterion_main!(benches);

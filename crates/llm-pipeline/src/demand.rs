@@ -121,6 +121,7 @@ impl Demand {
             input_tokens: self.bytes.div_ceil(4),
             output_tokens: self.max_output.unwrap_or(typical),
             prefix,
+            within: None,
         }
     }
 

@@ -201,14 +201,16 @@ impl Pipeline {
         if matches!(strategy, Strategy::Weighted | Strategy::Fallback) {
             return llm_router::Demand::default();
         }
-        match &request.body {
+        let wanted = match &request.body {
             CallBody::Completion(request) | CallBody::Stream(request) => llm_router::Demand::of(request),
             CallBody::Wire(envelope) => {
                 let prefix = self.0.prefix.filter(|_| strategy == Strategy::Prefix);
                 Demand::of(&request.body).wanted(prefix.map_or(0, |prefix| prefix(envelope)))
             }
             CallBody::Embedding(_) | CallBody::Models => Demand::of(&request.body).wanted(0),
-        }
+        };
+        let within = request.deadline.map(|deadline| deadline.since(request.received));
+        llm_router::Demand { within, ..wanted }
     }
 
     /// The first candidate that limits and circuit let pass, `first` before the plan's.

@@ -1,5 +1,7 @@
 //! What a request asks for, as far as the choice depends on it.
 
+use std::time::Duration;
+
 use llm_core::{CompletionRequest, HashKey, Message, Part, Role, estimate_tokens, hash128};
 
 /// What a request asks for, as far as the choice depends on it.
@@ -12,6 +14,10 @@ pub struct Demand {
     /// A hash of the part of the prompt that requests share; equal prefixes go to the same target under
     /// [`Strategy::Prefix`](crate::Strategy::Prefix).
     pub prefix: u64,
+    /// The time that is left for the answer. Targets that are expected to take longer stand behind the others, and
+    /// [`Strategy::Arbitrage`](crate::Strategy::Arbitrage) holds it against their 95th percentile where it is below
+    /// [`RouterConfig::sla`](crate::RouterConfig::sla).
+    pub within: Option<Duration>,
 }
 
 /// The answer's length where the request does not cap it.
@@ -20,12 +26,12 @@ const TYPICAL_OUTPUT: u64 = 500;
 /// A request of which nothing is known: 1000 tokens in, 500 out.
 impl Default for Demand {
     fn default() -> Self {
-        Self { input_tokens: 1000, output_tokens: TYPICAL_OUTPUT, prefix: 0 }
+        Self { input_tokens: 1000, output_tokens: TYPICAL_OUTPUT, prefix: 0, within: None }
     }
 }
 
 impl Demand {
-    /// The demand of `request`: its texts' estimated tokens, its cap on the answer or 500 tokens, and the hash of
+    /// The demand of `request`, which may take any time: its texts' estimated tokens, its cap on the answer or 500 tokens, and the hash of
     /// its messages up to the first user's, which every turn of a conversation begins with.
     ///
     /// The hash is the same in every process, so that replicas agree on a prefix's target.
@@ -35,7 +41,7 @@ impl Demand {
         let leading = request.messages.iter().position(|message| message.role == Role::User).map_or(0, |at| at + 1);
         let mix = |hash: u64, text: &str| hash128(HashKey::fixed(hash), &[text.as_bytes()]) as u64;
         let prefix = request.messages[..leading].iter().flat_map(texts).fold(0, mix);
-        Self { input_tokens, output_tokens: request.max_tokens.unwrap_or(TYPICAL_OUTPUT), prefix }
+        Self { input_tokens, output_tokens: request.max_tokens.unwrap_or(TYPICAL_OUTPUT), prefix, within: None }
     }
 }
 

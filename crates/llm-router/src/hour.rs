@@ -1,12 +1,21 @@
 //! How many calls succeeded and failed in the last hour.
 
-use llm_core::Tick;
-use llm_core::sync::{AtomicU64, Ordering};
+use std::time::Duration;
 
-/// Twelve buckets of five minutes, a word each: `(epoch: 16 bits, failed: 24 bits, succeeded: 24 bits)`. What is
-/// older than 55 to 60 minutes is forgotten. A bucket stops counting at 16.7 million.
-#[derive(Debug)]
-pub(crate) struct Hour([AtomicU64; BUCKETS as usize]);
+use llm_core::Tick;
+
+/// Twelve buckets of five minutes. What is older than 55 to 60 minutes is forgotten.
+#[derive(Clone, Debug)]
+pub(crate) struct Hour {
+    /// By epoch, modulo their number.
+    buckets: [Counts; BUCKETS],
+    /// The epoch of the latest bucket.
+    epoch: u64,
+    /// Its place.
+    place: usize,
+    /// When it ends: a comparison is cheaper than the division that an epoch takes.
+    ends: Tick,
+}
 
 /// Calls of the last hour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,91 +24,112 @@ pub(crate) struct Counts {
     pub(crate) failed: u64,
 }
 
-const BUCKETS: u64 = 12;
-const BUCKET_NANOS: u64 = 300_000_000_000;
-const MOST: u64 = (1 << 24) - 1;
+const BUCKETS: usize = 12;
+const BUCKET: Duration = Duration::from_secs(300);
 
 impl Hour {
-    pub(crate) fn new() -> Self {
-        // Epoch 0 with nothing in it: correct at any time.
-        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    pub(crate) const fn new() -> Self {
+        Self { buckets: [Counts { succeeded: 0, failed: 0 }; BUCKETS], epoch: 0, place: 0, ends: Tick::ZERO }
     }
 
-    pub(crate) fn record(&self, failed: bool, now: Tick) {
-        let epoch = epoch(now);
-        let bucket = &self.0[(epoch % BUCKETS) as usize];
-        // Relaxed, here and below: a bucket is one word and publishes nothing else.
-        let mut seen = bucket.load(Ordering::Relaxed);
-        loop {
-            let counts = read(seen, epoch);
-            let next = Counts {
-                succeeded: (counts.succeeded + u64::from(!failed)).min(MOST),
-                failed: (counts.failed + u64::from(failed)).min(MOST),
-            };
-            let word = (epoch & 0xffff) << 48 | next.failed << 24 | next.succeeded;
-            match bucket.compare_exchange_weak(seen, word, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(actual) => seen = actual,
-            }
+    pub(crate) fn record(&mut self, failed: bool, now: Tick) {
+        // A clock read before another thread's counts in that thread's bucket.
+        if now >= self.ends {
+            self.turn_to(epoch(now));
+        }
+        if let Some(counts) = self.buckets.get_mut(self.place) {
+            counts.succeeded += u64::from(!failed);
+            counts.failed += u64::from(failed);
         }
     }
 
-    pub(crate) fn counts(&self, now: Tick) -> Counts {
-        let last = epoch(now);
-        self.0.iter().fold(Counts::default(), |sum, bucket| {
-            let word = bucket.load(Ordering::Relaxed);
-            let age = (last as u16).wrapping_sub((word >> 48) as u16);
-            let counts = if u64::from(age) < BUCKETS { unpack(word) } else { Counts::default() };
-            Counts { succeeded: sum.succeeded + counts.succeeded, failed: sum.failed + counts.failed }
+    /// Calls of the last hour as of the latest one.
+    pub(crate) fn latest(&self) -> Counts {
+        self.buckets.iter().fold(Counts::default(), |sum, counts| Counts {
+            succeeded: sum.succeeded + counts.succeeded,
+            failed: sum.failed + counts.failed,
         })
+    }
+
+    /// Calls of the hour before `now`.
+    pub(crate) fn counts(&self, now: Tick) -> Counts {
+        let mut then = self.clone();
+        if now >= then.ends {
+            then.turn_to(epoch(now));
+        }
+        then.latest()
+    }
+
+    #[cold]
+    fn turn_to(&mut self, epoch: u64) {
+        for passed in (self.epoch + 1..=epoch).take(BUCKETS) {
+            self.buckets[place(passed)] = Counts::default();
+        }
+        (self.epoch, self.place) = (epoch, place(epoch));
+        self.ends = Tick::from_nanos((epoch + 1).saturating_mul(BUCKET.as_nanos() as u64));
     }
 }
 
 impl Counts {
+    /// Both together.
+    pub(crate) const fn calls(self) -> u64 {
+        self.succeeded + self.failed
+    }
+
     /// The share that succeeded, unless nothing was called.
     pub(crate) fn success_rate(self) -> Option<f64> {
-        let calls = self.succeeded + self.failed;
-        (calls > 0).then(|| self.succeeded as f64 / calls as f64)
+        (self.calls() > 0).then(|| self.succeeded as f64 / self.calls() as f64)
+    }
+
+    /// The share that failed, `(failed + 1) / (calls + 20)`: a few lucky calls are no proof.
+    pub(crate) fn faults(self) -> f32 {
+        // Signed, because that is one instruction.
+        (self.failed + 1) as i64 as f32 / (self.calls() + 20) as i64 as f32
     }
 }
 
 const fn epoch(now: Tick) -> u64 {
-    now.as_nanos() / BUCKET_NANOS
+    now.as_nanos() / BUCKET.as_nanos() as u64
 }
 
-/// What `word` counted in `epoch`: nothing, when it is of another.
-const fn read(word: u64, epoch: u64) -> Counts {
-    if word >> 48 == epoch & 0xffff { unpack(word) } else { Counts { succeeded: 0, failed: 0 } }
-}
-
-const fn unpack(word: u64) -> Counts {
-    Counts { succeeded: word & MOST, failed: word >> 24 & MOST }
+const fn place(epoch: u64) -> usize {
+    (epoch % BUCKETS as u64) as usize
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
 
     proptest! {
         #[test]
-        fn it_counts_the_last_twelve_buckets(calls in proptest::collection::vec((0u64..900, any::<bool>()), 1..200)) {
-            let hour = Hour::new();
+        fn it_counts_the_last_twelve_buckets(calls in proptest::collection::vec((0u64..5000, any::<bool>()), 1..200)) {
+            let mut hour = Hour::new();
             let mut now = Tick::ZERO.after(Duration::from_secs(3600));
             let mut log = Vec::new();
             for (pause, failed) in calls {
                 now = now.after(Duration::from_secs(pause));
                 hour.record(failed, now);
                 log.push((epoch(now), failed));
-                let of = |which: bool| {
-                    log.iter().filter(|(at, failed)| *at + 12 > epoch(now) && *failed == which).count() as u64
+                let of = |which: bool, last: u64| {
+                    log.iter().filter(|(at, failed)| *at + 12 > last && *failed == which).count() as u64
                 };
-                prop_assert_eq!(hour.counts(now), Counts { succeeded: of(false), failed: of(true) });
+                let counts = |last: u64| Counts { succeeded: of(false, last), failed: of(true, last) };
+                prop_assert_eq!(hour.latest(), counts(epoch(now)));
+                let later = now.after(Duration::from_secs(1234));
+                prop_assert_eq!(hour.counts(later), counts(epoch(later)));
             }
             prop_assert_eq!(hour.counts(now.after(Duration::from_secs(3600))), Counts::default());
         }
+    }
+
+    #[test]
+    fn a_clock_read_late_counts_all_the_same() {
+        let mut hour = Hour::new();
+        let now = Tick::ZERO.after(BUCKET * 20);
+        hour.record(false, now);
+        hour.record(true, now.before(BUCKET * 3));
+        assert_eq!(hour.counts(now), Counts { succeeded: 1, failed: 1 });
     }
 }

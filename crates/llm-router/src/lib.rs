@@ -35,7 +35,6 @@
 //! assert_eq!(router.health(later)[1].success_rate, Some(1.0));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-mod average;
 #[cfg(feature = "client")]
 mod bound;
 mod builder;
@@ -46,12 +45,15 @@ mod decision;
 mod demand;
 mod hour;
 mod latencies;
+mod ledger;
 mod list_price;
+mod pair;
 mod plan;
 mod prompt_class;
 mod random;
 mod rank;
 mod reason;
+mod scan;
 mod sequence;
 mod smart_router;
 mod statistics;
@@ -66,5 +68,5 @@ pub use plan::Plan;
 pub use prompt_class::{PromptClass, PromptClassError};
 pub use reason::Reason;
 pub use smart_router::SmartRouter;
-pub use statistics::{Observed, TargetHealth};
+pub use statistics::{Observed, TargetHealth, TargetState};
 pub use ticket::Ticket;

@@ -1,5 +1,7 @@
 //! The candidates of one request, in order.
 
+use std::hint::select_unpredictable;
+
 use llm_core::Tick;
 use llm_core::sync::Ordering;
 
@@ -24,9 +26,10 @@ pub struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
+    #[inline]
     pub(crate) fn new(table: &'a Table, demand: Demand, now: Tick) -> Self {
-        let (place, draw) = table.turn();
-        Self { view: View { table, demand, now, draw }, place, given: 0, reason: None }
+        let (place, draw) = table.turn(now);
+        Self { view: View::new(table, demand, now, draw), place, given: 0, reason: None }
     }
 
     /// The next candidate that is usable and that this round has not given. Under [`Strategy::Weighted`] the
@@ -38,15 +41,16 @@ impl<'a> Plan<'a> {
     ///
     /// `usable` says whether a target can be asked at the moment: its circuit, its quota. It is asked at most
     /// once for each target.
+    #[inline]
     pub fn next(&mut self, mut usable: impl FnMut(usize) -> bool) -> Option<usize> {
         let first = self.given == 0;
         let table = self.view.table;
-        let left = table.all() & !self.given;
+        let left = table.all & !self.given;
         let found = match (&table.chain, table.config.strategy) {
             (Some(chain), _) if !first => self.listed(chain, usable).map(|index| (index, Reason::Fallback)),
             (_, Strategy::Weighted | Strategy::Fallback) => self.rotated(usable),
-            (_, Strategy::PeakEwma) if first => self.better_of_two(fitting(left, usable)),
-            (_, Strategy::Bandit) if first && self.view.explores() => self.any(fitting(left, usable)),
+            (_, Strategy::PeakEwma) if first => self.better_of_two(left, usable),
+            (_, Strategy::Bandit) if first && self.view.tries_any() => self.any(fitting(left, usable)),
             (_, Strategy::Prefix) => {
                 let fit = fitting(left, usable);
                 named(self.view.best(fit, self.view.share(fit), |_| true))
@@ -89,7 +93,7 @@ impl<'a> Plan<'a> {
                 push(index);
             }
         } else {
-            let fit = fitting(table.all() & !self.given, usable);
+            let fit = fitting(table.all & !self.given, usable);
             let share = self.view.share(fit);
             let mut ranks = [(Rank::LAST, 0); MAX_TARGETS];
             let mut ranked = 0;
@@ -134,24 +138,72 @@ impl<'a> Plan<'a> {
         candidates.find(fits).map(|index| usize::from(*index))
     }
 
-    /// Power of two choices: two different ones of `fit`, each pair equally likely.
-    fn better_of_two(&self, fit: u64) -> Option<(usize, Reason)> {
-        let count = fit.count_ones();
-        let one = self.drawn(stream::FIRST, count);
-        let step = 1 + self.drawn(stream::SECOND, count.saturating_sub(1));
-        let other = (one + step) % count.max(1);
-        let ranked = |place| nth(fit, place).map(|index| (index, self.view.rank(index, Share::default())));
-        let (one, other) = (ranked(one)?, ranked(other)?);
-        named(Some(if other.1.is_better_than(&one.1) { other } else { one }))
+    /// Power of two choices: two different usable ones of `left`, each pair equally likely.
+    #[inline]
+    fn better_of_two(&self, left: u64, mut usable: impl FnMut(usize) -> bool) -> Option<(usize, Reason)> {
+        let (draw, count) = (self.view.draw, self.view.table.targets.len() as u32);
+        if left != self.view.table.all || count < 2 {
+            return self.better_of_rest([None, None], left, usable);
+        }
+        let one = below((draw >> 32) as u32, count);
+        let two = one + 1 + below(draw as u32, count - 1);
+        let two = if two < count { two } else { two - count };
+        let (one, two) = (one as usize, two as usize);
+        let (fits_one, fits_two) = (usable(one), usable(two));
+        if !(fits_one && fits_two) {
+            let pair = [fits_one.then_some(one), fits_two.then_some(two)];
+            return self.better_of_rest(pair, left & !(1 << one | 1 << two), usable);
+        }
+        self.better(one, two)
+    }
+
+    #[inline]
+    fn better(&self, one: usize, two: usize) -> Option<(usize, Reason)> {
+        let ranks = [self.view.rank_by_load(one), self.view.rank_by_load(two)];
+        // Whoever could predict it would need no router.
+        let is_two = ranks[1].is_better_than(&ranks[0]);
+        Some((select_unpredictable(is_two, two, one), ranks[usize::from(is_two)].reason))
+    }
+
+    /// The same with what is missing of `pair` drawn from the usable ones of `pool`.
+    #[cold]
+    fn better_of_rest(
+        &self,
+        pair: [Option<usize>; 2],
+        pool: u64,
+        mut usable: impl FnMut(usize) -> bool,
+    ) -> Option<(usize, Reason)> {
+        let mut pool = Pool::new(pool, mix2(self.view.draw, stream::AGAIN));
+        let mut drawn = || std::iter::from_fn(|| pool.take()).find(|index| usable(*index));
+        match pair.map(|index| index.or_else(&mut drawn)) {
+            [Some(one), Some(two)] => self.better(one, two),
+            [one, two] => one.or(two).map(|index| (index, self.view.rank_by_load(index).reason)),
+        }
     }
 
     fn any(&self, fit: u64) -> Option<(usize, Reason)> {
-        let place = self.drawn(stream::FIRST, fit.count_ones());
-        nth(fit, place).map(|index| (index, Reason::Explored))
+        let draw = mix2(self.view.draw, stream::ANY);
+        Pool::new(fit, draw).take().map(|index| (index, Reason::Explored))
+    }
+}
+
+/// Targets to draw from, each equally likely and once.
+struct Pool {
+    left: u64,
+    bits: u64,
+}
+
+impl Pool {
+    const fn new(left: u64, bits: u64) -> Self {
+        Self { left, bits }
     }
 
-    fn drawn(&self, stream: u64, bound: u32) -> u32 {
-        below(mix2(self.view.draw.unwrap_or(0), stream), bound)
+    fn take(&mut self) -> Option<usize> {
+        let place = below((self.bits >> 32) as u32, self.left.count_ones());
+        let taken = bits(self.left).nth(place as usize)?;
+        self.left &= !(1 << taken);
+        self.bits = mix2(self.bits, stream::AGAIN);
+        Some(taken)
     }
 }
 
@@ -162,11 +214,6 @@ fn named(found: Option<(usize, Rank)>) -> Option<(usize, Reason)> {
 /// The bits of `left` that are usable.
 fn fitting(left: u64, mut usable: impl FnMut(usize) -> bool) -> u64 {
     bits(left).filter(|index| usable(*index)).fold(0, |fit, index| fit | 1 << index)
-}
-
-/// The place of the `n`th lowest bit of `mask`, from 0.
-fn nth(mask: u64, n: u32) -> Option<usize> {
-    bits(mask).nth(n as usize)
 }
 
 #[cfg(test)]

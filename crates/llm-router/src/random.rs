@@ -1,46 +1,65 @@
-//! Random bits that need no lock: a counter, mixed.
+//! Random bits that need no lock: a counter, multiplied.
 
-/// The 64-bit golden ratio, the step of splitmix64.
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+/// The constants of wyrand (Wang Yi, 2019).
+const STEP: u64 = 0x2d35_8dcc_aa6c_78a5;
+const OTHER: u64 = 0x8bb8_4b93_962e_acc9;
 
-/// The `turn`th number of the sequence that `seed` begins: splitmix64 (Steele, Lea and Flood, 2014).
+/// The `turn`th number of the sequence that `seed` begins.
 pub(crate) const fn draw(seed: u64, turn: u64) -> u64 {
-    mix(seed.wrapping_add(turn.wrapping_mul(STEP)))
+    let state = seed.wrapping_add(turn.wrapping_mul(STEP));
+    folded(state, state ^ OTHER)
 }
 
-/// Another number for each `stream` out of one draw.
+/// Another number for each `stream` out of one draw: the next ones.
 pub(crate) const fn mix2(draw: u64, stream: u64) -> u64 {
-    mix(draw ^ stream.wrapping_add(1).wrapping_mul(STEP))
+    self::draw(draw, stream.wrapping_add(1))
 }
 
-const fn mix(mut bits: u64) -> u64 {
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
+const fn folded(a: u64, b: u64) -> u64 {
+    let product = a as u128 * b as u128;
+    (product >> 64) as u64 ^ product as u64
 }
 
 /// From 0, inclusive, to 1, exclusive.
 pub(crate) fn unit(bits: u64) -> f64 {
-    (bits >> 11) as f64 / (1u64 << 53) as f64
+    // Signed, because that is one instruction.
+    (bits >> 11) as i64 as f64 * (1.0 / (1u64 << 53) as f64)
 }
 
 /// From 0 to `bound`, exclusive; 0 when `bound` is 0.
-pub(crate) const fn below(bits: u64, bound: u32) -> u32 {
-    (((bits >> 32) * bound as u64) >> 32) as u32
+pub(crate) const fn below(bits: u32, bound: u32) -> u32 {
+    ((bits as u64 * bound as u64) >> 32) as u32
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn assert_even(counts: &[u32], each: u32) {
+        assert!(counts.iter().all(|count| count.abs_diff(each) < each / 20), "{counts:?}");
+    }
+
     #[test]
-    fn a_draw_is_uniform_over_what_it_chooses_from() {
-        let mut counts = [0u32; 5];
-        for turn in 0..50_000 {
-            counts[below(draw(7, turn), 5) as usize] += 1;
+    fn both_halves_of_a_draw_are_uniform_over_pairs() {
+        let mut pairs = [0u32; 20];
+        for turn in 0..400_000 {
+            let bits = draw(7, turn);
+            pairs[(below((bits >> 32) as u32, 5) * 4 + below(bits as u32, 4)) as usize] += 1;
         }
-        assert!(counts.iter().all(|count| count.abs_diff(10_000) < 500), "{counts:?}");
-        let mean = (0..50_000).map(|turn| unit(mix2(draw(7, turn), 3))).sum::<f64>() / 50_000.0;
-        assert!((mean - 0.5).abs() < 0.01, "{mean}");
+        assert_even(&pairs, 20_000);
+    }
+
+    #[test]
+    fn the_least_of_a_draws_streams_is_uniform() {
+        let mut least = [0u32; 5];
+        let mut sum = 0.0;
+        for turn in 0..100_000 {
+            let lanes = [0, 1, 2, 15, 63].map(|stream| mix2(draw(7, turn), stream));
+            let place = lanes.iter().enumerate().min_by_key(|(_, bits)| **bits).map(|(place, _)| place);
+            least[place.unwrap()] += 1;
+            sum += unit(lanes[4]);
+        }
+        assert_even(&least, 20_000);
+        assert!((sum / 100_000.0 - 0.5).abs() < 0.01, "{sum}");
     }
 }

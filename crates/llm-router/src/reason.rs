@@ -23,6 +23,8 @@ pub enum Reason {
     MeetsSla,
     /// Its expected time; its 95th percentile is over the limit.
     MissesSla,
+    /// Its expected time, which is more than is left.
+    MissesDeadline,
     /// Its peak latency and its calls in flight, beside another's.
     Load,
     /// It owns the prompt's prefix.
@@ -47,6 +49,7 @@ impl fmt::Display for Reason {
             Self::Reliability => "least share of failures",
             Self::MeetsSla => "cheapest within the latency limit",
             Self::MissesSla => "over the latency limit, by expected time",
+            Self::MissesDeadline => "expected to take longer than is left",
             Self::Load => "less loaded of two drawn",
             Self::Prefix => "owns the prompt's prefix",
             Self::Overflow => "next in line, the prefix's owner has its share",

@@ -13,7 +13,7 @@ use crate::decision::{Candidate, Decision, FallbackChain, RouteError};
 use crate::demand::Demand;
 use crate::plan::Plan;
 use crate::rank::View;
-use crate::statistics::{Observed, TargetHealth};
+use crate::statistics::{Observed, TargetHealth, health};
 use crate::table::{Entry, MAX_TARGETS, Table};
 use crate::ticket::Ticket;
 
@@ -94,7 +94,7 @@ impl SmartRouter {
     /// # Panics
     /// When there is no such target.
     pub fn set_price(&self, index: usize, price: Option<Price>) {
-        self.table.targets[index].price.set(price.as_ref());
+        self.table.prices[index].set(price.as_ref());
     }
 
     /// Decides for a request of which nothing is known: 1000 tokens in, 500 out. Reads the router's clock where
@@ -108,6 +108,7 @@ impl SmartRouter {
     }
 
     /// Decides for one request at `now`.
+    #[inline]
     pub fn plan_for(&self, demand: &Demand, now: Tick) -> Plan<'_> {
         Plan::new(&self.table, *demand, now)
     }
@@ -117,7 +118,7 @@ impl SmartRouter {
     /// # Panics
     /// When there is no such target.
     pub fn begin(&self, index: usize, now: Tick) -> Ticket {
-        Ticket::new(self.table.clone(), index, now)
+        Ticket::new(&self.table.targets[index], index, now)
     }
 
     /// Takes in how a call to a target went, for callers without a [`Ticket`].
@@ -125,7 +126,7 @@ impl SmartRouter {
     /// # Panics
     /// When there is no such target.
     pub fn record(&self, index: usize, observed: Observed, now: Tick) {
-        self.table.targets[index].record(&observed, &self.table.config, now);
+        self.table.targets[index].record(&observed, now);
     }
 
     /// Decides for one request at `now` among the usable targets, with predictions and the whole chain.
@@ -141,7 +142,7 @@ impl SmartRouter {
         let mut plan = self.plan_for(demand, now);
         let index = plan.next(&mut usable).ok_or(RouteError::NoProvider)?;
         let reason = plan.reason().ok_or(RouteError::NoProvider)?;
-        let view = View { table: &self.table, demand: *demand, now, draw: None };
+        let view = View::new(&self.table, *demand, now, 0);
         Ok(Decision {
             provider: self.table.names[index].clone(),
             index,
@@ -173,8 +174,8 @@ impl SmartRouter {
     /// It changes nothing, and leaves the draws and turns of the strategies that take some aside.
     #[must_use]
     pub fn explain(&self, demand: &Demand, now: Tick) -> Vec<Candidate> {
-        let view = View { table: &self.table, demand: *demand, now, draw: None };
-        let share = view.share(self.table.all());
+        let view = View::new(&self.table, *demand, now, 0);
+        let share = view.share(self.table.all);
         let mut ranks: Vec<_> = (0..self.table.targets.len()).map(|index| (index, view.rank(index, share))).collect();
         ranks.sort_by(|a, b| a.1.order(&b.1));
         let candidate = |(index, rank): (usize, crate::rank::Rank)| Candidate {
@@ -192,7 +193,7 @@ impl SmartRouter {
     #[must_use]
     pub fn health(&self, now: Tick) -> Vec<TargetHealth> {
         let named = self.table.targets.iter().zip(&*self.table.names);
-        named.map(|(target, name)| target.health(name, now)).collect()
+        named.map(|(target, name)| health(target, name, now)).collect()
     }
 
     /// Decisions of [`Strategy::Arbitrage`] that found no usable target of which enough is known within the limit.

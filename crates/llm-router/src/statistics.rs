@@ -1,17 +1,16 @@
-//! What is known of one target.
+//! What is known of one target: written by one at a time, read by everyone at once.
 
 use std::time::Duration;
 
-use llm_core::sync::{AtomicU32, Ordering};
-use llm_core::{Money, Price, ProviderId, Tick};
+use llm_core::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering};
+use llm_core::{Money, ProviderId, Tick};
 use serde::{Serialize, Serializer};
 
-use crate::average::{Average, Rise};
-use crate::config::RouterConfig;
-use crate::demand::Demand;
-use crate::hour::Hour;
+use crate::hour::Counts;
 use crate::latencies::Latencies;
-use crate::list_price::ListPrice;
+use crate::ledger::{Ledger, Rules, Standing, nanos_between};
+use crate::pair::Pair;
+use crate::rank::reliability;
 
 /// How one call went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,20 +27,42 @@ pub struct Observed {
     pub failed: bool,
 }
 
+/// How well a target is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetState {
+    /// Enough to go by.
+    Known,
+    /// Too little: few successes so far, or no outcome for three spans of [`RouterConfig::decay`](crate::RouterConfig::decay).
+    Unknown,
+    /// It failed three times in a row, and has not had five successes since.
+    Down,
+}
+
 /// A target's health, for people and monitors.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct TargetHealth {
     /// The target's name.
     pub name: ProviderId,
+    /// How well it is known.
+    pub state: TargetState,
     /// Half of the last 128 calls took at most this long; a failed one counts as the penalty.
     #[serde(rename = "p50_ms", serialize_with = "millis")]
     pub p50: Option<Duration>,
     /// 95 of a hundred of the last 128 calls took at most this long; a failed one counts as the penalty.
     #[serde(rename = "p95_ms", serialize_with = "millis")]
     pub p95: Option<Duration>,
+    /// 99 of a hundred of the last 128 calls took at most this long; a failed one counts as the penalty.
+    #[serde(rename = "p99_ms", serialize_with = "millis")]
+    pub p99: Option<Duration>,
+    /// The time of a success: a moving average.
+    #[serde(rename = "mean_ms", serialize_with = "millis")]
+    pub mean: Option<Duration>,
     /// The share of the last hour's calls that succeeded, 0 to 1; none without a call.
     pub success_rate: Option<f64>,
+    /// The last hour's calls.
+    pub calls: u64,
     /// Failures since the last success.
     pub consecutive_failures: u32,
     /// Calls begun and not ended.
@@ -54,175 +75,162 @@ fn millis<S: Serializer>(span: &Option<Duration>, serializer: S) -> Result<S::Ok
     span.map(|span| span.as_secs_f64() * 1000.0).serialize(serializer)
 }
 
-/// What is known of one target. Every part is its own atomic: a reader may see one part of an outcome before
-/// another, which moves a score by no more than that outcome.
+/// What is known of one target. Its outcomes are taken in under a lock, one after the other; what decisions go by is
+/// published from there in words that are read without it. A reader may see one word of an outcome before another,
+/// which moves a score by no more than that outcome.
+///
+/// In the order written, so that what decisions read stands beside the count of references that they read too.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Statistics {
-    in_flight: AtomicU32,
-    /// Successes since the target became unknown, up to [`RAMP`], and [`DOWN`] until then if failures made it so.
-    ramp: AtomicU32,
-    consecutive_failures: AtomicU32,
-    /// Seconds; a failure is the penalty.
-    peak: Average,
-    /// Seconds of the successes.
-    mean: Average,
-    /// The share of failures, 0 to 1.
-    faults: Average,
-    tokens_per_second: Average,
+    /// The latest outcome's time.
+    at: AtomicU64,
+    /// Seconds of a success and the share of failures at that time.
+    usual: Pair,
+    /// Seconds of a call at its worst, and the share of failures in the hour up to that time.
+    worst: Pair,
     /// Dollars a call.
-    cost: Average,
-    hour: Hour,
+    cost: AtomicU32,
+    standing: AtomicU32,
+    /// What a score of reliability is at least.
+    least_faults: AtomicU32,
+    rules: Rules,
+    ledger: Mutex<Ledger>,
     latencies: Latencies,
-    pub(crate) price: ListPrice,
 }
 
-/// Successes after which a target is known. Until then it is given at most `2^successes` calls at once.
-const RAMP: u32 = 5;
-
-/// Failures in a row after which a target is unknown again, and marked as down until it is known.
-const TRIPPED: u32 = 3;
-const DOWN: u32 = 1 << 16;
-
-/// Samples that an average of latencies goes by at least.
-const SAMPLES: u16 = 32;
-
-/// Failures are rare: over 32 calls one would hide the difference between one in a hundred and one in a thousand.
-/// An outage shows in the failures in a row first.
-const FAULT_SAMPLES: u16 = 256;
-const FAULT_SPANS: u32 = 6;
+/// Nanoseconds.
+const HOUR: u64 = 3_600_000_000_000;
 
 impl Statistics {
-    pub(crate) fn new(config: &RouterConfig, price: Option<&Price>) -> Self {
-        Self {
-            in_flight: AtomicU32::new(0),
-            ramp: AtomicU32::new(0),
-            consecutive_failures: AtomicU32::new(0),
-            peak: Average::new(config.decay, SAMPLES),
-            mean: Average::new(config.decay, SAMPLES),
-            faults: Average::new(config.decay * FAULT_SPANS, FAULT_SAMPLES),
-            tokens_per_second: Average::new(config.decay, SAMPLES),
-            cost: Average::new(config.decay, SAMPLES),
-            hour: Hour::new(),
-            latencies: Latencies::new(config.sla),
-            price: ListPrice::new(price),
-        }
+    pub(crate) fn new(rules: Rules) -> Self {
+        let ledger = Ledger::new(&rules);
+        let statistics = Self {
+            at: AtomicU64::new(0),
+            usual: Pair::new(0.0, 0.0),
+            worst: Pair::new(0.0, 0.0),
+            cost: AtomicU32::new(0),
+            standing: AtomicU32::new(0),
+            least_faults: AtomicU32::new(0),
+            rules,
+            ledger: Mutex::new(ledger.clone()),
+            latencies: Latencies::new(),
+        };
+        statistics.publish(&ledger);
+        statistics
     }
 
-    // Relaxed, here and below: counts and averages publish nothing else.
-    pub(crate) fn begin(&self) {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn record(&self, observed: &Observed, now: Tick) {
+        let mut ledger = self.ledger.lock();
+        ledger.record(observed, &self.rules, &self.latencies, now);
+        self.publish(&ledger);
     }
 
-    pub(crate) fn end(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn record(&self, observed: &Observed, config: &RouterConfig, now: Tick) {
-        if self.is_stale(config, now) {
-            self.ramp.fetch_and(DOWN, Ordering::Relaxed);
-            // What was over the limit then is judged by what it does from here on.
-            if !self.latencies.meets_limit() {
-                self.latencies.clear();
-            }
-        }
-        let failed = observed.failed;
-        // A failure is never a fast answer.
-        let counted = if failed { observed.latency.max(config.penalty) } else { observed.latency };
-        self.peak.observe(counted.as_secs_f32(), Rise::Peak, now);
-        self.latencies.push(counted);
-        self.hour.record(failed, now);
-        if failed {
-            if self.consecutive_failures.fetch_add(1, Ordering::Relaxed) + 1 >= TRIPPED {
-                self.ramp.store(DOWN, Ordering::Relaxed);
-            }
+    /// Whoever has the lock may call it.
+    fn publish(&self, ledger: &Ledger) {
+        // Relaxed, here and below: each word is whole by itself and publishes nothing else.
+        self.at.store(ledger.at.as_nanos(), Ordering::Relaxed);
+        let mean = ledger.mean.raw();
+        self.usual.set(mean, ledger.faults.value().unwrap_or(0.0));
+        if self.rules.counts_hours {
+            let hourly = ledger.hour.latest().faults();
+            self.worst.set(ledger.peak.raw(), hourly);
+            // A hair less, for what single precision makes of it.
+            let least = reliability(hourly.into(), mean.into()) * (1.0 - 1e-6);
+            self.least_faults.store((least as f32).to_bits(), Ordering::Relaxed);
         } else {
-            self.succeed(observed, now);
+            self.worst.set(ledger.peak.raw(), 0.0);
         }
-        // Last: its time is what makes the target known.
-        self.faults.observe(f32::from(u8::from(failed)), Rise::Smooth, now);
+        self.cost.store(ledger.cost.raw().to_bits(), Ordering::Relaxed);
+        self.standing.store(ledger.standing.bits(), Ordering::Relaxed);
     }
 
-    fn succeed(&self, observed: &Observed, now: Tick) {
-        self.consecutive_failures.store(0, Ordering::Relaxed);
-        let ramp = self.ramp.load(Ordering::Relaxed);
-        if ramp != RAMP {
-            // A step lost to another thread's is made by the next success.
-            let known = ramp & !DOWN == RAMP - 1;
-            self.ramp.store(if known { RAMP } else { ramp + 1 }, Ordering::Relaxed);
-        }
-        self.mean.observe(observed.latency.as_secs_f32(), Rise::Smooth, now);
-        let writing = observed.latency.saturating_sub(observed.first_token.unwrap_or_default()).as_secs_f32();
-        if let Some(tokens) = observed.output_tokens.filter(|_| writing > 0.0) {
-            self.tokens_per_second.observe(tokens as f32 / writing, Rise::Smooth, now);
-        }
-        if let Some(cost) = observed.cost {
-            self.cost.observe(cost.as_dollars().max(0.0) as f32, Rise::Smooth, now);
-        }
+    /// Nanoseconds since the latest outcome. What fades is asked for by it, so that it is read once.
+    #[inline]
+    pub(crate) fn age(&self, now: Tick) -> u64 {
+        nanos_between(Tick::from_nanos(self.at.load(Ordering::Relaxed)), now)
     }
 
-    fn is_stale(&self, config: &RouterConfig, now: Tick) -> bool {
-        self.faults.age(now).is_none_or(|age| age > config.stale())
+    #[inline]
+    pub(crate) fn standing(&self) -> Standing {
+        Standing::from_bits(self.standing.load(Ordering::Relaxed))
     }
 
     /// Calls that may be in flight at once while too little is known of the target; none when enough is.
-    pub(crate) fn allowance(&self, config: &RouterConfig, now: Tick) -> Option<u32> {
-        if self.is_stale(config, now) {
-            return Some(1);
-        }
-        let ramp = self.ramp.load(Ordering::Relaxed) & !DOWN;
-        (ramp < RAMP).then(|| 1 << ramp)
+    #[inline]
+    pub(crate) fn allowance(&self, age: u64) -> Option<u32> {
+        if age > self.rules.stale { Some(1) } else { self.standing().allowance() }
     }
 
-    /// Whether failures have made the target unknown, and it still is.
-    pub(crate) fn is_recovering(&self) -> bool {
-        self.ramp.load(Ordering::Relaxed) & DOWN != 0
+    /// Seconds of a success, not a number before the first.
+    #[inline]
+    pub(crate) fn mean(&self) -> f32 {
+        self.usual.get().0
     }
 
-    /// Seconds of a success.
-    pub(crate) fn mean(&self) -> Option<f64> {
-        self.mean.value().map(f64::from)
+    /// Seconds of a success, and the share of failures of late, 0 to 1, which fades: nothing is held against a target
+    /// for ever.
+    #[inline]
+    pub(crate) fn usual(&self, age: u64) -> (f32, f32) {
+        let (mean, faults) = self.usual.get();
+        // Most shares are 0.
+        (mean, if faults == 0.0 { 0.0 } else { faults * self.rules.faults.left(age) })
     }
 
-    /// Seconds, decayed; a failure is the penalty.
-    pub(crate) fn peak(&self, now: Tick) -> Option<f64> {
-        self.peak.decayed(now).map(f64::from)
+    /// Seconds, faded; a failure is the penalty. Not a number before the first outcome.
+    #[inline]
+    pub(crate) fn peak(&self, age: u64) -> f32 {
+        self.worst.get().0 * self.rules.latency.left(age)
     }
 
-    /// The share of failures of late, 0 to 1, decayed: nothing is held against a target for ever.
-    pub(crate) fn faults(&self, now: Tick) -> f64 {
-        self.faults.decayed(now).map_or(0.0, f64::from)
+    /// The share of failures in the hour up to the latest outcome, careful where there were few calls; an hour later,
+    /// that of no calls.
+    pub(crate) fn hourly_faults(&self, age: u64) -> f32 {
+        if age > HOUR { Counts::default().faults() } else { self.worst.get().1 }
     }
 
-    /// The share of failures in the last hour, `(failed + 1) / (calls + 20)`: a few lucky calls are no proof.
-    pub(crate) fn hourly_faults(&self, now: Tick) -> f64 {
-        let counts = self.hour.counts(now);
-        (counts.failed + 1) as f64 / (counts.succeeded + counts.failed + 20) as f64
+    /// What the score of [`Strategy::Reliability`](crate::Strategy::Reliability) comes to with no failures of late,
+    /// nothing in flight and the luckiest draw; not a number before the first success.
+    pub(crate) fn least_faults(&self) -> f32 {
+        f32::from_bits(self.least_faults.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn meets_sla(&self) -> bool {
-        self.latencies.meets_limit()
+    /// Whether the 95th percentile of the last latencies is within `limit`.
+    pub(crate) fn meets(&self, limit: Duration) -> bool {
+        self.latencies.meet(limit)
     }
 
-    /// What `demand` will cost: by the list price, else as the calls so far did on average.
-    pub(crate) fn cost(&self, demand: &Demand) -> Option<Money> {
-        let average = || self.cost.value().map(|dollars| Money::from_units((f64::from(dollars) * 1e12) as i64));
-        self.price.cost(demand).or_else(average)
+    /// Dollars that a call has cost on average; not a number before the first.
+    pub(crate) fn usual_cost(&self) -> f32 {
+        f32::from_bits(self.cost.load(Ordering::Relaxed))
     }
+}
 
-    pub(crate) fn health(&self, name: &ProviderId, now: Tick) -> TargetHealth {
-        let quantiles = self.latencies.quantiles();
-        TargetHealth {
-            name: name.clone(),
-            p50: quantiles.map(|(p50, _)| p50),
-            p95: quantiles.map(|(_, p95)| p95),
-            success_rate: self.hour.counts(now).success_rate(),
-            consecutive_failures: self.consecutive_failures.load(Ordering::Relaxed),
-            in_flight: self.in_flight(),
-            tokens_per_second: self.tokens_per_second.value().map(f64::from),
-        }
+/// Calls in flight: each holds its target, and so does the table.
+#[inline]
+pub(crate) fn in_flight(target: &Arc<Statistics>) -> u32 {
+    (Arc::strong_count(target) as u32).saturating_sub(1)
+}
+
+pub(crate) fn health(target: &Arc<Statistics>, name: &ProviderId, now: Tick) -> TargetHealth {
+    let ledger = target.ledger.lock().clone();
+    let quantiles = target.latencies.quantiles();
+    let hour = ledger.hour.counts(now);
+    TargetHealth {
+        name: name.clone(),
+        state: match target.allowance(target.age(now)) {
+            _ if ledger.standing.is_down() => TargetState::Down,
+            Some(_) => TargetState::Unknown,
+            None => TargetState::Known,
+        },
+        p50: quantiles.map(|quantiles| quantiles.p50),
+        p95: quantiles.map(|quantiles| quantiles.p95),
+        p99: quantiles.map(|quantiles| quantiles.p99),
+        mean: ledger.mean.value().and_then(|seconds| Duration::try_from_secs_f32(seconds).ok()),
+        success_rate: hour.success_rate(),
+        calls: hour.calls(),
+        consecutive_failures: ledger.consecutive_failures,
+        in_flight: in_flight(target),
+        tokens_per_second: ledger.tokens_per_second.value().map(f64::from),
     }
 }

@@ -3,10 +3,12 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc as Shared;
 
-use llm_core::sync::{AtomicU64, Ordering};
-use llm_core::{HashKey, Price, ProviderId, hash128};
+use llm_core::sync::{Arc, AtomicU32, AtomicU64, Ordering};
+use llm_core::{HashKey, Price, ProviderId, Tick, hash128};
 
 use crate::config::{ConfigError, RouterConfig, Strategy, Target};
+use crate::ledger::Rules;
+use crate::list_price::ListPrice;
 use crate::random::draw;
 use crate::sequence::sequence;
 use crate::statistics::Statistics;
@@ -17,7 +19,10 @@ pub(crate) const MAX_TARGETS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) config: RouterConfig,
-    pub(crate) targets: Box<[Statistics]>,
+    /// What is known of each. Whoever calls one holds it too: so are the calls in flight counted.
+    pub(crate) targets: Box<[Arc<Statistics>]>,
+    /// Side by side: who goes by cost reads them all.
+    pub(crate) prices: Box<[ListPrice]>,
     /// Interned; a decision's chain of fallbacks shares them.
     pub(crate) names: Shared<[ProviderId]>,
     pub(crate) weights: Box<[u32]>,
@@ -30,9 +35,17 @@ pub(crate) struct Table {
     pub(crate) fallbacks: Box<[u8]>,
     /// Who follows the first choice and in which order, where the configuration says so.
     pub(crate) chain: Option<Box<[u8]>>,
-    pub(crate) turn: AtomicU64,
+    turn: AtomicU64,
+    /// Who was the best of the last decision that looked at all.
+    likely: AtomicU32,
+    /// One bit for each target.
+    pub(crate) all: u64,
     pub(crate) sla_misses: AtomicU64,
+    /// Seconds that a failure counts as.
+    pub(crate) penalty: f64,
     seed: u64,
+    /// Draws below it explore.
+    explored: u64,
 }
 
 /// One target as its router is told of it.
@@ -72,9 +85,11 @@ impl Table {
             }
             _ => Box::default(),
         };
+        let rules = Rules::new(&config);
         let key = |entry: &Entry| hash128(HashKey::fixed(0), &[entry.name.as_str().as_bytes()]) as u64;
         Ok(Self {
-            targets: entries.iter().map(|entry| Statistics::new(&config, entry.price.as_ref())).collect(),
+            targets: entries.iter().map(|_| Arc::new(Statistics::new(rules))).collect(),
+            prices: entries.iter().map(|entry| ListPrice::new(entry.price.as_ref())).collect(),
             names: entries.iter().map(|entry| entry.name.clone()).collect(),
             keys: entries.iter().map(key).collect(),
             weights,
@@ -82,27 +97,47 @@ impl Table {
             fallbacks,
             chain: (!chain.is_empty()).then_some(chain),
             turn: AtomicU64::new(0),
+            likely: AtomicU32::new(0),
+            all: u64::MAX.checked_shr((MAX_TARGETS - entries.len()) as u32).unwrap_or(0),
             sla_misses: AtomicU64::new(0),
+            penalty: config.penalty.as_secs_f64(),
+            // Saturates: a share of 1 is every draw but one.
+            explored: (config.exploration * 2f64.powi(64)) as u64,
             seed: config.seed.unwrap_or_else(|| RandomState::new().hash_one("router")),
             config,
         })
     }
 
-    /// The next decision's place in the rotation, or its random bits, whichever the strategy goes by.
-    pub(crate) fn turn(&self) -> (usize, Option<u64>) {
+    /// The next decision's place in the rotation, or its random bits, whichever the strategy goes by, and 0.
+    #[inline]
+    pub(crate) fn turn(&self, now: Tick) -> (usize, u64) {
         // Relaxed: the counter hands out places and publishes nothing else.
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        match self.config.strategy {
-            Strategy::Weighted | Strategy::Fallback => ((turn % (self.sequence.len() as u64).max(1)) as usize, None),
-            _ => (0, Some(draw(self.seed, turn))),
+        if matches!(self.config.strategy, Strategy::Weighted | Strategy::Fallback) {
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+            return ((turn % (self.sequence.len() as u64).max(1)) as usize, 0);
         }
+        // Two decisions that meet may have one turn: their times tell them apart, and a bus lock is saved.
+        let turn = self.turn.load(Ordering::Relaxed);
+        self.turn.store(turn.wrapping_add(1), Ordering::Relaxed);
+        (0, draw(self.seed ^ now.as_nanos(), turn))
     }
 
-    /// One bit for each target.
-    pub(crate) fn all(&self) -> u64 {
-        match self.targets.len() {
-            0 => 0,
-            count => u64::MAX >> (MAX_TARGETS - count),
-        }
+    // Relaxed, both: a wrong guess costs a closer look, no more.
+    pub(crate) fn likely(&self) -> usize {
+        self.likely.load(Ordering::Relaxed) as usize % MAX_TARGETS
+    }
+
+    pub(crate) fn expect(&self, index: usize) {
+        self.likely.store(index as u32, Ordering::Relaxed);
+    }
+
+    /// Whether the decision with these random bits is one that goes to the unknown.
+    pub(crate) const fn explores(&self, draw: u64) -> bool {
+        draw != 0 && draw < self.explored
+    }
+
+    /// Whether enough is known of any target.
+    pub(crate) fn knows_any(&self, now: Tick) -> bool {
+        self.targets.iter().any(|target| target.allowance(target.age(now)).is_none())
     }
 }

@@ -5,23 +5,22 @@ use std::time::Duration;
 use llm_core::Tick;
 use llm_core::sync::Arc;
 
-use crate::statistics::Observed;
-use crate::table::Table;
+use crate::statistics::{Observed, Statistics};
 
 /// A call in flight to a target, counted until this is dropped. Dropped without a record, the call counts neither
 /// as a success nor as a failure: the caller gave it up.
 #[derive(Debug)]
 #[must_use = "a ticket that is dropped at once counts no call"]
 pub struct Ticket {
-    table: Arc<Table>,
+    /// The calls in flight are those that hold it.
+    target: Arc<Statistics>,
     index: usize,
     began: Tick,
 }
 
 impl Ticket {
-    pub(crate) fn new(table: Arc<Table>, index: usize, began: Tick) -> Self {
-        table.targets[index].begin();
-        Self { table, index, began }
+    pub(crate) fn new(target: &Arc<Statistics>, index: usize, began: Tick) -> Self {
+        Self { target: target.clone(), index, began }
     }
 
     /// The target called.
@@ -38,43 +37,30 @@ impl Ticket {
 
     /// Ends the call at `now` and takes in how it went.
     pub fn record(self, observed: Observed, now: Tick) {
-        self.table.targets[self.index].record(&observed, &self.table.config, now);
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.table.targets[self.index].end();
+        self.target.record(&observed, now);
     }
 }
 
 #[cfg(all(test, llm_loom))]
 mod loom_tests {
     use super::*;
-    use crate::config::{RouterConfig, Strategy, Target};
-    use crate::table::Entry;
+    use crate::config::{RouterConfig, Strategy};
+    use crate::ledger::Rules;
+    use crate::statistics::in_flight;
 
     const NOW: Tick = Tick::from_nanos(3_600_000_000_000);
-
-    fn table() -> Arc<Table> {
-        let config = RouterConfig { seed: Some(1), ..Strategy::Latency.into() };
-        let entry = Entry { name: "a".into(), target: Target { weight: 1 }, price: None };
-        Arc::new(Table::try_new(config, &[entry], &[]).unwrap())
-    }
 
     #[test]
     fn no_call_stays_in_flight_after_its_ticket() {
         loom::model(|| {
-            let table = table();
-            let other = {
-                let table = table.clone();
-                loom::thread::spawn(move || drop(Ticket::new(table, 0, NOW)))
-            };
-            let ticket = Ticket::new(table.clone(), 0, NOW);
-            assert!(table.targets[0].in_flight() >= 1, "the own call is counted");
-            drop(ticket);
+            let target = Arc::new(Statistics::new(Rules::new(&RouterConfig::from(Strategy::Latency)), None));
+            let theirs = Ticket::new(&target, 0, NOW);
+            let other = loom::thread::spawn(move || drop(theirs));
+            let ours = Ticket::new(&target, 0, NOW);
+            assert!((1..=2).contains(&in_flight(&target)), "the own call is counted");
+            drop(ours);
             other.join().unwrap();
-            assert_eq!(table.targets[0].in_flight(), 0);
+            assert_eq!(in_flight(&target), 0);
         });
     }
 }

@@ -111,8 +111,8 @@ fn health_and_explanations_serialise() {
     ticket.record(observed, now.after(second));
     let health = serde_json::to_value(&router.health(now.after(second))[2]).unwrap();
     let expected = serde_json::json!({
-        "name": "groq", "p50_ms": 1000.0, "p95_ms": 1000.0, "success_rate": 1.0, "consecutive_failures": 0, "in_flight": 0,
-        "tokens_per_second": 100.0,
+        "name": "groq", "state": "unknown", "p50_ms": 1000.0, "p95_ms": 1000.0, "p99_ms": 1000.0, "mean_ms": 1000.0,
+        "success_rate": 1.0, "calls": 1, "consecutive_failures": 0, "in_flight": 0, "tokens_per_second": 100.0,
     });
     assert_eq!(health, expected);
     let explained = serde_json::to_value(router.explain(&llm_router::Demand::default(), now)).unwrap();

@@ -162,6 +162,7 @@ fn simulate(policy: &Policy, seed: u64) -> Totals {
                 input_tokens: (6.3 + 0.8 * normal(&mut arrivals)).exp() as u64 + 1,
                 output_tokens: (5.3 + 0.6 * normal(&mut arrivals)).exp() as u64 + 1,
                 prefix: arrivals.u64(0..PREFIXES),
+                within: None,
             };
             let walk = match policy {
                 Policy::Router(router) => {
