@@ -16,7 +16,7 @@ use crate::handle::{Inner, Pipeline};
 use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::retry::RetryPolicy;
-use crate::routes::{AUTO, DefaultRoute, Route, Routes, Tally};
+use crate::routes::{AUTO, Default, DefaultRoute, Route, Routes, Tally};
 use crate::share::{Sharer, SharingConfig};
 use crate::upstream::{Key, Target, Upstream};
 
@@ -164,7 +164,7 @@ impl fmt::Debug for PipelineBuilder {
     }
 }
 
-impl Default for PipelineBuilder {
+impl std::default::Default for PipelineBuilder {
     fn default() -> Self {
         Self {
             clock: Arc::new(SystemClock::new()),
@@ -372,9 +372,9 @@ impl PipelineBuilder {
         Ok(Routes {
             models,
             listed,
-            upstreams,
             auto,
-            default: self.default.clone(),
+            default: self.default_of(&upstreams)?,
+            upstreams,
             only: Arc::new(only),
             created: self.clock.unix_time().as_secs(),
             terms: self.terms.clone(),
@@ -403,6 +403,23 @@ impl PipelineBuilder {
         };
         let made_of = Some(model.clone());
         Ok(Route { name: Some(model.name.clone()), targets, router, made_of, tally: Tally::default() })
+    }
+
+    /// Where unknown names go.
+    fn default_of(&self, upstreams: &[Arc<Upstream>]) -> Result<Default, ConfigError> {
+        let find = |id: &ProviderId| {
+            let upstream = upstreams.iter().find(|upstream| upstream.id == *id).cloned();
+            let unknown = || ConfigError::UnknownProvider { model: ModelId::from("*"), provider: id.clone() };
+            upstream.ok_or_else(unknown)
+        };
+        Ok(match &self.default {
+            DefaultRoute::None => Default::None,
+            DefaultRoute::Provider(id) => Default::Provider(find(id)?),
+            DefaultRoute::Any(router) => {
+                let found = router.names().iter().map(find).collect::<Result<_, _>>()?;
+                Default::Any(Arc::new(router.clone()), found)
+            }
+        })
     }
 
     /// All targets of all models, each once; the cheapest first where every price is known.

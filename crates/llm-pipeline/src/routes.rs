@@ -77,12 +77,22 @@ impl Route {
 }
 
 /// Where a name goes that is no configured model and names no provider.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum DefaultRoute {
     /// Nowhere: 404.
+    #[default]
     None,
     /// To this provider, as the name of one of its models.
     Provider(ProviderId),
+    /// To the provider that this router chooses among those whose names it has, as the name of one of its models.
+    Any(SmartRouter),
+}
+
+/// A [`DefaultRoute`] whose providers are found.
+pub(crate) enum Default {
+    None,
+    Provider(Arc<Upstream>),
+    Any(Arc<SmartRouter>, Box<[Arc<Upstream>]>),
 }
 
 /// All names.
@@ -93,7 +103,7 @@ pub(crate) struct Routes {
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     /// Any configured target will do.
     pub(crate) auto: Option<Arc<Route>>,
-    pub(crate) default: DefaultRoute,
+    pub(crate) default: Default,
     /// Chooses the only candidate.
     pub(crate) only: Arc<SmartRouter>,
     /// Unix seconds at which the configuration was read, as the models' birthday.
@@ -122,10 +132,10 @@ impl Routes {
         {
             return Ok(route.clone());
         }
-        if let DefaultRoute::Provider(provider) = &self.default
-            && let Some(upstream) = self.upstream(provider.as_str())
-        {
-            return Ok(self.direct(upstream, name));
+        match &self.default {
+            Default::None => {}
+            Default::Provider(upstream) => return Ok(self.direct(upstream, name)),
+            Default::Any(router, upstreams) => return Ok(self.directs(upstreams, router, name)),
         }
         Err(Error::new(
             ErrorKind::NotFound,
@@ -140,14 +150,21 @@ impl Routes {
     }
 
     fn direct(&self, upstream: &Arc<Upstream>, model: &str) -> Arc<Route> {
+        self.directs(std::slice::from_ref(upstream), &self.only, model)
+    }
+
+    /// The model of that name of each of `upstreams`, which `router` chooses from.
+    fn directs(&self, upstreams: &[Arc<Upstream>], router: &Arc<SmartRouter>, model: &str) -> Arc<Route> {
         let id = ModelId::from(model);
-        let configured = upstream.terms.get(model).copied();
-        let terms = configured.unwrap_or_else(|| (self.terms)(&upstream.id, &id));
-        let target = Target::new(upstream.clone(), id, terms, upstream.direct.clone());
+        let target = |upstream: &Arc<Upstream>| {
+            let configured = upstream.terms.get(&id).copied();
+            let terms = configured.unwrap_or_else(|| (self.terms)(&upstream.id, &id));
+            Target::new(upstream.clone(), id.clone(), terms, upstream.direct.clone())
+        };
         Arc::new(Route {
             name: None,
-            targets: vec![target],
-            router: self.only.clone(),
+            targets: upstreams.iter().map(target).collect(),
+            router: router.clone(),
             made_of: None,
             tally: Tally::default(),
         })

@@ -32,6 +32,7 @@ pub enum BuildError {
 pub struct ClientBuilder {
     path: PipelineBuilder,
     providers: Vec<ProviderId>,
+    default: Option<DefaultRoute>,
 }
 
 impl Default for ClientBuilder {
@@ -43,7 +44,7 @@ impl Default for ClientBuilder {
 impl ClientBuilder {
     /// A client without providers, limits or circuits of its own; failed calls are tried again.
     pub fn new() -> Self {
-        Self { path: Pipeline::builder().sharing(None), providers: Vec::new() }
+        Self { path: Pipeline::builder().sharing(None), providers: Vec::new(), default: None }
     }
 
     /// Adds a provider. With one provider, requests name its models; with several, `provider/model`.
@@ -77,6 +78,17 @@ impl ClientBuilder {
         targets: Vec<llm_pipeline::TargetConfig>,
     ) -> Self {
         self.path = self.path.model(llm_pipeline::ModelConfig::new(name, strategy, targets));
+        self
+    }
+
+    /// Lets `router` choose the provider of a request that names a model alone; it learns from each call. Its names are
+    /// those of the client's providers, and the model is asked for as it is named, `auto` too.
+    ///
+    /// # Errors
+    /// None here: [`build`](Self::build) names a provider that the router has and the client has not.
+    #[cfg(feature = "smart-router")]
+    pub fn with_smart_router(mut self, router: llm_router::SmartRouter) -> Self {
+        self.default = Some(DefaultRoute::Any(router));
         self
     }
 
@@ -116,10 +128,11 @@ impl ClientBuilder {
     /// # Errors
     /// [`BuildError`] names what is missing or does not fit.
     pub fn build(self) -> Result<Client, BuildError> {
-        let default = match self.providers.as_slice() {
-            [] => return Err(BuildError::NoProvider),
-            [only] => DefaultRoute::Provider(only.clone()),
-            _ => DefaultRoute::None,
+        let default = match (self.default, self.providers.as_slice()) {
+            (_, []) => return Err(BuildError::NoProvider),
+            (Some(default), _) => default,
+            (None, [only]) => DefaultRoute::Provider(only.clone()),
+            (None, _) => DefaultRoute::None,
         };
         Ok(Client::new(self.path.default_route(default).build(None)?))
     }

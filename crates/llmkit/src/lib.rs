@@ -48,7 +48,10 @@ pub use llm_ratelimit::{
 pub use {
     llm_core::{Money, Price},
     llm_pipeline::{TargetConfig, Terms},
-    llm_router::Strategy,
+    llm_router::{
+        Decision, Demand, Optimization, PromptClass, RouterConfig, SmartRouter, SmartRouterBuilder, Strategy,
+        TargetHealth,
+    },
 };
 
 /// The README's example compiles and runs.

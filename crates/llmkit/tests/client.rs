@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use llmkit::{
     BuildError, CapConfig, CircuitBreaker, CircuitState, Client, ClientBuilder, CompletionRequest, EmbeddingRequest,
     ErrorKind, LimitConfig, Message, MeterConfig, OpenAiConfig, OpenAiProvider, RateLimiter, RetryPolicy, SimConfig,
-    SimProvider, StopReason, Strategy, StreamEvent, TargetConfig, TokenBucketConfig,
+    SimProvider, SmartRouter, StopReason, Strategy, StreamEvent, TargetConfig, TokenBucketConfig,
 };
 
 fn sim(name: &str) -> Arc<SimProvider> {
@@ -135,6 +135,25 @@ async fn the_next_target_answers_for_one_that_cannot() {
     assert_eq!((one.stats().total.requests, two.stats().total.requests), (1, 1));
     assert_eq!(client.complete(ask("two/sim?reply=direct")).await.unwrap().text_content(), "direct");
     assert_eq!(client.complete(ask("unknown")).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn a_router_chooses_the_provider_of_a_model_and_passes_over_one_that_fails() {
+    let router = SmartRouter::builder().add_provider("dear", 0.003).add_provider("cheap", 0.0001).build();
+    let (dear, cheap) = (sim("dear"), sim("cheap"));
+    let client = ClientBuilder::new().with_provider(dear.clone()).with_provider(cheap.clone());
+    let client = client.with_smart_router(router.clone()).build().unwrap();
+    for _ in 0..4 {
+        client.complete(ask("auto")).await.unwrap();
+    }
+    assert_eq!((dear.stats().total.requests, cheap.stats().total.requests), (0, 4));
+    assert!(router.route(&ask("auto")).await.unwrap().predicted_latency_ms >= 0.0);
+    // A model that fails at whoever is asked first.
+    let answer = client.complete(ask("sim?fail_first=1,status=500")).await.unwrap();
+    assert!(!answer.text_content().is_empty() && dear.stats().total.requests == 1);
+    let stranger = SmartRouter::builder().add_provider("nobody", 0.001).build();
+    let missing = ClientBuilder::new().with_provider(sim("somebody")).with_smart_router(stranger).build();
+    assert!(missing.unwrap_err().to_string().contains("nobody"));
 }
 
 #[test]
