@@ -38,19 +38,22 @@ impl Default for SharingConfig {
 /// The calls in flight that may be joined, and the finished answers.
 #[derive(Debug)]
 pub(crate) struct Sharer {
-    flights: Flights<Result<Shared, Error>>,
+    flights: Flights<Answer>,
     config: SharingConfig,
 }
 
 /// What every subscriber of a flight gets.
-#[derive(Clone, Debug)]
+pub(crate) type Answer = Result<Arc<Shared>, Error>;
+
+/// An answer for several callers.
+#[derive(Debug)]
 pub(crate) struct Shared {
     dialect: Dialect,
     content: Content,
     served: Served,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Content {
     Whole(Arc<Whole>),
     Stream {
@@ -128,7 +131,7 @@ impl Sharer {
         self.flights.stats()
     }
 
-    pub(crate) fn answers(&self) -> Option<&ResponseCache<Result<Shared, Error>>> {
+    pub(crate) fn answers(&self) -> Option<&ResponseCache<Answer>> {
         self.flights.answers()
     }
 
@@ -179,8 +182,8 @@ pub(crate) struct Claimed {
 }
 
 enum Found {
-    Finished(Result<Shared, Error>),
-    Flying(Subscriber<Result<Shared, Error>>),
+    Finished(Answer),
+    Flying(Subscriber<Answer>),
 }
 
 impl Claimed {
@@ -195,10 +198,11 @@ impl Claimed {
                 ((&mut subscriber).await.map_err(lost)??, Some(subscriber))
             }
         };
-        let Shared { dialect, content, served } = shared;
+        let Shared { dialect, content, served } = &*shared;
+        let (dialect, served) = (*dialect, served.clone());
         let reply = match content {
-            Content::Whole(whole) => forms::of_whole(dialect, whole, form)?,
-            Content::Frames { headers, frames } => forms::of_frames(dialect, &headers, frames, form)?,
+            Content::Whole(whole) => forms::of_whole(dialect, whole.clone(), form)?,
+            Content::Frames { headers, frames } => forms::of_frames(dialect, headers, frames.clone(), form)?,
             Content::Stream { headers, frames } => {
                 let Some(listener) = frames.listen() else { return Ok(None) };
                 let mut heard = Heard::new(listener, place);
@@ -207,9 +211,9 @@ impl Claimed {
                     while let Some(frame) = heard.next().await {
                         assembly.push(&frame?)?;
                     }
-                    assembly.finish(&headers)?
+                    assembly.finish(headers)?
                 } else {
-                    Reply::Frames { headers, frames: forms::shown(heard, form) }
+                    Reply::Frames { headers: headers.clone(), frames: forms::shown(heard, form) }
                 }
             }
         };
@@ -222,16 +226,16 @@ impl Claimed {
 }
 
 /// What can still be joined when the answer is there: its stream.
-fn ongoing(answer: &Result<Shared, Error>) -> Option<&dyn Ongoing> {
-    match answer {
-        Ok(Shared { content: Content::Stream { frames, .. }, .. }) => Some(frames),
-        _ => None,
+fn ongoing(answer: &Answer) -> Option<&dyn Ongoing> {
+    match &answer.as_ref().ok()?.content {
+        Content::Stream { frames, .. } => Some(frames),
+        Content::Whole(_) | Content::Frames { .. } => None,
     }
 }
 
 /// What is kept of an answer that is whole and good.
-fn finished(answer: &Result<Shared, Error>) -> Option<Result<Shared, Error>> {
-    let Ok(Shared { dialect, content, served }) = answer else { return None };
+fn finished(answer: &Answer) -> Option<Answer> {
+    let Shared { dialect, content, served } = &**answer.as_ref().ok()?;
     let content = match content {
         Content::Whole(whole) => {
             // Not the buffer that it was read into, which may be much larger.
@@ -241,22 +245,22 @@ fn finished(answer: &Result<Shared, Error>) -> Option<Result<Shared, Error>> {
         Content::Stream { headers, frames } => {
             Content::Frames { headers: headers.clone(), frames: frames.items()?.into() }
         }
-        Content::Frames { .. } => content.clone(),
+        Content::Frames { .. } => return Some(answer.clone()),
     };
-    Some(Ok(Shared { dialect: *dialect, content, served: served.clone() }))
+    Some(Ok(Arc::new(Shared { dialect: *dialect, content, served: served.clone() })))
 }
 
 /// The bytes that a kept answer holds on to.
-fn weight(answer: &Result<Shared, Error>) -> usize {
+fn weight(answer: &Answer) -> usize {
     let of_headers =
         |headers: &HeaderMap| headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum::<usize>();
-    let content: usize = match answer {
-        Ok(Shared { content: Content::Whole(whole), .. }) => whole.bytes.len() + of_headers(&whole.headers),
-        Ok(Shared { content: Content::Frames { headers, frames }, .. }) => {
+    let content = match answer.as_ref().map(|shared| &shared.content) {
+        Ok(Content::Whole(whole)) => whole.bytes.len() + of_headers(&whole.headers),
+        Ok(Content::Frames { headers, frames }) => {
             let of_frame = |frame: &Frame| frame.bytes.len() + size_of::<Frame>() + 64;
             frames.iter().map(of_frame).sum::<usize>() + of_headers(headers)
         }
-        _ => 0,
+        Ok(Content::Stream { .. }) | Err(_) => 0,
     };
     content + size_of::<Shared>()
 }
@@ -267,7 +271,7 @@ fn compact(frame: Frame) -> Frame {
     Frame { bytes: Bytes::copy_from_slice(&frame.bytes), ..frame }
 }
 
-fn shareable(response: Response, dialect: Dialect) -> Result<Shared, Error> {
+fn shareable(response: Response, dialect: Dialect) -> Answer {
     let Response { reply, served } = response;
     let content = match reply {
         Reply::Whole(whole) => Content::Whole(whole),
@@ -280,7 +284,7 @@ fn shareable(response: Response, dialect: Dialect) -> Result<Shared, Error> {
             return Err(Error::new(ErrorKind::Internal, message));
         }
     };
-    Ok(Shared { dialect, content, served })
+    Ok(Arc::new(Shared { dialect, content, served }))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 //! A router by hand and in a client: the cheapest provider first, the others behind it, and what each call teaches.
+#![expect(clippy::disallowed_methods, reason = "an example's own time is the machine's")]
 
 use std::sync::Arc;
 
