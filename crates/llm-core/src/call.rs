@@ -82,6 +82,7 @@ impl CallBody {
 }
 
 /// A provider's answer, in the form of the call.
+#[expect(clippy::large_enum_variant, reason = "there is one an attempt, and it is not kept")]
 pub enum Answer {
     /// To [`CallBody::Wire`].
     Wire(WireAnswer),

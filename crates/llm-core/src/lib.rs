@@ -42,14 +42,14 @@ pub use error::{Error, ErrorKind, FaultClass};
 pub use hash::{HashKey, hash128};
 pub use id::{ModelId, ProviderId, RequestId, TenantId};
 pub use json::Json;
-pub use message::{Message, Part, Reasoning, Role, Source};
+pub use message::{CacheMark, Citation, Content, Message, Part, Reasoning, Role, Signature, Source};
 pub use money::{Money, MoneyError, Price};
 pub use observer::{AttemptRecord, NoObserver, Observer, RequestRecord, Sharing, TargetObserver, Transition};
 pub use provider::Provider;
-pub use request::{CompletionRequest, ResponseFormat};
+pub use request::{CompletionRequest, Origin, ResponseFormat, Thinking};
 pub use response::{Choice, CompletionResponse, StopReason, StreamEvent};
 #[cfg(feature = "tokio")]
 pub use time::TokioClock;
 pub use time::{Clock, ManualClock, SystemClock, Tick};
-pub use tool::{Tool, ToolCall, ToolChoice};
+pub use tool::{Tool, ToolCall, ToolChoice, ToolKind};
 pub use usage::{Usage, estimate_tokens};

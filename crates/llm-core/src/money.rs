@@ -107,13 +107,13 @@ impl Price {
         }
     }
 
-    /// `input·in + cache_read·cached + cache_write·write + (output + reasoning)·out`.
+    /// `(input + audio)·in + cache_read·cached + (cache_write + long)·write + (output + audio + reasoning)·out`.
     #[must_use]
     pub fn cost(&self, usage: &Usage) -> Money {
         self.input
-            .times(usage.input)
+            .times(usage.input.saturating_add(usage.audio_input.unwrap_or(0)))
             .plus(self.cache_read.unwrap_or(self.input).times(usage.cache_read.unwrap_or(0)))
-            .plus(self.cache_write.unwrap_or(self.input).times(usage.cache_write.unwrap_or(0)))
+            .plus(self.cache_write.unwrap_or(self.input).times(usage.cache_write_total()))
             .plus(self.output.times(usage.output_total()))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::HeaderMap;
-use llm_core::{BoxFuture, CallBody, Dialect, Error, ErrorKind, Frame, Sharing};
+use llm_core::{BoxFuture, CallBody, Error, ErrorKind, Frame, Sharing};
 use llm_dedup::{Broadcast, Claim, DedupStats, Flights, RequestKey, Subscriber};
 
 use crate::heard::Heard;
@@ -48,9 +48,8 @@ impl Sharer {
         }
         let mut route = BytesMut::with_capacity(64);
         route.put_slice(envelope.operation.as_str().as_bytes());
-        route.put_slice(match envelope.dialect {
-            Dialect::OpenAi => b"\nopenai",
-        });
+        route.put_u8(b'\n');
+        route.put_slice(envelope.dialect.as_str().as_bytes());
         for (name, value) in &request.headers {
             for part in [name.as_str().as_bytes(), value.as_bytes()] {
                 route.put_u32(part.len() as u32);
@@ -134,7 +133,7 @@ fn shareable(response: Response) -> Result<Shared, Error> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
-    use llm_core::{Envelope, Operation, RequestId, Span, Tick};
+    use llm_core::{Dialect, Envelope, Operation, RequestId, Span, Tick};
 
     use super::*;
     use crate::request::Caller;
