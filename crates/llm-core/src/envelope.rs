@@ -7,8 +7,30 @@ use bytes::Bytes;
 /// The wire format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
-    /// OpenAI's REST format.
+    /// OpenAI's REST format: chat completions, embeddings, models.
     OpenAi,
+    /// OpenAI's responses.
+    OpenAiResponses,
+    /// OpenAI's completions of a prompt, from before there was chat.
+    OpenAiCompletions,
+    /// Anthropic's messages.
+    Anthropic,
+    /// Google's `generateContent`.
+    Gemini,
+}
+
+impl Dialect {
+    /// The dialect's name in metrics, logs and keys.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::OpenAiResponses => "openai_responses",
+            Self::OpenAiCompletions => "openai_completions",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+        }
+    }
 }
 
 /// What a call is for.

@@ -1,6 +1,6 @@
 //! A completion request in neutral form.
 
-use crate::{Json, Message, ModelId, Tool, ToolChoice};
+use crate::{Dialect, Json, Message, ModelId, Tool, ToolChoice};
 
 /// What is asked of a model. Fields left out are the provider's to decide.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,8 @@ pub struct CompletionRequest {
     pub temperature: Option<f64>,
     /// 0 to 1.
     pub top_p: Option<f64>,
+    /// Draws from this many of the likeliest tokens.
+    pub top_k: Option<u64>,
     /// Texts that end the answer.
     pub stop: Vec<String>,
     /// How many answers.
@@ -33,12 +35,26 @@ pub struct CompletionRequest {
     pub parallel_tool_calls: Option<bool>,
     /// The form of the answer.
     pub response_format: Option<ResponseFormat>,
-    /// How long to think, in the providers' words: `low`, `high`, ….
+    /// How much to think, in OpenAI's words: `none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max`.
     pub reasoning_effort: Option<String>,
+    /// Whether to think and how long, where that is said beside or instead of an effort.
+    pub thinking: Option<Thinking>,
+    /// Whether the thoughts, or a summary of them, are to be told.
+    pub show_thoughts: Option<bool>,
+    /// Whether the answer's log probabilities are wanted.
+    pub logprobs: Option<bool>,
+    /// How many alternatives of each token are wanted with them.
+    pub top_logprobs: Option<u32>,
+    /// How fast and how dear, in OpenAI's words: `auto`, `default`, `flex`, `priority`, ….
+    pub service_tier: Option<String>,
     /// Who asks on the caller's side.
     pub user: Option<String>,
+    /// Who asks on the caller's side, told so that the provider can stop those who misuse it. Goes before `user`.
+    pub safety_identifier: Option<String>,
     /// Parameters without a neutral form, by their name in the dialect, in order.
     pub extra: Vec<(String, Json)>,
+    /// What the request was read from; absent if it was made here.
+    pub origin: Option<Origin>,
 }
 
 impl CompletionRequest {
@@ -50,6 +66,7 @@ impl CompletionRequest {
             max_tokens: None,
             temperature: None,
             top_p: None,
+            top_k: None,
             stop: Vec::new(),
             n: None,
             seed: None,
@@ -60,8 +77,15 @@ impl CompletionRequest {
             parallel_tool_calls: None,
             response_format: None,
             reasoning_effort: None,
+            thinking: None,
+            show_thoughts: None,
+            logprobs: None,
+            top_logprobs: None,
+            service_tier: None,
             user: None,
+            safety_identifier: None,
             extra: Vec::new(),
+            origin: None,
         }
     }
 
@@ -92,6 +116,30 @@ impl CompletionRequest {
         self.response_format = Some(format);
         self
     }
+}
+
+/// Whether and how long a model is to think before it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Thinking {
+    /// Not at all.
+    Off,
+    /// As the model sees fit.
+    Adaptive,
+    /// For this many tokens at most.
+    Budget(u64),
+    /// Only between calls of tools.
+    BetweenTools,
+}
+
+/// What a request was read from. All that it keeps as JSON is in this dialect, and by it the request's fields are
+/// named to whoever wrote them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The caller's dialect.
+    pub dialect: Dialect,
+    /// Whether the first message stood in a field of its own (`system`, `instructions`) rather than in the list.
+    pub leading: bool,
 }
 
 /// The form of an answer.

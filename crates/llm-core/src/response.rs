@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Json, Message, Part, Reasoning, ToolCall, Usage};
+use crate::{Citation, Content, Dialect, Json, Message, Reasoning, Signature, ToolCall, Usage};
 
 /// A model's answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,9 +21,25 @@ pub struct CompletionResponse {
     pub latency: Option<Duration>,
     /// Members without a neutral form, by their name in the dialect, in order.
     pub extra: Vec<(String, Json)>,
+    /// What the answer was read from, and what its `extra` is written in; absent if it was made here.
+    pub dialect: Option<Dialect>,
 }
 
 impl CompletionResponse {
+    /// An answer without choices.
+    pub fn new(id: impl Into<String>, model: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            model: model.into(),
+            created: None,
+            choices: Vec::new(),
+            usage: None,
+            latency: None,
+            extra: Vec::new(),
+            dialect: None,
+        }
+    }
+
     /// The first choice's text.
     #[must_use]
     pub fn text_content(&self) -> String {
@@ -38,8 +54,8 @@ impl CompletionResponse {
     /// The first choice's thoughts.
     pub fn reasoning(&self) -> impl Iterator<Item = &Reasoning> {
         let parts = self.choices.first().map_or(&[][..], |choice| &choice.message.parts);
-        parts.iter().filter_map(|part| match part {
-            Part::Reasoning(reasoning) => Some(reasoning),
+        parts.iter().filter_map(|part| match &part.content {
+            Content::Reasoning(reasoning) => Some(reasoning),
             _ => None,
         })
     }
@@ -62,28 +78,37 @@ pub struct Choice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopReason {
-    /// It was done, or wrote a stop text.
+    /// It was done, or wrote a stop text that its provider does not name.
     Stop,
-    /// It reached the cap or the end of its window.
+    /// It wrote this stop text.
+    StopSequence(String),
+    /// It reached the cap.
     Length,
+    /// It reached the end of its window.
+    ContextWindow,
     /// It wants tools called.
     ToolCalls,
     /// It, or a filter, refused.
     ContentFilter,
+    /// It pauses in a long turn, and goes on when it is given back what it said.
+    Pause,
     /// A reason of the provider's own.
     Other(String),
 }
 
-/// A step of an answer in the making.
+/// A step of an answer in the making, with texts of type `S`: codecs borrow them from what they read.
+///
+/// Parts come one after the other in each choice: what is told next continues the part of its kind, unless another part
+/// or a [`Signature`](Self::Signature), which ends its part, came between.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum StreamEvent {
+pub enum StreamEvent<S = String> {
     /// The answer begins. Comes once, first.
     Start {
         /// The provider's name for the answer.
-        id: String,
+        id: S,
         /// The model that answers.
-        model: String,
+        model: S,
         /// Unix seconds.
         created: Option<u64>,
     },
@@ -92,23 +117,28 @@ pub enum StreamEvent {
         /// Which answer.
         choice: u32,
         /// The piece.
-        text: String,
+        text: S,
     },
     /// More words of a refusal.
     Refusal {
         /// Which answer.
         choice: u32,
         /// The piece.
-        text: String,
+        text: S,
     },
     /// More thoughts.
     Reasoning {
         /// Which answer.
         choice: u32,
         /// The piece.
-        text: String,
-        /// The seal, once known.
-        signature: Option<String>,
+        text: S,
+    },
+    /// Thoughts that the provider holds back, whole: their seal.
+    RedactedReasoning {
+        /// Which answer.
+        choice: u32,
+        /// The seal.
+        signature: Signature,
     },
     /// A tool call begins.
     ToolCall {
@@ -117,9 +147,11 @@ pub enum StreamEvent {
         /// Which call of the answer.
         index: u32,
         /// The call's id.
-        id: String,
+        id: S,
         /// The tool.
-        name: String,
+        name: S,
+        /// Whether the tool takes free text, not JSON.
+        custom: bool,
     },
     /// More of a tool call's arguments; a piece may cut an escape in two.
     ToolArguments {
@@ -128,7 +160,28 @@ pub enum StreamEvent {
         /// Which call of the answer.
         index: u32,
         /// The piece.
-        fragment: String,
+        fragment: S,
+    },
+    /// The seal of the part that was told last, of a thought, a text or a call; the part is over.
+    Signature {
+        /// Which answer.
+        choice: u32,
+        /// The seal.
+        signature: Signature,
+    },
+    /// What the text told last is based on.
+    Citation {
+        /// Which answer.
+        choice: u32,
+        /// The source.
+        citation: Box<Citation>,
+    },
+    /// Log probabilities of what was told last, in OpenAI's JSON.
+    Logprobs {
+        /// Which answer.
+        choice: u32,
+        /// As in a chunk's `logprobs`.
+        logprobs: Json,
     },
     /// An answer ends. Comes once for each.
     Stop {
@@ -139,4 +192,61 @@ pub enum StreamEvent {
     },
     /// What it used. Comes at most once, last.
     Usage(Usage),
+}
+
+impl<S> StreamEvent<S> {
+    /// Whether the event carries content: text, thoughts, a tool call.
+    #[must_use]
+    pub const fn is_content(&self) -> bool {
+        match self {
+            Self::Text { .. }
+            | Self::Refusal { .. }
+            | Self::Reasoning { .. }
+            | Self::RedactedReasoning { .. }
+            | Self::ToolCall { .. }
+            | Self::ToolArguments { .. } => true,
+            Self::Start { .. }
+            | Self::Signature { .. }
+            | Self::Citation { .. }
+            | Self::Logprobs { .. }
+            | Self::Stop { .. }
+            | Self::Usage(_) => false,
+        }
+    }
+
+    /// The event with its texts turned into something else by `turn`.
+    pub fn map<'a, T>(&'a self, turn: impl Fn(&'a S) -> T) -> StreamEvent<T> {
+        match self {
+            Self::Start { id, model, created } => {
+                StreamEvent::Start { id: turn(id), model: turn(model), created: *created }
+            }
+            Self::Text { choice, text } => StreamEvent::Text { choice: *choice, text: turn(text) },
+            Self::Refusal { choice, text } => StreamEvent::Refusal { choice: *choice, text: turn(text) },
+            Self::Reasoning { choice, text } => StreamEvent::Reasoning { choice: *choice, text: turn(text) },
+            Self::RedactedReasoning { choice, signature } => {
+                StreamEvent::RedactedReasoning { choice: *choice, signature: signature.clone() }
+            }
+            Self::ToolCall { choice, index, id, name, custom } => StreamEvent::ToolCall {
+                choice: *choice,
+                index: *index,
+                id: turn(id),
+                name: turn(name),
+                custom: *custom,
+            },
+            Self::ToolArguments { choice, index, fragment } => {
+                StreamEvent::ToolArguments { choice: *choice, index: *index, fragment: turn(fragment) }
+            }
+            Self::Signature { choice, signature } => {
+                StreamEvent::Signature { choice: *choice, signature: signature.clone() }
+            }
+            Self::Citation { choice, citation } => {
+                StreamEvent::Citation { choice: *choice, citation: citation.clone() }
+            }
+            Self::Logprobs { choice, logprobs } => {
+                StreamEvent::Logprobs { choice: *choice, logprobs: logprobs.clone() }
+            }
+            Self::Stop { choice, reason } => StreamEvent::Stop { choice: *choice, reason: reason.clone() },
+            Self::Usage(usage) => StreamEvent::Usage(*usage),
+        }
+    }
 }

@@ -246,14 +246,7 @@ impl Step for Frame {
 
 impl Step for StreamEvent {
     fn content(&self) -> bool {
-        matches!(
-            self,
-            Self::Text { .. }
-                | Self::Refusal { .. }
-                | Self::Reasoning { .. }
-                | Self::ToolCall { .. }
-                | Self::ToolArguments { .. }
-        )
+        self.is_content()
     }
 
     fn usage(&self) -> Option<Usage> {

@@ -1,6 +1,6 @@
 //! What a request may come to, before anybody has answered it.
 
-use llm_core::{CallBody, CompletionRequest, EmbeddingInput, Money, Operation, Part, Price};
+use llm_core::{CallBody, CompletionRequest, Content, EmbeddingInput, Money, Operation, Price};
 use llm_ratelimit::Cost;
 use memchr::memmem;
 
@@ -98,9 +98,9 @@ impl Demand {
             markup += MARKUP;
             for part in &message.parts {
                 markup += MARKUP;
-                match part {
-                    Part::Text(text) | Part::Refusal(text) => bytes += text.len() as u64,
-                    Part::ToolCall(call) => bytes += (call.name.len() + call.arguments.len()) as u64,
+                match &part.content {
+                    Content::Text(text) | Content::Refusal(text) => bytes += text.len() as u64,
+                    Content::ToolCall(call) => bytes += (call.name.len() + call.arguments.len()) as u64,
                     _ => beyond_text = true,
                 }
             }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, header};
-use llm_core::{Dialect, Error, Frame, Frames};
-use llm_providers::wire::openai::{ChatAssembler, replay_chat};
+use llm_core::{Dialect, Error, Frame, Frames, Usage};
+use llm_providers::wire::{Assembler, replay};
 
 use crate::request::{Reply, Whole};
 
@@ -41,9 +41,7 @@ pub(crate) fn of_whole(dialect: Dialect, whole: Arc<Whole>, form: Form) -> Resul
     if form == Form::Whole {
         return Ok(Reply::Whole(whole));
     }
-    let frames = match dialect {
-        Dialect::OpenAi => replay_chat(&whole.bytes)?,
-    };
+    let frames = replay(dialect, &whole.bytes)?;
     let frames = shown(stream::iter(frames.into_iter().map(Ok)), form);
     Ok(Reply::Frames { headers: without_length(&whole.headers), frames })
 }
@@ -59,7 +57,7 @@ pub(crate) fn of_frames(
         let frames = (0..frames.len()).map(move |at| Ok(frames[at].clone()));
         return Ok(Reply::Frames { headers: headers.clone(), frames: shown(stream::iter(frames), form) });
     }
-    let mut assembly = Assembly::new(dialect);
+    let mut assembly = Assembly::new(dialect)?;
     for frame in frames.iter() {
         assembly.push(frame)?;
     }
@@ -68,15 +66,13 @@ pub(crate) fn of_frames(
 
 /// Puts the frames of a stream together.
 pub(crate) struct Assembly {
-    assembler: ChatAssembler,
-    usage: Option<llm_core::Usage>,
+    assembler: Assembler,
+    usage: Option<Usage>,
 }
 
 impl Assembly {
-    pub(crate) fn new(dialect: Dialect) -> Self {
-        match dialect {
-            Dialect::OpenAi => Self { assembler: ChatAssembler::new(LARGEST_EVENT), usage: None },
-        }
+    pub(crate) fn new(dialect: Dialect) -> Result<Self, Error> {
+        Ok(Self { assembler: Assembler::new(dialect, LARGEST_EVENT)?, usage: None })
     }
 
     pub(crate) fn push(&mut self, frame: &Frame) -> Result<(), Error> {

@@ -163,9 +163,7 @@ fn route(envelope: &Envelope, headers: &HeaderMap) -> Bytes {
         route.put_slice(part);
     };
     put(envelope.operation.as_str().as_bytes());
-    put(match envelope.dialect {
-        Dialect::OpenAi => b"openai",
-    });
+    put(envelope.dialect.as_str().as_bytes());
     put(envelope.model_name().as_bytes());
     for (name, value) in headers {
         put(name.as_str().as_bytes());
@@ -207,7 +205,7 @@ impl Claimed {
                 let Some(listener) = frames.listen() else { return Ok(None) };
                 let mut heard = Heard::new(listener, place);
                 if form == Form::Whole {
-                    let mut assembly = Assembly::new(dialect);
+                    let mut assembly = Assembly::new(dialect)?;
                     while let Some(frame) = heard.next().await {
                         assembly.push(&frame?)?;
                     }

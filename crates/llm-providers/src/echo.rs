@@ -77,9 +77,7 @@ impl Provider for EchoProvider {
     }
 
     fn speaks(&self, dialect: Dialect) -> bool {
-        match dialect {
-            Dialect::OpenAi => true,
-        }
+        dialect == Dialect::OpenAi
     }
 
     fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, Error>> {
@@ -124,7 +122,7 @@ const MOST_CHOICES: u32 = 128;
 
 #[cfg(test)]
 mod tests {
-    use llm_core::{Message, Part, StreamEvent};
+    use llm_core::{Content, Message, Part, StreamEvent};
 
     use super::*;
 
@@ -176,8 +174,8 @@ mod tests {
 
     #[test]
     fn parts_other_than_text_are_not_echoed() {
-        let image = Part::Image { source: llm_core::Source::Url("http://x/".into()), detail: None };
-        let message = Message::new(Role::User, vec![Part::Text("a".into()), image, Part::Text("b".into())]);
+        let image = Content::Image { source: llm_core::Source::Url("http://x/".into()), detail: None };
+        let message = Message::new(Role::User, vec![Part::text("a"), image.into(), Part::text("b")]);
         assert_eq!(text(echo(&CompletionRequest::new("echo", vec![message]), 0)), "ab");
     }
 }

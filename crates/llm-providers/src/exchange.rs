@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, HeaderName};
 use llm_core::{
-    Answer, Call, CallBody, CompletionRequest, CompletionResponse, EmbeddingRequest, EmbeddingResponse, Envelope,
-    Error, Frame, Message, Model, Operation, Part, StreamEvent, Usage, WireAnswer, WireBody, estimate_tokens,
+    Answer, Call, CallBody, CompletionRequest, CompletionResponse, Content, EmbeddingRequest, EmbeddingResponse,
+    Envelope, Error, Frame, Message, Model, Operation, Part, StreamEvent, Usage, WireAnswer, WireBody, estimate_tokens,
 };
 
 use crate::wire::openai::{
@@ -134,15 +134,13 @@ impl FrameWriter {
             StreamEvent::Usage(usage) => Some(Box::new(*usage)),
             _ => None,
         };
-        let content = matches!(
-            event,
-            StreamEvent::Text { .. }
-                | StreamEvent::Refusal { .. }
-                | StreamEvent::Reasoning { .. }
-                | StreamEvent::ToolCall { .. }
-                | StreamEvent::ToolArguments { .. }
-        );
-        Frame { bytes: self.0.encode(event), content, usage_only: usage.is_some(), usage, last: false }
+        Frame {
+            bytes: self.0.encode(event),
+            content: event.is_content(),
+            usage_only: usage.is_some(),
+            usage,
+            last: false,
+        }
     }
 
     /// The frame that ends the stream.
@@ -160,10 +158,10 @@ pub(crate) fn input_tokens(messages: &[Message]) -> u64 {
 pub(crate) fn texts(messages: &[Message]) -> Vec<&str> {
     fn collect<'a>(parts: &'a [Part], texts: &mut Vec<&'a str>) {
         for part in parts {
-            match part {
-                Part::Text(text) | Part::Refusal(text) => texts.push(text),
-                Part::ToolCall(call) => texts.extend([call.name.as_str(), &call.arguments]),
-                Part::ToolResult { content, .. } => collect(content, texts),
+            match &part.content {
+                Content::Text(text) | Content::Refusal(text) => texts.push(text),
+                Content::ToolCall(call) => texts.extend([call.name.as_str(), &call.arguments]),
+                Content::ToolResult { content, .. } => collect(content, texts),
                 _ => {}
             }
         }

@@ -1,7 +1,6 @@
 //! OpenAI, and every server that speaks its format.
 
 mod answer;
-mod assemble;
 mod clocks;
 mod config;
 mod live;

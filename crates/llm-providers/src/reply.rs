@@ -1,6 +1,6 @@
 //! An answer that is known in full before its first word is said.
 
-use llm_core::{Choice, CompletionResponse, Message, Part, Role, StopReason, StreamEvent, ToolCall, Usage};
+use llm_core::{Choice, CompletionResponse, Content, Message, Part, Role, StopReason, StreamEvent, ToolCall, Usage};
 
 use crate::words::{first_bytes, first_word};
 
@@ -95,20 +95,17 @@ impl Reply {
     pub(crate) fn whole(self) -> CompletionResponse {
         let choices = (0..).zip(self.choices).map(|(index, spoken)| {
             let parts = match spoken.said {
-                Said::Text(text) | Said::Json(text) => vec![Part::Text(text)],
-                Said::Calls(calls) => calls.into_iter().map(Part::ToolCall).collect(),
+                Said::Text(text) | Said::Json(text) => vec![Part::text(text)],
+                Said::Calls(calls) => calls.into_iter().map(|call| Part::new(Content::ToolCall(call))).collect(),
             };
             let message = Message::new(Role::Assistant, parts);
             Choice { index, message, stop: Some(spoken.stop), logprobs: None }
         });
         CompletionResponse {
-            id: self.id,
-            model: self.model,
             created: Some(self.created),
             choices: choices.collect(),
             usage: self.usage,
-            latency: None,
-            extra: Vec::new(),
+            ..CompletionResponse::new(self.id, self.model)
         }
     }
 
@@ -190,7 +187,13 @@ impl Telling {
             let index = self.call as u32;
             if !self.named {
                 self.named = true;
-                return Some(StreamEvent::ToolCall { choice, index, id: call.id.clone(), name: call.name.clone() });
+                return Some(StreamEvent::ToolCall {
+                    choice,
+                    index,
+                    id: call.id.clone(),
+                    name: call.name.clone(),
+                    custom: call.custom,
+                });
             }
             let piece = fragment(&call.arguments[self.told..]);
             if !piece.is_empty() {
@@ -232,11 +235,7 @@ mod tests {
 
     #[test]
     fn calls_are_told_one_after_the_other() {
-        let call = |name: &str, arguments: &str| ToolCall {
-            id: format!("call_{name}"),
-            name: name.into(),
-            arguments: arguments.into(),
-        };
+        let call = |name: &str, arguments: &str| ToolCall::function(format!("call_{name}"), name, arguments);
         let said = Said::Calls(vec![call("f", r#"{"city":"Paris"}"#), call("g", "{}")]);
         assert_eq!(said.pieces(), 3);
         let mut told = vec![String::new(), String::new()];

@@ -275,7 +275,7 @@ async fn caps_and_replies_are_honoured() {
 
 fn tool(name: &str) -> Tool {
     let schema = r#"{"type":"object","properties":{"city":{"type":"string"},"days":{"type":"integer","minimum":1}},"required":["city","days"]}"#;
-    Tool { name: name.into(), description: None, parameters: Some(Json::parse(schema).unwrap()), strict: None }
+    Tool::function(name, None, Some(Json::parse(schema).unwrap()))
 }
 
 #[tokio::test]

@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 use llm_core::{
-    Choice, CompletionRequest, CompletionResponse, ErrorKind, Json, Message, Part, Reasoning, ResponseFormat, Role,
-    Source, StopReason, StreamEvent, Tool, ToolCall, ToolChoice, Usage,
+    CacheMark, Choice, CompletionRequest, CompletionResponse, Content, Dialect, ErrorKind, Json, Message, Origin, Part,
+    Reasoning, ResponseFormat, Role, Signature, Source, StopReason, StreamEvent, Tool, ToolCall, ToolChoice, ToolKind,
+    Usage,
 };
 use llm_providers::wire::openai::{
     ChunkDecoder, ChunkEncoder, ErrorBody, IncludeUsage, decode_chat_request, decode_chat_response, done_frame,
@@ -28,6 +29,8 @@ fn written(message: &Message) -> String {
     let text = String::from_utf8(body.to_vec()).unwrap();
     text[r#"{"model":"m","messages":["#.len()..text.len() - 2].to_owned()
 }
+
+const CHAT: Option<Origin> = Some(Origin { dialect: Dialect::OpenAi, leading: false });
 
 const REQUEST: &str = r#"{"model":"gpt-x","messages":[
   {"role":"developer","content":"be brief"},
@@ -53,26 +56,27 @@ fn every_field_of_a_request_is_read() {
         role: Role::User,
         name: Some("ann".into()),
         parts: vec![
-            Part::Text("what is \"this\"".into()),
-            Part::Image {
+            Part::text("what is \"this\""),
+            Part::new(Content::Image {
                 source: Source::Base64 { media_type: "image/png".into(), data: "AAAA".into() },
                 detail: Some("low".into()),
-            },
-            Part::Audio { data: "UklG".into(), format: "wav".into() },
-            Part::File {
+            }),
+            Part::new(Content::Audio { data: "UklG".into(), format: "wav".into() }),
+            Part::new(Content::File {
                 source: Source::Base64 { media_type: "application/pdf".into(), data: "JVBE".into() },
                 name: Some("a.pdf".into()),
-            },
-            Part::File { source: Source::Id("file-1".into()), name: None },
+            }),
+            Part::new(Content::File { source: Source::Id("file-1".into()), name: None }),
         ],
+        extra: vec![],
     };
-    let call = ToolCall { id: "call_1".into(), name: "f".into(), arguments: "{\"a\": 1.0}".into() };
+    let call = ToolCall::function("call_1", "f", "{\"a\": 1.0}");
     let expected = CompletionRequest {
         model: "gpt-x".into(),
         messages: vec![
-            Message::new(Role::Developer, vec![Part::Text("be brief".into())]),
+            Message::new(Role::Developer, vec![Part::text("be brief")]),
             user,
-            Message::new(Role::Assistant, vec![Part::ToolCall(call)]),
+            Message::new(Role::Assistant, vec![Content::ToolCall(call).into()]),
             Message::tool("call_1", "ok"),
         ],
         max_tokens: Some(100),
@@ -83,12 +87,7 @@ fn every_field_of_a_request_is_read() {
         seed: Some(-7),
         presence_penalty: Some(-1.0),
         frequency_penalty: Some(0.25),
-        tools: vec![Tool {
-            name: "f".into(),
-            description: Some("d".into()),
-            parameters: Some(json(r#"{"type":"object","x":9007199254740993}"#)),
-            strict: None,
-        }],
+        tools: vec![Tool::function("f", Some("d".into()), Some(json(r#"{"type":"object","x":9007199254740993}"#)))],
         tool_choice: Some(ToolChoice::Function("f".into())),
         parallel_tool_calls: Some(false),
         response_format: Some(ResponseFormat::JsonSchema {
@@ -99,11 +98,10 @@ fn every_field_of_a_request_is_read() {
         }),
         reasoning_effort: Some("xhigh".into()),
         user: Some("u".into()),
-        extra: vec![
-            ("top_k".into(), json("4.0")),
-            ("logit_bias".into(), json(r#"{"5":-100}"#)),
-            ("metadata".into(), json("null")),
-        ],
+        top_k: Some(4),
+        extra: vec![("logit_bias".into(), json(r#"{"5":-100}"#)), ("metadata".into(), json("null"))],
+        origin: CHAT,
+        ..CompletionRequest::new("", vec![])
     };
     assert_eq!(read.request, expected);
     let again = decode_chat_request(&encode_chat_request(&expected, Some(IncludeUsage::Yes))).unwrap();
@@ -136,31 +134,65 @@ fn the_older_cap_is_read_when_it_is_alone() {
 
 #[test]
 fn what_has_no_neutral_form_is_kept_as_it_is() {
-    let parts = |members: &str| message(members).parts;
-    let cached = r#"{"type":"text","text":"a","prompt_cache_breakpoint":{"mode":"explicit"}}"#;
-    assert_eq!(parts(&format!(r#""role":"user","content":[{cached}]"#)), [Part::Other(json(cached))]);
-    let custom = r#"{"id":"c","type":"custom","custom":{"name":"n","input":"free"}}"#;
-    assert_eq!(parts(&format!(r#""role":"assistant","tool_calls":[{custom}]"#)), [Part::Other(json(custom))]);
+    let new = r#"{"type":"text","text":"a","made_up":{"b":1.0}}"#;
+    let part = message(&format!(r#""role":"user","content":[{new}]"#)).parts.remove(0);
+    assert_eq!((part.as_text(), &part.extra[..]), (Some("a"), &[("made_up".to_owned(), json(r#"{"b":1.0}"#))][..]));
+    let kind = r#"{"type":"image_url","image_url":{"url":"u","made_up":1}}"#;
+    let other = Content::Other { dialect: Dialect::OpenAi, json: json(kind) };
+    assert_eq!(message(&format!(r#""role":"user","content":[{kind}]"#)).parts, [other.into()]);
     let audio = message(r#""role":"assistant","audio":{"id":"a 1"},"annotations":[ ],"function_call":null"#);
-    assert_eq!(
-        audio.parts,
-        [Part::Other(json(r#"{"audio":{"id":"a 1"}}"#)), Part::Other(json(r#"{"annotations":[ ]}"#))]
-    );
+    assert_eq!(audio.extra, [("audio".into(), json(r#"{"id":"a 1"}"#)), ("annotations".into(), json("[ ]"))]);
     assert_eq!(written(&audio), r#"{"role":"assistant","content":null,"audio":{"id":"a 1"},"annotations":[ ]}"#);
     for members in [
-        format!(r#""role":"user","content":[{cached}]"#),
-        format!(r#""role":"assistant","content":null,"tool_calls":[{custom}]"#),
+        format!(r#""role":"user","content":[{new},{kind}]"#),
+        r#""role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"","x":1}}]"#.to_owned(),
+        r#""role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":""},"x":1}]"#.to_owned(),
     ] {
         assert_eq!(written(&message(&members)), format!("{{{members}}}"));
     }
 
-    let body = r#"{"model":"m","messages":[{"role":"user","content":"a"}],"tools":[{"type":"custom","custom":{"name":"n"}}],"response_format":{"type":"json_object","schema":{}},"tool_choice":{"type":"allowed_tools"}}"#;
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"a"}],"tools":[{"type":"web","web":{"name":"n"}}],"response_format":{"type":"json_object","schema":{}},"tool_choice":{"type":"allowed_tools"}}"#;
     let request = decode_chat_request(body.as_bytes()).unwrap().request;
-    assert!(request.tools.is_empty() && request.response_format.is_none());
+    assert_eq!(request.tools, [Tool::native(json(r#"{"type":"web","web":{"name":"n"}}"#))]);
+    assert_eq!(request.response_format, None);
     assert_eq!(request.tool_choice, Some(ToolChoice::Other(json(r#"{"type":"allowed_tools"}"#))));
     let keys: Vec<_> = request.extra.iter().map(|(key, _)| key.as_str()).collect();
-    assert_eq!(keys, ["tools", "response_format"]);
+    assert_eq!(keys, ["response_format"]);
     assert_eq!(decode_chat_request(&encode_chat_request(&request, None)).unwrap().request, request);
+}
+
+#[test]
+fn what_other_dialects_know_too_is_read_and_written() {
+    let call = r#"{"id":"c","type":"custom","custom":{"name":"n","input":"free"}}"#;
+    let sealed = r#"{"id":"d","type":"function","function":{"name":"f","arguments":"{}"},"extra_content":{"google":{"thought_signature":"c2ln"}}}"#;
+    let cached = r#"{"type":"text","text":"a","prompt_cache_breakpoint":{"mode":"explicit","ttl":"12h"}}"#;
+    let details = r#"[{"type":"reasoning.text","text":"hm","signature":"s1","format":"anthropic-claude-v1","index":0},{"type":"reasoning.encrypted","data":"s2","format":"anthropic-claude-v1","index":1}]"#;
+    for members in [
+        format!(r#""role":"user","content":[{cached}]"#),
+        format!(r#""role":"assistant","content":null,"tool_calls":[{call},{sealed}]"#),
+        format!(r#""role":"assistant","content":"b","reasoning_content":"hm","reasoning_details":{details}"#),
+    ] {
+        let message = message(&members);
+        assert_eq!(written(&message), format!("{{{members}}}"));
+        assert_eq!(message.extra, []);
+    }
+    let seal = |dialect, value: &str| Some(Signature { dialect, value: value.into() });
+    let calls = message(&format!(r#""role":"assistant","tool_calls":[{call},{sealed}]"#)).parts;
+    let custom = ToolCall { custom: true, ..ToolCall::function("c", "n", "free") };
+    assert_eq!(calls[0], Content::ToolCall(custom).into());
+    assert_eq!(calls[1].signature, seal(Dialect::Gemini, "c2ln"));
+    let thoughts = message(&format!(r#""role":"assistant","reasoning_details":{details}"#)).parts;
+    let redacted = Content::Reasoning(Reasoning { text: String::new(), redacted: true });
+    assert_eq!((&thoughts[1].content, &thoughts[1].signature), (&redacted, &seal(Dialect::Anthropic, "s2")));
+    let mark = message(&format!(r#""role":"user","content":[{cached}]"#)).parts[0].cache;
+    assert_eq!(mark, Some(CacheMark { ttl: Some(std::time::Duration::from_secs(43_200)) }));
+
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"a"}],"logprobs":true,"top_logprobs":2,"tools":[{"type":"custom","custom":{"name":"n","description":"d","format":{"type":"text"}}}],"tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"required","tools":[{"type":"function","function":{"name":"f"}}]}},"service_tier":"flex","safety_identifier":"s","user":"u"}"#;
+    let request = decode_chat_request(body.as_bytes()).unwrap().request;
+    assert_eq!(request.tools[0].kind, ToolKind::Custom { format: Some(json(r#"{"type":"text"}"#)) });
+    assert_eq!(request.tool_choice, Some(ToolChoice::Allowed { required: true, tools: vec!["f".into()] }));
+    assert!(request.extra.is_empty());
+    assert_eq!(encode_chat_request(&request, None), body);
 }
 
 #[test]
@@ -171,7 +203,7 @@ fn a_data_uri_is_read_whatever_its_spelling() {
     .parts
     .remove(0)
     {
-        Part::Image { source, .. } => source,
+        Part { content: Content::Image { source, .. }, .. } => source,
         other => panic!("{other:?}"),
     };
     let inline = |media_type: &str| Source::Base64 { media_type: media_type.into(), data: "AA==".into() };
@@ -232,8 +264,8 @@ fn a_wrong_request_names_its_parameter() {
 
 #[test]
 fn tool_results_among_other_parts_become_messages_before_them() {
-    let result = Part::ToolResult { call_id: "c".into(), content: vec![Part::Text("r".into())], is_error: true };
-    let mixed = Message::new(Role::User, vec![Part::Text("next".into()), result]);
+    let result = Content::ToolResult { call_id: "c".into(), content: vec![Part::text("r")], is_error: true };
+    let mixed = Message::new(Role::User, vec![Part::text("next"), result.into()]);
     assert_eq!(written(&mixed), r#"{"role":"tool","tool_call_id":"c","content":"r"},{"role":"user","content":"next"}"#);
 }
 
@@ -259,15 +291,7 @@ fn an_answer_is_written_as_openai_writes_it() {
 #[test]
 fn content_and_refusal_are_always_there_and_tool_calls_never_empty() {
     let choice = Choice { index: 0, message: Message::new(Role::Assistant, vec![]), stop: None, logprobs: None };
-    let response = CompletionResponse {
-        id: "i".into(),
-        model: "m".into(),
-        created: None,
-        choices: vec![choice],
-        usage: None,
-        latency: None,
-        extra: vec![],
-    };
+    let response = CompletionResponse { choices: vec![choice], ..CompletionResponse::new("i", "m") };
     let written = r#"{"id":"i","object":"chat.completion","created":0,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":null,"refusal":null},"logprobs":null,"finish_reason":null}]}"#;
     assert_eq!(encode_chat_response(&response), written);
 }
@@ -345,13 +369,13 @@ fn data(stream: Vec<u8>) -> Vec<String> {
 fn stream() -> Vec<StreamEvent> {
     vec![
         StreamEvent::Start { id: "c1".into(), model: "m".into(), created: Some(1) },
-        StreamEvent::Reasoning { choice: 0, text: "hm".into(), signature: None },
+        StreamEvent::Reasoning { choice: 0, text: "hm".into() },
         StreamEvent::Text { choice: 0, text: "h\"i\u{2028}".into() },
         StreamEvent::Text { choice: 1, text: "yo".into() },
         StreamEvent::Refusal { choice: 1, text: "no".into() },
-        StreamEvent::ToolCall { choice: 0, index: 0, id: "call_1".into(), name: "f".into() },
+        StreamEvent::ToolCall { choice: 0, index: 0, id: "call_1".into(), name: "f".into(), custom: false },
         StreamEvent::ToolArguments { choice: 0, index: 0, fragment: "{\"a\":\\u00".into() },
-        StreamEvent::ToolCall { choice: 0, index: 1, id: "call_2".into(), name: "g".into() },
+        StreamEvent::ToolCall { choice: 0, index: 1, id: "call_2".into(), name: "g".into(), custom: false },
         StreamEvent::ToolArguments { choice: 0, index: 0, fragment: "e9}".into() },
         StreamEvent::Stop { choice: 1, reason: StopReason::ContentFilter },
         StreamEvent::Stop { choice: 0, reason: StopReason::ToolCalls },
@@ -434,8 +458,10 @@ fn a_tool_call_in_pieces_is_told_once_its_name_is_known() {
     let mut chunks: Vec<_> = pieces.iter().map(|piece| delta(piece)).collect();
     chunks.push(r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#.into());
     let chunks: Vec<_> = chunks.iter().map(String::as_str).collect();
-    let call =
-        |index, id: &str, name: &str| StreamEvent::ToolCall { choice: 0, index, id: id.into(), name: name.into() };
+    let call = |index, id: &str, name: &str| {
+        let (id, name) = (id.into(), name.into());
+        StreamEvent::ToolCall { choice: 0, index, id, name, custom: false }
+    };
     let arguments = |index, fragment: &str| StreamEvent::ToolArguments { choice: 0, index, fragment: fragment.into() };
     let expected = vec![
         StreamEvent::Start { id: "x".into(), model: String::new(), created: None },
@@ -513,45 +539,51 @@ fn source() -> impl Strategy<Value = Source> {
 
 fn content() -> impl Strategy<Value = Part> {
     prop_oneof![
-        word().prop_map(Part::Text),
-        (source(), prop::option::of(word())).prop_map(|(source, detail)| Part::Image { source, detail }),
-        (word(), word()).prop_map(|(data, format)| Part::Audio { data, format }),
+        word().prop_map(Part::text),
+        (source(), prop::option::of(word())).prop_map(|(source, detail)| Content::Image { source, detail }.into()),
+        (word(), word()).prop_map(|(data, format)| Content::Audio { data, format }.into()),
         (prop_oneof![source(), word().prop_map(Source::Id)], prop::option::of(word()))
-            .prop_map(|(source, name)| Part::File { source, name }),
-        Just(Part::Other(json(r#"{"type":"new_kind","x":1.0}"#))),
+            .prop_map(|(source, name)| Content::File { source, name }.into()),
+        Just(Content::Other { dialect: Dialect::OpenAi, json: json(r#"{"type":"new_kind","x":1.0}"#) }.into()),
     ]
 }
 
 fn any_call() -> impl Strategy<Value = Part> {
-    (word(), word(), word()).prop_map(|(id, name, arguments)| Part::ToolCall(ToolCall { id, name, arguments }))
+    (word(), word(), word(), any::<bool>())
+        .prop_map(|(id, name, arguments, custom)| Content::ToolCall(ToolCall { id, name, arguments, custom }).into())
 }
 
 fn any_message() -> impl Strategy<Value = Message> {
     let name = || prop::option::of(word());
-    let from = |role| move |(parts, name)| Message { role, parts, name };
+    let from = |role| move |(parts, name)| Message { name, ..Message::new(role, parts) };
     prop_oneof![
         (prop::collection::vec(content(), 1..4), name()).prop_map(from(Role::User)),
-        (word().prop_map(|text| vec![Part::Text(text)]), name()).prop_map(from(Role::System)),
+        (word().prop_map(|text| vec![Part::text(text)]), name()).prop_map(from(Role::System)),
         (
             prop::option::of(word()),
-            prop::collection::vec(word().prop_map(Part::Text), 0..3),
+            prop::collection::vec(word().prop_map(Part::text), 0..3),
             prop::option::of(word()),
             prop::collection::vec(any_call(), 0..3),
         )
             .prop_map(|(thoughts, texts, refusal, calls)| {
-                let thoughts = thoughts.map(|text| Part::Reasoning(Reasoning { text, signature: None }));
-                let parts = thoughts.into_iter().chain(texts).chain(refusal.map(Part::Refusal)).chain(calls);
+                let thoughts = thoughts.map(|text| Content::Reasoning(Reasoning { text, redacted: false }).into());
+                let parts = thoughts
+                    .into_iter()
+                    .chain(texts)
+                    .chain(refusal.map(|text| Content::Refusal(text).into()))
+                    .chain(calls);
                 Message::new(Role::Assistant, parts.collect())
             }),
         (word(), prop::collection::vec(content(), 1..3)).prop_map(|(call_id, content)| {
-            Message::new(Role::Tool, vec![Part::ToolResult { call_id, content, is_error: false }])
+            Message::new(Role::Tool, vec![Content::ToolResult { call_id, content, is_error: false }.into()])
         }),
     ]
 }
 
 fn any_request() -> impl Strategy<Value = CompletionRequest> {
-    let tool = (word(), prop::option::of(word()), prop::option::of(raw_json()), any::<Option<bool>>())
-        .prop_map(|(name, description, parameters, strict)| Tool { name, description, parameters, strict });
+    let tool = (word(), prop::option::of(word()), prop::option::of(raw_json()), any::<Option<bool>>()).prop_map(
+        |(name, description, parameters, strict)| Tool { strict, ..Tool::function(name, description, parameters) },
+    );
     let choice = prop_oneof![
         Just(ToolChoice::None),
         Just(ToolChoice::Auto),
@@ -591,6 +623,7 @@ fn any_request() -> impl Strategy<Value = CompletionRequest> {
             (request.tools, request.tool_choice, request.parallel_tool_calls) = tools;
             (request.response_format, request.reasoning_effort, request.user) = rest;
             request.extra = extra;
+            request.origin = CHAT;
             request
         })
 }
@@ -602,7 +635,9 @@ fn any_response() -> impl Strategy<Value = CompletionResponse> {
         Just(StopReason::ContentFilter),
         "x[a-z]{1,4}".prop_map(StopReason::Other)
     ];
-    let part = |text: Option<String>, wrap: fn(String) -> Part| text.filter(|text| !text.is_empty()).map(wrap);
+    let part = |text: Option<String>, wrap: fn(String) -> Content| {
+        text.filter(|text| !text.is_empty()).map(|text| Part::new(wrap(text)))
+    };
     let message = (
         prop::option::of(word()),
         prop::option::of(word()),
@@ -610,9 +645,11 @@ fn any_response() -> impl Strategy<Value = CompletionResponse> {
         prop::collection::vec(any_call(), 0..3),
     )
         .prop_map(move |(thoughts, text, refusal, calls)| {
-            let thoughts = part(thoughts, |text| Part::Reasoning(Reasoning { text, signature: None }));
-            let texts = text.map(Part::Text).into_iter().chain(part(refusal, Part::Refusal));
-            let calls = calls.into_iter().filter(|call| !matches!(call, Part::ToolCall(call) if call.id.is_empty()));
+            let thoughts = part(thoughts, |text| Content::Reasoning(Reasoning { text, redacted: false }));
+            let texts = text.map(Part::text).into_iter().chain(part(refusal, Content::Refusal));
+            let calls = calls
+                .into_iter()
+                .filter(|call| !matches!(&call.content, Content::ToolCall(call) if call.id.is_empty()));
             Message::new(Role::Assistant, thoughts.into_iter().chain(texts).chain(calls).collect())
         });
     let choice = (any::<u32>(), message, prop::option::of(reason), prop::option::of(raw_json()))
@@ -636,13 +673,12 @@ fn any_response() -> impl Strategy<Value = CompletionResponse> {
         prop::collection::vec(("x_[a-z]{1,4}", raw_json()), 0..3),
     )
         .prop_map(|(id, model, created, choices, usage, extra)| CompletionResponse {
-            id,
-            model,
             created: Some(created),
             choices,
             usage,
-            latency: None,
             extra,
+            dialect: Some(Dialect::OpenAi),
+            ..CompletionResponse::new(id, model)
         })
 }
 

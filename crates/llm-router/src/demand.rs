@@ -46,10 +46,7 @@ impl Demand {
 }
 
 fn texts(message: &Message) -> impl Iterator<Item = &str> {
-    message.parts.iter().filter_map(|part| match part {
-        Part::Text(text) => Some(text.as_str()),
-        _ => None,
-    })
+    message.parts.iter().filter_map(Part::as_text)
 }
 
 #[cfg(test)]

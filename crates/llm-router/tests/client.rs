@@ -48,15 +48,7 @@ impl Provider for Scripted {
 }
 
 fn answer(model: &str) -> CompletionResponse {
-    CompletionResponse {
-        id: "1".into(),
-        model: model.into(),
-        created: None,
-        choices: Vec::new(),
-        usage: None,
-        latency: None,
-        extra: Vec::new(),
-    }
+    CompletionResponse::new("1", model)
 }
 
 fn router() -> SmartRouter {

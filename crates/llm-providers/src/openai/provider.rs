@@ -16,7 +16,6 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use super::answer::{self, for_the_caller, is_event_stream};
-use super::assemble;
 use super::clocks::{Clocks, timed_out};
 use super::config::{ConfigError, OpenAiConfig, Timeouts};
 use super::live::{LiveEvents, LiveFrames};
@@ -24,9 +23,10 @@ use crate::transport::{
     ConnectOptions, Endpoint, HttpAnswer, HttpRequest, HttpTransport, RequestBody, Transport, decoded,
 };
 use crate::wire::openai::{
-    self, ChatStream, ChunkEncoder, IncludeUsage, VectorFormat, decode_chat_response, decode_embedding_response,
-    decode_models, encode_chat_request, encode_embedding_request, read_answer,
+    self, ChatStream, ChunkDecoder, ChunkEncoder, IncludeUsage, VectorFormat, decode_chat_response,
+    decode_embedding_response, decode_models, encode_chat_request, encode_embedding_request, read_answer,
 };
+use crate::wire::{self, collect};
 
 /// A provider that speaks OpenAI's format over HTTP. Cheap to clone; clones share their connections.
 #[derive(Clone)]
@@ -153,7 +153,12 @@ impl OpenAiProvider {
         let body = RequestBody::from(openai::splice(envelope, model, false));
         let (mut headers, mut bytes) = self.whole(&Method::POST, path, body, sending).await?;
         if envelope.operation == Operation::Chat && is_event_stream(&headers) {
-            bytes = openai::encode_chat_response(&assemble::collected(bytes, self.max_answer_bytes)?);
+            bytes = openai::encode_chat_response(&collect(
+                bytes,
+                self.max_answer_bytes,
+                ChunkDecoder::new(),
+                Dialect::OpenAi,
+            )?);
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         let usage = read_answer(&bytes, envelope.operation)?;
@@ -184,7 +189,7 @@ impl OpenAiProvider {
         let response = decode_chat_response(&self.read(body).await?)?;
         let used = response.usage.map(Box::new);
         let mut encoder = ChunkEncoder::new(usage, self.clock.unix_time().as_secs());
-        let chunks: Vec<Bytes> = assemble::events(response).iter().map(|event| encoder.encode(event)).collect();
+        let chunks: Vec<Bytes> = wire::events(response).iter().map(|event| encoder.encode(event)).collect();
         let whole = chunks.into_iter().chain([openai::done_frame()]).collect::<Vec<_>>().concat();
         Ok([Frame { bytes: whole.into(), content: true, usage: used, usage_only: false, last: true }].into_iter())
     }
@@ -193,7 +198,7 @@ impl OpenAiProvider {
         let body = RequestBody::from(encode_chat_request(request, None));
         let (headers, body) = self.whole(&Method::POST, &self.chat, body, sending).await?;
         let response = if is_event_stream(&headers) {
-            assemble::collected(body, self.max_answer_bytes)?
+            collect(body, self.max_answer_bytes, ChunkDecoder::new(), Dialect::OpenAi)?
         } else {
             decode_chat_response(&body)?
         };
@@ -208,7 +213,7 @@ impl OpenAiProvider {
             return Ok(Answer::Events(Box::pin(LiveEvents::new(body, clocks, self.max_answer_bytes))));
         }
         let response = decode_chat_response(&self.read(body).await?)?;
-        Ok(Answer::Events(Box::pin(stream::iter(assemble::events(response).into_iter().map(Ok)))))
+        Ok(Answer::Events(Box::pin(stream::iter(wire::events(response).into_iter().map(Ok)))))
     }
 
     async fn embedding(&self, request: &EmbeddingRequest, sending: Sending<'_>) -> Result<Answer, Error> {

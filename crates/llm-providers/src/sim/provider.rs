@@ -152,9 +152,7 @@ impl Provider for SimProvider {
     }
 
     fn speaks(&self, dialect: Dialect) -> bool {
-        match dialect {
-            Dialect::OpenAi => true,
-        }
+        dialect == Dialect::OpenAi
     }
 
     fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, Error>> {

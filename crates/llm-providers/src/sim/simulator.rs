@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use llm_core::sync::Mutex;
 use llm_core::{
     CompletionRequest, Error, ErrorKind, HashKey, Json, Model, ResponseFormat, Role, StopReason, ToolCall, ToolChoice,
-    Usage, hash128,
+    ToolKind, Usage, hash128,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -251,20 +251,22 @@ fn bad_script(error: &ScriptError, place: &str) -> Error {
 fn calls(script: &SimScript, request: &CompletionRequest, id: &str) -> Option<(Vec<ToolCall>, StopReason)> {
     let several = if request.parallel_tool_calls == Some(false) { 1 } else { 2 };
     let answered = request.messages.last().is_some_and(|message| message.role == Role::Tool);
-    let (tools, stop) = match &request.tool_choice {
+    let mut tools: Vec<_> = request.tools.iter().filter(|tool| tool.kind == ToolKind::Function).collect();
+    let stop = match &request.tool_choice {
         Some(ToolChoice::None) => return None,
         // A call that was named ends with `stop`, as OpenAI's do.
         Some(ToolChoice::Function(name)) => {
-            (std::slice::from_ref(request.tools.iter().find(|tool| tool.name == *name)?), StopReason::Stop)
+            tools.retain(|tool| tool.name == *name);
+            tools.truncate(1);
+            StopReason::Stop
         }
-        Some(ToolChoice::Required) => (&request.tools[..], StopReason::ToolCalls),
-        _ if script.tool == Some(true) && !answered => (&request.tools[..], StopReason::ToolCalls),
+        Some(ToolChoice::Required) => StopReason::ToolCalls,
+        _ if script.tool == Some(true) && !answered => StopReason::ToolCalls,
         _ => return None,
     };
-    let calls = (0..).zip(tools.iter().take(several)).map(|(index, tool)| ToolCall {
-        id: format!("call_sim_{id}_{index}"),
-        name: tool.name.clone(),
-        arguments: tool.parameters.as_ref().map_or_else(|| json!({}), follow).to_string(),
+    let calls = (0..).zip(tools.iter().take(several)).map(|(index, tool)| {
+        let arguments = tool.parameters.as_ref().map_or_else(|| json!({}), follow).to_string();
+        ToolCall::function(format!("call_sim_{id}_{index}"), &tool.name, arguments)
     });
     let calls: Vec<_> = calls.collect();
     (!calls.is_empty()).then_some((calls, stop))

@@ -3,10 +3,12 @@
 mod answer;
 mod assemble;
 mod chunk;
+mod codec;
 mod embedding;
 mod envelope;
 mod error;
 mod field;
+mod frames;
 mod glance;
 mod message;
 mod model;
@@ -15,20 +17,23 @@ mod request;
 mod response;
 mod same;
 mod stream;
+mod translate;
 mod usage;
 
 pub use answer::read_answer;
 pub use assemble::ChatAssembler;
-pub use chunk::{ChunkDecoder, ChunkEncoder, done_frame, error_frame};
+pub use chunk::ChunkDecoder;
+pub use codec::Chat;
 pub use embedding::{
     EmbedRequest, VectorFormat, decode_embedding_request, decode_embedding_response, encode_embedding_request,
     encode_embedding_response,
 };
 pub use envelope::{Spliced, read_chat, read_embeddings, splice};
-pub use error::{ErrorBody, decode_error, encode_error};
+pub use error::{ErrorBody, decode_error, describe, encode_error};
+pub use frames::{ChunkEncoder, done_frame, error_frame};
 pub use model::{decode_models, encode_model, encode_models};
 pub use replay::replay_chat;
-pub use request::{ChatRequest, IncludeUsage, decode_chat_request, encode_chat_request};
+pub use request::{IncludeUsage, decode_chat_request, encode_chat_request};
 pub use response::{decode_chat_response, encode_chat_response};
 pub use same::same_request;
 pub use stream::ChatStream;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use llm_core::{Dialect, Error, ErrorKind, Json, RequestId};
 use llm_providers::wire::openai::{self, ErrorBody};
+use llm_providers::wire::{AnswerOptions, codec};
 use serde::Serialize;
 
 /// An error in its caller's format.
@@ -100,8 +101,9 @@ pub(crate) fn render(dialect: Dialect, error: &Error, request: &RequestId) -> Re
         || matches!(error.kind(), ErrorKind::Denied | ErrorKind::Shed | ErrorKind::CircuitOpen);
     let explanation = explained.then(|| Explanation { request_id: request.as_str(), reasons: error.reasons() });
     let explanation = explanation.and_then(|text| Json::parse(serde_json::to_string(&text).ok()?).ok());
-    let body = match dialect {
-        Dialect::OpenAi => openai::encode_error(&body(error), explanation.as_ref()),
+    let body = match codec(dialect) {
+        Some(codec) if dialect != Dialect::OpenAi => codec.encode_error(error, explanation.as_ref()).1,
+        _ => openai::encode_error(&body(error), explanation.as_ref()),
     };
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -136,7 +138,12 @@ fn retry_after(headers: &mut HeaderMap, wait: Duration) {
 /// The frame that ends a stream of `dialect` which broke off.
 pub(crate) fn error_frame(dialect: Dialect, error: &Error) -> Bytes {
     let (_, kind, code) = row(error.kind());
-    match dialect {
-        Dialect::OpenAi => openai::error_frame(&ErrorBody { message: error.message(), kind, param: None, code }),
+    match codec(dialect) {
+        Some(codec) if dialect != Dialect::OpenAi => {
+            let mut frame = BytesMut::new();
+            codec.stream_encoder(&AnswerOptions::default()).fail(error, &mut frame);
+            frame.freeze()
+        }
+        _ => openai::error_frame(&ErrorBody { message: error.message(), kind, param: None, code }),
     }
 }

@@ -20,15 +20,6 @@ impl Writer {
         self.0.into()
     }
 
-    pub(crate) const fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Takes back what was written after the first `length` bytes.
-    pub(crate) fn truncate(&mut self, length: usize) {
-        self.0.truncate(length);
-    }
-
     /// Writes text that is no JSON.
     pub(crate) fn raw(&mut self, text: &[u8]) {
         self.0.extend_from_slice(text);

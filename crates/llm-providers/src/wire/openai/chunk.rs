@@ -1,18 +1,18 @@
-//! Chunks of a streamed chat completion, to and from neutral events.
+//! Chunks of a streamed chat completion, to neutral events.
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
-use llm_core::{Error, ErrorKind, StopReason, StreamEvent, Usage};
+use llm_core::{Content, Error, ErrorKind, StreamEvent, Usage};
 
 use super::answer::not_json;
-use super::error::{ErrorBody, error_within, write_error};
+use super::error::error_within;
 use super::glance::Choices;
-use super::request::IncludeUsage;
-use super::response::{reason_name, stop_reason};
+use super::message::{google_seal, read_citation, read_details};
+use super::response::stop_reason;
 use super::stream::interrupted;
-use super::usage::{read_usage, write_usage};
-use crate::wire::json::{Kind, Raw, Writer};
+use super::usage::read_usage;
+use crate::wire::json::{Kind, Raw};
+use crate::wire::{Sink, StreamDecoder, Text};
 
 /// Turns the data of a stream's events into neutral events.
 #[derive(Debug, Default)]
@@ -32,6 +32,7 @@ pub struct ChunkDecoder {
 struct PendingCall {
     choice: u32,
     index: u32,
+    custom: bool,
     id: String,
     name: String,
     /// Arguments that came before the name.
@@ -51,14 +52,24 @@ impl ChunkDecoder {
     /// # Errors
     /// `BadAnswer` when it is no chunk; what the provider says when it is an error.
     pub fn decode(&mut self, data: &[u8], events: &mut Vec<StreamEvent>) -> Result<(), Error> {
-        if self.done {
-            return Ok(());
-        }
-        if data.starts_with(b"[DONE]") {
-            self.done = true;
-            events.extend(self.usage.take().map(StreamEvent::Usage));
-            return Ok(());
-        }
+        StreamDecoder::decode(self, data, &mut |event| events.push(event.map(|text| text.into_string())))
+    }
+
+    /// Whether `[DONE]` was read: the stream is at its end.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Ends the stream where its bytes end, and appends the usage if no `[DONE]` has.
+    ///
+    /// # Errors
+    /// `StreamInterrupted` when neither `[DONE]` nor the end of every choice was read.
+    pub fn finish(&mut self, events: &mut Vec<StreamEvent>) -> Result<(), Error> {
+        StreamDecoder::finish(self, &mut |event| events.push(event.map(|text| text.into_string())))
+    }
+
+    fn chunk(&mut self, data: &[u8], sink: Sink<'_>) -> Result<(), Error> {
         let chunk = Raw::parse(data).map_err(|syntax| not_json(syntax, data))?;
         if chunk.kind() != Kind::Object {
             return Err(Error::new(ErrorKind::BadAnswer, "an event of the stream is no chunk"));
@@ -86,47 +97,32 @@ impl ChunkDecoder {
         if !self.started && (choices.peek().is_some() || id.as_deref().is_some_and(|id| !id.is_empty())) {
             self.started = true;
             self.id = id.unwrap_or_default().into_owned();
-            let model = model.unwrap_or_default().into_owned();
-            events.push(StreamEvent::Start { id: self.id.clone(), model, created });
+            let model = model.unwrap_or_default();
+            sink(StreamEvent::Start { id: Text::plain(&self.id), model: Text::plain(&model), created });
         }
         for choice in choices {
-            self.choice(choice, events);
+            self.choice(choice, sink);
         }
         self.usage = usage.or(self.usage);
         Ok(())
     }
 
-    /// Whether `[DONE]` was read: the stream is at its end.
-    #[must_use]
-    pub const fn is_done(&self) -> bool {
-        self.done
-    }
-
-    /// Ends the stream where its bytes end, and appends the usage if no `[DONE]` has.
-    ///
-    /// # Errors
-    /// `StreamInterrupted` when neither `[DONE]` nor the end of every choice was read.
-    pub fn finish(&mut self, events: &mut Vec<StreamEvent>) -> Result<(), Error> {
-        if !self.done && !self.choices.all_finished() {
-            return Err(interrupted());
-        }
-        self.done = true;
-        events.extend(self.usage.take().map(StreamEvent::Usage));
-        Ok(())
-    }
-
-    fn choice(&mut self, raw: Raw<'_>, events: &mut Vec<StreamEvent>) {
-        let (mut choice, mut delta, mut reason) = (0, None, None);
+    fn choice(&mut self, raw: Raw<'_>, sink: Sink<'_>) {
+        let (mut choice, mut delta, mut reason, mut logprobs) = (0, None, None, None);
         for (key, value) in raw.members().filter(|(_, value)| !value.is_null()) {
             match key.as_ref() {
                 "index" => choice = index(value).unwrap_or(0),
                 "delta" => delta = Some(value),
+                "logprobs" => logprobs = Some(value),
                 "finish_reason" => reason = value.string().filter(|reason| !reason.is_empty()),
                 _ => {}
             }
         }
         if let Some(delta) = delta {
-            self.delta(choice, delta, events);
+            self.delta(choice, delta, sink);
+        }
+        if let Some(logprobs) = logprobs {
+            sink(StreamEvent::Logprobs { choice, logprobs: logprobs.json() });
         }
         self.choices.mark(choice, reason.is_some());
         if let Some(reason) = reason
@@ -134,46 +130,62 @@ impl ChunkDecoder {
         {
             self.stopped.push(choice);
             for call in self.calls.iter_mut().filter(|call| call.choice == choice) {
-                call.tell(&self.id, events);
+                call.tell(&self.id, sink);
             }
             let called = self.calls.iter().any(|call| call.choice == choice && call.told);
-            events.push(StreamEvent::Stop { choice, reason: stop_reason(&reason, called) });
+            sink(StreamEvent::Stop { choice, reason: stop_reason(&reason, called) });
         }
     }
 
-    fn delta(&mut self, choice: u32, delta: Raw<'_>, events: &mut Vec<StreamEvent>) {
+    fn delta(&mut self, choice: u32, delta: Raw<'_>, sink: Sink<'_>) {
         let mut thought = false;
         for (key, value) in delta.members() {
-            let text = || value.string().filter(|text| !text.is_empty()).map(Cow::into_owned);
             match key.as_ref() {
                 // Servers that send both names send the same text twice.
                 "reasoning_content" | "reasoning" if !thought => {
                     thought = value.kind() == Kind::String;
-                    events.extend(text().map(|text| StreamEvent::Reasoning { choice, text, signature: None }));
+                    Text::tell(value, |text| sink(StreamEvent::Reasoning { choice, text }));
                 }
+                "reasoning_details" => seals(choice, value, sink),
                 "content" if value.kind() == Kind::Array => {
-                    let texts = value.items().filter_map(|part| part.member("text").and_then(Raw::string));
-                    let texts = texts.filter(|text| !text.is_empty()).map(Cow::into_owned);
-                    events.extend(texts.map(|text| StreamEvent::Text { choice, text }));
+                    for text in value.items().filter_map(|part| part.member("text")) {
+                        Text::tell(text, |text| sink(StreamEvent::Text { choice, text }));
+                    }
                 }
-                "content" => events.extend(text().map(|text| StreamEvent::Text { choice, text })),
-                "refusal" => events.extend(text().map(|text| StreamEvent::Refusal { choice, text })),
-                "tool_calls" => value.items().for_each(|piece| self.tool_call(choice, piece, events)),
+                "content" => Text::tell(value, |text| sink(StreamEvent::Text { choice, text })),
+                "refusal" => Text::tell(value, |text| sink(StreamEvent::Refusal { choice, text })),
+                "annotations" => value.items().filter_map(read_citation).for_each(|citation| {
+                    sink(StreamEvent::Citation { choice, citation: Box::new(citation) });
+                }),
+                "tool_calls" => value.items().for_each(|piece| self.tool_call(choice, piece, sink)),
                 "function_call" => {
-                    self.piece(choice, value, value.member("name"), value.member("arguments"), events);
+                    let body = (value.member("name"), value.member("arguments"));
+                    self.piece(choice, value, false, body, sink);
                 }
                 _ => {}
             }
         }
     }
 
-    fn tool_call(&mut self, choice: u32, piece: Raw<'_>, events: &mut Vec<StreamEvent>) {
-        let function = piece.member("function");
-        let custom = piece.member("custom");
-        let name = function.or(custom).and_then(|function| function.member("name"));
-        let arguments = function.and_then(|function| function.member("arguments"));
-        let arguments = arguments.or_else(|| custom.and_then(|custom| custom.member("input")));
-        self.piece(choice, piece, name, arguments, events);
+    fn tool_call(&mut self, choice: u32, piece: Raw<'_>, sink: Sink<'_>) {
+        let (mut function, mut custom, mut seal) = (None, None, None);
+        for (key, value) in piece.members() {
+            match key.as_ref() {
+                "function" => function = Some(value),
+                "custom" => custom = Some(value),
+                "extra_content" => seal = google_seal(value),
+                _ => {}
+            }
+        }
+        let body = match (function, custom) {
+            (Some(function), _) => (function.member("name"), function.member("arguments")),
+            (None, Some(custom)) => (custom.member("name"), custom.member("input")),
+            (None, None) => (None, None),
+        };
+        self.piece(choice, piece, function.is_none() && custom.is_some(), body, sink);
+        if let Some(signature) = seal {
+            sink(StreamEvent::Signature { choice, signature });
+        }
     }
 
     /// A piece of a tool call. Some servers leave the index out, the id too, or send id and name apart.
@@ -181,16 +193,13 @@ impl ChunkDecoder {
         &mut self,
         choice: u32,
         piece: Raw<'_>,
-        name: Option<Raw<'_>>,
-        arguments: Option<Raw<'_>>,
-        events: &mut Vec<StreamEvent>,
+        custom: bool,
+        (name, arguments): (Option<Raw<'_>>, Option<Raw<'_>>),
+        sink: Sink<'_>,
     ) {
         let place = piece.member("index").and_then(index);
         let id = piece.member("id").and_then(Raw::string).unwrap_or_default();
         let name = name.and_then(Raw::string).unwrap_or_default();
-        let arguments = arguments.map(|arguments| arguments.string().unwrap_or(Cow::Borrowed(arguments.text())));
-        let arguments = arguments.unwrap_or_default();
-
         let known = match place {
             Some(place) => self.calls.iter().position(|call| call.choice == choice && call.index == place),
             None => self.calls.iter().rposition(|call| call.choice == choice).filter(|last| {
@@ -202,27 +211,67 @@ impl ChunkDecoder {
             let before = self.calls.iter().filter(|call| call.choice == choice).count();
             let index = place.unwrap_or_else(|| u32::try_from(before).unwrap_or(u32::MAX));
             let (id, name, held) = Default::default();
-            self.calls.push(PendingCall { choice, index, id, name, held, told: false });
+            self.calls.push(PendingCall { choice, index, custom, id, name, held, told: false });
             self.calls.len() - 1
         });
         let call = &mut self.calls[known];
         if !call.told {
             call.id.push_str(if call.id.is_empty() { &id } else { "" });
             call.name.push_str(&name);
-            call.held.push_str(&arguments);
-            if !call.id.is_empty() || !call.held.is_empty() {
-                call.tell(&self.id, events);
+            if let Some(arguments) = arguments {
+                call.held.push_str(&arguments.string().unwrap_or(Cow::Borrowed(arguments.text())));
             }
-        } else if !arguments.is_empty() {
-            let fragment = arguments.into_owned();
-            events.push(StreamEvent::ToolArguments { choice, index: call.index, fragment });
+            if !call.id.is_empty() || !call.held.is_empty() {
+                call.tell(&self.id, sink);
+            }
+        } else if let Some(arguments) = arguments {
+            let index = call.index;
+            let mut tell = |fragment: Text<'_>| sink(StreamEvent::ToolArguments { choice, index, fragment });
+            match arguments.kind() {
+                Kind::String => Text::tell(arguments, tell),
+                _ => tell(Text::plain(arguments.text())),
+            }
         }
+    }
+}
+
+impl StreamDecoder for ChunkDecoder {
+    fn decode(&mut self, data: &[u8], sink: Sink<'_>) -> Result<(), Error> {
+        if self.done {
+            return Ok(());
+        }
+        if data.starts_with(b"[DONE]") {
+            self.done = true;
+            self.usage.into_iter().for_each(|usage| sink(StreamEvent::Usage(usage)));
+            return Ok(());
+        }
+        self.chunk(data, sink)
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn finish(&mut self, sink: Sink<'_>) -> Result<(), Error> {
+        if self.done {
+            return Ok(());
+        }
+        if !self.choices.all_finished() {
+            return Err(interrupted());
+        }
+        self.done = true;
+        self.usage.into_iter().for_each(|usage| sink(StreamEvent::Usage(usage)));
+        Ok(())
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.usage
     }
 }
 
 impl PendingCall {
     /// Tells of the call once its name is known; one without an id is given one.
-    fn tell(&mut self, answer: &str, events: &mut Vec<StreamEvent>) {
+    fn tell(&mut self, answer: &str, sink: Sink<'_>) {
         if self.told || self.name.is_empty() {
             return;
         }
@@ -230,158 +279,29 @@ impl PendingCall {
         if self.id.is_empty() {
             self.id = format!("call_{answer}_{}_{}", self.choice, self.index);
         }
-        let (choice, index) = (self.choice, self.index);
-        events.push(StreamEvent::ToolCall { choice, index, id: self.id.clone(), name: self.name.clone() });
-        let fragment = std::mem::take(&mut self.held);
-        if !fragment.is_empty() {
-            events.push(StreamEvent::ToolArguments { choice, index, fragment });
+        let (choice, index, custom) = (self.choice, self.index, self.custom);
+        let (id, name) = (Text::plain(&self.id), Text::plain(&self.name));
+        sink(StreamEvent::ToolCall { choice, index, id, name, custom });
+        let held = std::mem::take(&mut self.held);
+        if !held.is_empty() {
+            sink(StreamEvent::ToolArguments { choice, index, fragment: Text::plain(&held) });
         }
+    }
+}
+
+/// Tells the seals among `reasoning_details`; their texts come under their own name too.
+fn seals(choice: u32, details: Raw<'_>, sink: Sink<'_>) {
+    for part in read_details(details).into_iter().flatten() {
+        let Some(signature) = part.signature else { continue };
+        let redacted = matches!(&part.content, Content::Reasoning(reasoning) if reasoning.redacted);
+        sink(if redacted {
+            StreamEvent::RedactedReasoning { choice, signature }
+        } else {
+            StreamEvent::Signature { choice, signature }
+        });
     }
 }
 
 fn index(number: Raw<'_>) -> Option<u32> {
     number.u64().and_then(|number| u32::try_from(number).ok())
-}
-
-/// Turns neutral events into the frames of a stream.
-#[derive(Debug)]
-pub struct ChunkEncoder {
-    usage: IncludeUsage,
-    created: u64,
-    /// All chunks begin with this.
-    head: Vec<u8>,
-    /// The choices whose role was told.
-    begun: Vec<u32>,
-}
-
-impl ChunkEncoder {
-    /// An encoder at the beginning of a stream. `created` (unix seconds) is used when the answer has no time of
-    /// its own.
-    #[must_use]
-    pub fn new(usage: IncludeUsage, created: u64) -> Self {
-        Self { usage, created, head: head("", "", created), begun: Vec::new() }
-    }
-
-    /// The frames that say `event`: one or more whole SSE events, or none (usage that was not asked for).
-    pub fn encode(&mut self, event: &StreamEvent) -> Bytes {
-        match event {
-            StreamEvent::Start { id, model, created } => {
-                self.head = head(id, model, created.unwrap_or(self.created));
-                self.delta(0, |_| {})
-            }
-            StreamEvent::Text { choice, text } => self.delta(*choice, |delta| delta.key("content").string(text)),
-            StreamEvent::Refusal { choice, text } => self.delta(*choice, |delta| delta.key("refusal").string(text)),
-            StreamEvent::Reasoning { text, .. } if text.is_empty() => Bytes::new(),
-            StreamEvent::Reasoning { choice, text, .. } => {
-                self.delta(*choice, |delta| delta.key("reasoning_content").string(text))
-            }
-            StreamEvent::ToolCall { choice, index, id, name } => self.call(*choice, *index, |call| {
-                call.key("id").string(id);
-                call.key("type").string("function");
-                call.key("function").object(|function| {
-                    function.key("name").string(name);
-                    function.key("arguments").string("");
-                });
-            }),
-            StreamEvent::ToolArguments { choice, index, fragment } => self.call(*choice, *index, |call| {
-                call.key("function").object(|function| function.key("arguments").string(fragment));
-            }),
-            StreamEvent::Stop { choice, reason } => self.chunk(*choice, |_| {}, Some(reason)),
-            StreamEvent::Usage(usage) => self.usage(usage),
-            _ => Bytes::new(),
-        }
-    }
-
-    fn call(&mut self, choice: u32, index: u32, fill: impl FnOnce(&mut Writer)) -> Bytes {
-        self.delta(choice, |delta| {
-            delta.key("tool_calls").array(|calls| {
-                calls.object(|call| {
-                    call.key("index").integer(index);
-                    fill(call);
-                });
-            });
-        })
-    }
-
-    fn delta(&mut self, choice: u32, fill: impl FnOnce(&mut Writer)) -> Bytes {
-        self.chunk(choice, fill, None)
-    }
-
-    /// A chunk of one choice; the choice's first tells the role, in a chunk before it.
-    fn chunk(&mut self, choice: u32, fill: impl FnOnce(&mut Writer), reason: Option<&StopReason>) -> Bytes {
-        let mut writer = Writer::default();
-        let first = !self.begun.contains(&choice);
-        if first {
-            self.begun.push(choice);
-            self.write(&mut writer, choice, None, |delta| {
-                delta.key("role").string("assistant");
-                delta.key("content").string("");
-                delta.key("refusal").null();
-            });
-        }
-        let mut filled = false;
-        let before = writer.len();
-        self.write(&mut writer, choice, reason, |delta| {
-            let empty = delta.len();
-            fill(delta);
-            filled = delta.len() > empty;
-        });
-        if first && !filled && reason.is_none() {
-            writer.truncate(before);
-        }
-        writer.into_bytes()
-    }
-
-    fn write(&self, writer: &mut Writer, choice: u32, reason: Option<&StopReason>, fill: impl FnOnce(&mut Writer)) {
-        writer.raw(&self.head);
-        writer.object(|writer| {
-            writer.key("index").integer(choice);
-            writer.key("delta").object(fill);
-            writer.key("logprobs").null();
-            writer.key("finish_reason").optional_string(reason.map(reason_name));
-        });
-        writer.raw(match self.usage {
-            IncludeUsage::Yes => b"],\"usage\":null}\n\n",
-            IncludeUsage::No => b"]}\n\n",
-        });
-    }
-
-    fn usage(&self, usage: &Usage) -> Bytes {
-        if self.usage == IncludeUsage::No {
-            return Bytes::new();
-        }
-        let mut writer = Writer::after(&self.head);
-        writer.raw(b"]");
-        writer.key("usage");
-        write_usage(&mut writer, usage);
-        writer.raw(b"}\n\n");
-        writer.into_bytes()
-    }
-}
-
-/// What every chunk of an answer begins with, up to its choices.
-fn head(id: &str, model: &str, created: u64) -> Vec<u8> {
-    let mut writer = Writer::after(b"data: {");
-    writer.key("id").string(id);
-    writer.key("object").string("chat.completion.chunk");
-    writer.key("created").integer(created);
-    writer.key("model").string(model);
-    writer.key("choices");
-    writer.raw(b"[");
-    writer.into_bytes().into()
-}
-
-/// The frame that ends a stream.
-#[must_use]
-pub const fn done_frame() -> Bytes {
-    Bytes::from_static(b"data: [DONE]\n\n")
-}
-
-/// The frame that ends a stream which failed. Nothing may follow it.
-#[must_use]
-pub fn error_frame(body: &ErrorBody<'_>) -> Bytes {
-    let mut writer = Writer::after(b"data: ");
-    writer.object(|writer| write_error(writer, body));
-    writer.raw(b"\n\n");
-    writer.into_bytes()
 }

@@ -35,6 +35,61 @@ pub fn encode_error(body: &ErrorBody<'_>, llmkit: Option<&Json>) -> Bytes {
     writer.into_bytes()
 }
 
+/// What OpenAI's format says of `error`: the status and the body.
+///
+/// A caller's mistake that the provider found keeps the provider's status. A provider's own type and code are for callers
+/// only where the fault is theirs or the quota's.
+#[must_use]
+pub fn describe(error: &Error) -> (u16, ErrorBody<'_>) {
+    let (status, mut kind, code) = row(error.kind());
+    let status = match (error.kind(), error.upstream_status()) {
+        (ErrorKind::InvalidRequest, Some(theirs @ 400..=499)) => theirs,
+        (ErrorKind::InvalidRequest, None) if error.code() == Some("method_not_supported") => 405,
+        _ => status,
+    };
+    if error.kind() == ErrorKind::Denied && error.code() == Some("insufficient_quota") {
+        kind = "insufficient_quota";
+    }
+    let theirs = (400..500).contains(&status);
+    let body = ErrorBody {
+        message: error.message(),
+        kind: error.upstream_type().filter(|_| theirs).unwrap_or(kind),
+        param: error.param(),
+        code: error.code().filter(|_| theirs || error.upstream_status().is_none()).or(code),
+    };
+    (status, body)
+}
+
+/// Status, type and code of a kind, where the provider's own words do not say otherwise.
+const fn row(kind: ErrorKind) -> (u16, &'static str, Option<&'static str>) {
+    const INVALID: &str = "invalid_request_error";
+    match kind {
+        ErrorKind::InvalidRequest => (400, INVALID, None),
+        ErrorKind::ContextLength => (400, INVALID, Some("context_length_exceeded")),
+        ErrorKind::ContentFilter => (400, INVALID, Some("content_policy_violation")),
+        ErrorKind::Unauthenticated => (401, INVALID, Some("invalid_api_key")),
+        ErrorKind::Forbidden => (403, INVALID, None),
+        ErrorKind::NotFound => (404, INVALID, None),
+        ErrorKind::Cancelled => (408, INVALID, None),
+        ErrorKind::Conflict => (409, INVALID, None),
+        ErrorKind::TooLarge => (413, INVALID, Some("request_too_large")),
+        ErrorKind::Unprocessable => (422, INVALID, None),
+        ErrorKind::Denied => (429, "requests", Some("rate_limit_exceeded")),
+        ErrorKind::RateLimited => (429, "rate_limit_error", Some("rate_limit_exceeded")),
+        ErrorKind::QuotaExhausted => (429, "insufficient_quota", Some("insufficient_quota")),
+        ErrorKind::Shed | ErrorKind::CircuitOpen | ErrorKind::Overloaded => {
+            (503, "service_unavailable_error", Some("server_is_overloaded"))
+        }
+        ErrorKind::UpstreamAuth => (502, "server_error", Some("upstream_auth_error")),
+        ErrorKind::Timeout => (504, "server_error", Some("timeout")),
+        ErrorKind::Unsupported => (501, "server_error", Some("not_implemented")),
+        ErrorKind::Upstream | ErrorKind::BadAnswer | ErrorKind::Connection | ErrorKind::StreamInterrupted => {
+            (502, "server_error", Some("upstream_error"))
+        }
+        _ => (500, "server_error", None),
+    }
+}
+
 /// Writes the member `error`.
 pub(super) fn write_error(writer: &mut Writer, body: &ErrorBody<'_>) {
     writer.key("error").object(|writer| {

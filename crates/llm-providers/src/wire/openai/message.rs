@@ -1,11 +1,16 @@
 //! Messages and their parts, as requests and answers have them.
 //!
-//! What has no neutral form becomes [`Part::Other`]: a content part or a tool call as it is, a member of the
-//! message as an object of that one member, which has no `type`.
+//! What has no neutral form is kept: a part or a tool call as [`Content::Other`], a member of either or of the message
+//! in its `extra`.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
-use llm_core::{Error, Json, Message, Part, Reasoning, Role, Source, ToolCall};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use llm_core::{
+    CacheMark, Citation, Content, Dialect, Error, Json, Message, Part, Reasoning, Role, Signature, Source, ToolCall,
+};
 
 use super::envelope::{missing, wrong_type, wrong_value};
 use crate::wire::json::{Kind, Raw, Writer};
@@ -25,7 +30,7 @@ pub(super) fn read_message(raw: Raw<'_>, path: &str) -> Result<Message, Error> {
         other => return Err(wrong_value(&format!("{path}.role"), &format!("'{other}' is not supported"))),
     };
     let mut content = Vec::new();
-    let (mut thoughts, mut refusal, mut others) = (None, None, Vec::new());
+    let (mut thoughts, mut details, mut refusal, mut extra) = (None, None, None, Vec::new());
     let (mut name, mut call_id, mut calls) = (None, None, Vec::new());
     for (key, value) in raw.members().filter(|(_, value)| !value.is_null()) {
         let at = format!("{path}.{key}");
@@ -33,69 +38,99 @@ pub(super) fn read_message(raw: Raw<'_>, path: &str) -> Result<Message, Error> {
             "role" => {}
             "content" => content = read_content(value, &at)?,
             "name" => name = Some(string(value, &at)?),
-            "refusal" => refusal = Some(Part::Refusal(string(value, &at)?)),
+            "refusal" => refusal = Some(Content::Refusal(string(value, &at)?).into()),
             "tool_call_id" if role == Role::Tool => call_id = Some(string(value, &at)?),
             "tool_calls" if role == Role::Assistant => calls = read_calls(value, &at)?,
             "reasoning_content" | "reasoning" if thoughts.is_none() && value.kind() == Kind::String => {
-                let text = string(value, &at)?;
-                thoughts = Some(Part::Reasoning(Reasoning { text, signature: None }));
+                thoughts = Some(thought(string(value, &at)?));
             }
-            // It would turn the other members, as a part, into something else.
-            "type" => return Err(wrong_value(&at, "messages have no type")),
-            _ => others.push(member_part(&key, value)),
+            "reasoning_details" if role == Role::Assistant => match read_details(value) {
+                Some(read) => details = Some(read),
+                None => keep(&mut extra, &key, value),
+            },
+            _ => keep(&mut extra, &key, value),
         }
     }
     if role == Role::Tool {
         let call_id = call_id.ok_or_else(|| missing(&format!("{path}.tool_call_id")))?;
-        content = vec![Part::ToolResult { call_id, content, is_error: false }];
+        content = vec![Content::ToolResult { call_id, content, is_error: false }.into()];
     }
-    let parts = thoughts.into_iter().chain(content).chain(refusal).chain(calls).chain(others).collect();
-    Ok(Message { role, parts, name })
+    // The details say what the text says, and more.
+    let thoughts = details.unwrap_or_else(|| thoughts.into_iter().collect());
+    let parts = thoughts.into_iter().chain(content).chain(refusal).chain(calls).collect();
+    Ok(Message { role, parts, name, extra })
+}
+
+fn thought(text: String) -> Part {
+    Content::Reasoning(Reasoning { text, redacted: false }).into()
 }
 
 /// Reads the message of an answer, as far as it can be understood. `new_id` names tool calls that have no name.
 pub(super) fn read_answer_message(raw: Raw<'_>, mut new_id: impl FnMut() -> String) -> Message {
-    let mut parts = Vec::new();
     let text = |name| raw.member(name).and_then(Raw::string).filter(|text| !text.is_empty()).map(Cow::into_owned);
-    if let Some(text) = text("reasoning_content").or_else(|| text("reasoning")) {
-        parts.push(Part::Reasoning(Reasoning { text, signature: None }));
+    let mut parts = raw.member("reasoning_details").and_then(read_details).unwrap_or_default();
+    if parts.is_empty() {
+        parts.extend(text("reasoning_content").or_else(|| text("reasoning")).map(thought));
     }
     if let Some(content) = raw.member("content") {
         match content.string() {
-            Some(text) => parts.push(Part::Text(text.into_owned())),
+            Some(text) => parts.push(Part::text(text)),
             None => parts.extend(content.items().map(|part| read_part(part).unwrap_or_else(|| other(part)))),
         }
     }
-    parts.extend(text("refusal").map(Part::Refusal));
+    if let Some(said) = parts.iter_mut().rfind(|part| part.as_text().is_some()) {
+        said.citations = raw.member("annotations").into_iter().flat_map(Raw::items).filter_map(read_citation).collect();
+    }
+    parts.extend(text("refusal").map(|text| Content::Refusal(text).into()));
     for call in raw.member("tool_calls").into_iter().flat_map(Raw::items) {
-        match call.member("function") {
-            Some(function) => parts.push(Part::ToolCall(read_answer_call(call.member("id"), function, &mut new_id))),
-            None => parts.extend((of_type(call) == Some("custom".into())).then(|| other(call))),
+        let custom = call.member("function").is_none();
+        if let Some(body) = call.member(if custom { "custom" } else { "function" }) {
+            let mut part = Part::new(Content::ToolCall(read_answer_call(call.member("id"), body, custom, &mut new_id)));
+            for (key, value) in call.members() {
+                if !["id", "index", "type", "function", "custom"].contains(&key.as_ref()) && !value.is_null() {
+                    keep_of_call(&mut part, &key, value);
+                }
+            }
+            parts.push(part);
         }
     }
     if let Some(function) = raw.member("function_call") {
-        parts.push(Part::ToolCall(read_answer_call(None, function, &mut new_id)));
+        parts.push(Content::ToolCall(read_answer_call(None, function, false, &mut new_id)).into());
     }
-    let known = ["role", "content", "refusal", "tool_calls", "function_call", "reasoning_content", "reasoning", "type"];
-    let others = raw.members().filter(|(key, value)| {
+    let known = [
+        "role",
+        "content",
+        "refusal",
+        "tool_calls",
+        "function_call",
+        "reasoning_content",
+        "reasoning",
+        "reasoning_details",
+        "type",
+        "annotations",
+    ];
+    let mut message = Message::new(Role::Assistant, parts);
+    for (key, value) in raw.members() {
         let empty = value.is_null() || (value.kind() == Kind::Array && value.items().next().is_none());
-        !empty && !known.contains(&key.as_ref())
-    });
-    parts.extend(others.map(|(key, value)| member_part(&key, value)));
-    Message::new(Role::Assistant, parts)
+        if !empty && !known.contains(&key.as_ref()) {
+            keep(&mut message.extra, &key, value);
+        }
+    }
+    message
 }
 
-fn read_answer_call(id: Option<Raw<'_>>, function: Raw<'_>, mut new_id: impl FnMut() -> String) -> ToolCall {
+fn read_answer_call(id: Option<Raw<'_>>, body: Raw<'_>, custom: bool, mut new_id: impl FnMut() -> String) -> ToolCall {
     let id = id.and_then(Raw::string).filter(|id| !id.is_empty());
-    let name = function.member("name").and_then(Raw::string).unwrap_or_default().into_owned();
-    let arguments = function.member("arguments");
-    let arguments = arguments.map_or(Cow::Borrowed("{}"), |raw| raw.string().unwrap_or(Cow::Borrowed(raw.text())));
-    ToolCall { id: id.map_or_else(&mut new_id, Cow::into_owned), name, arguments: arguments.into_owned() }
+    let name = body.member("name").and_then(Raw::string).unwrap_or_default().into_owned();
+    let arguments = body.member(if custom { "input" } else { "arguments" });
+    let absent = if custom { "" } else { "{}" };
+    let arguments = arguments.map_or(Cow::Borrowed(absent), |raw| raw.string().unwrap_or(Cow::Borrowed(raw.text())));
+    ToolCall { id: id.map_or_else(&mut new_id, Cow::into_owned), name, arguments: arguments.into_owned(), custom }
 }
 
 fn read_content(raw: Raw<'_>, path: &str) -> Result<Vec<Part>, Error> {
     match raw.kind() {
-        Kind::String => Ok(vec![Part::Text(string(raw, path)?)]),
+        Kind::String => Ok(vec![Part::text(string(raw, path)?)]),
         Kind::Array => {
             raw.items().enumerate().map(|(at, part)| read_content_part(part, &format!("{path}[{at}]"))).collect()
         }
@@ -114,26 +149,35 @@ fn read_content_part(raw: Raw<'_>, path: &str) -> Result<Part, Error> {
     }
 }
 
-/// The part's neutral form; `None` if it has none, or has members that would be lost.
+/// The part's neutral form; `None` if it has none, or has members within that would be lost.
 fn read_part(raw: Raw<'_>) -> Option<Part> {
     let kind = raw.member("type")?.exact_string()?;
-    only(raw, &["type", &kind])?;
-    let body = raw.member(&kind)?;
+    let mut part = Part::new(read_part_content(raw.member(&kind)?, &kind)?);
+    for (key, value) in raw.members().filter(|(key, value)| key != "type" && *key != kind && !value.is_null()) {
+        match (key.as_ref(), read_mark(value)) {
+            (CACHE, Some(mark)) => part.cache = Some(mark),
+            _ => keep(&mut part.extra, &key, value),
+        }
+    }
+    Some(part)
+}
+
+fn read_part_content(body: Raw<'_>, kind: &str) -> Option<Content> {
     let text = |name| body.member(name).map(|text| text.exact_string().map(Cow::into_owned));
-    match kind.as_ref() {
-        "text" => Some(Part::Text(body.exact_string()?.into_owned())),
-        "refusal" => Some(Part::Refusal(body.exact_string()?.into_owned())),
+    match kind {
+        "text" => Some(Content::Text(body.exact_string()?.into_owned())),
+        "refusal" => Some(Content::Refusal(body.exact_string()?.into_owned())),
         "image_url" if body.kind() == Kind::String => {
-            Some(Part::Image { source: source(&body.exact_string()?), detail: None })
+            Some(Content::Image { source: source(&body.exact_string()?), detail: None })
         }
         "image_url" => {
             only(body, &["url", "detail"])?;
             let detail = text("detail").map_or(Some(None), |detail| detail.map(Some))?;
-            Some(Part::Image { source: source(&text("url")??), detail })
+            Some(Content::Image { source: source(&text("url")??), detail })
         }
         "input_audio" => {
             only(body, &["data", "format"])?;
-            Some(Part::Audio { data: text("data")??, format: text("format")?? })
+            Some(Content::Audio { data: text("data")??, format: text("format")?? })
         }
         "file" => {
             only(body, &["file_id", "filename", "file_data"])?;
@@ -143,10 +187,107 @@ fn read_part(raw: Raw<'_>) -> Option<Part> {
                 _ => return None,
             };
             let name = text("filename").map_or(Some(None), |name| name.map(Some))?;
-            Some(Part::File { source, name })
+            Some(Content::File { source, name })
         }
         _ => None,
     }
+}
+
+/// The member of a part that marks the prompt for caching.
+const CACHE: &str = "prompt_cache_breakpoint";
+
+/// The lifetimes that a mark may have.
+const TTLS: [(&str, Duration); 2] = [("30m", Duration::from_secs(30 * 60)), ("12h", Duration::from_secs(12 * 60 * 60))];
+
+fn read_mark(raw: Raw<'_>) -> Option<CacheMark> {
+    only(raw, &["mode", "ttl"])?;
+    raw.member("mode").filter(|mode| mode.text() == "\"explicit\"")?;
+    let ttl = match raw.member("ttl") {
+        None => None,
+        Some(ttl) => {
+            let ttl = ttl.exact_string()?;
+            Some(TTLS.into_iter().find(|(name, _)| *name == ttl)?.1)
+        }
+    };
+    Some(CacheMark { ttl })
+}
+
+fn write_mark(writer: &mut Writer, mark: CacheMark) {
+    writer.key(CACHE).object(|writer| {
+        writer.key("mode").string("explicit");
+        if let Some(ttl) = mark.ttl {
+            // The shortest that lasts as long, else the longest.
+            let name = TTLS.into_iter().find(|(_, lasts)| ttl <= *lasts).unwrap_or(TTLS[1]).0;
+            writer.key("ttl").string(name);
+        }
+    });
+}
+
+/// The dialects whose seals are told in `reasoning_details`, by the names that routers of many providers use.
+const FORMATS: [(&str, Dialect); 3] = [
+    ("anthropic-claude-v1", Dialect::Anthropic),
+    ("openai-responses-v1", Dialect::OpenAiResponses),
+    ("google-gemini-v1", Dialect::Gemini),
+];
+
+/// Thoughts with their seals; `None` if something in them would be lost.
+pub(super) fn read_details(raw: Raw<'_>) -> Option<Vec<Part>> {
+    let mut parts: Vec<Part> = Vec::new();
+    for detail in raw.items() {
+        only(detail, &["type", "text", "signature", "data", "format", "index", "id"])?;
+        let text = |name| detail.member(name).map(|text| text.exact_string().map(Cow::into_owned));
+        let format = text("format").flatten();
+        let dialect =
+            FORMATS.into_iter().find(|(name, _)| Some(*name) == format.as_deref()).map(|(_, dialect)| dialect);
+        let seal = |value: String| Some(Signature { dialect: dialect?, value });
+        parts.push(match detail.member("type")?.exact_string()?.as_ref() {
+            "reasoning.text" => {
+                let mut part = thought(text("text").map_or(Some(String::new()), |text| text)?);
+                if let Some(signature) = text("signature") {
+                    part.signature = Some(seal(signature?)?);
+                }
+                part
+            }
+            "reasoning.encrypted" => {
+                let content = Content::Reasoning(Reasoning { text: String::new(), redacted: true });
+                Part { signature: Some(seal(text("data")??)?), ..Part::new(content) }
+            }
+            _ => return None,
+        });
+    }
+    (raw.kind() == Kind::Array).then_some(parts)
+}
+
+/// Writes what `reasoning_details` holds of a thought.
+pub(super) fn write_detail(writer: &mut Writer, index: usize, reasoning: &Reasoning, signature: Option<&Signature>) {
+    writer.object(|writer| {
+        let kind = if reasoning.redacted { "reasoning.encrypted" } else { "reasoning.text" };
+        writer.key("type").string(kind);
+        if !reasoning.redacted {
+            writer.key("text").string(&reasoning.text);
+        }
+        if let Some(signature) = signature {
+            writer.key(if reasoning.redacted { "data" } else { "signature" }).string(&signature.value);
+            if let Some((format, _)) = FORMATS.into_iter().find(|(_, dialect)| *dialect == signature.dialect) {
+                writer.key("format").string(format);
+            }
+        }
+        writer.key("index").integer(index);
+    });
+}
+
+/// A link to a page; other annotations say nothing that has a neutral form.
+pub(super) fn read_citation(raw: Raw<'_>) -> Option<Citation> {
+    let link = raw.member("url_citation")?;
+    let text = |name| link.member(name).and_then(Raw::string).map(Cow::into_owned);
+    let place = |name| link.member(name).and_then(Raw::u64).and_then(|place| u32::try_from(place).ok());
+    Some(Citation {
+        url: text("url"),
+        title: text("title"),
+        quote: None,
+        span: place("start_index").zip(place("end_index")),
+        native: Some((Dialect::OpenAi, raw.json())),
+    })
 }
 
 /// A data URI as its media type and base64, anything else as an address.
@@ -172,17 +313,18 @@ fn read_calls(raw: Raw<'_>, path: &str) -> Result<Vec<Part>, Error> {
     raw.items().enumerate().map(|(at, call)| read_call(call, &format!("{path}[{at}]"))).collect()
 }
 
-/// A call of a function; a custom one, or one with members that would be lost, stays as it is.
+/// A call; one with members within that would be lost stays as it is.
 fn read_call(raw: Raw<'_>, path: &str) -> Result<Part, Error> {
     let kind = of_type(raw);
-    let function = match (kind.as_deref(), raw.member("function")) {
-        (None | Some("function"), Some(function)) => function,
-        (Some("custom"), _) => return Ok(other(raw)),
+    let custom = kind.as_deref() == Some("custom");
+    let (member, input) = if custom { ("custom", "input") } else { ("function", "arguments") };
+    let body = match (kind.as_deref(), raw.member(member)) {
+        (None | Some("function" | "custom"), Some(body)) => body,
         (None, None) => return Err(missing(&format!("{path}.type"))),
-        (Some("function"), None) => return Err(missing(&format!("{path}.function"))),
+        (Some("function" | "custom"), None) => return Err(missing(&format!("{path}.{member}"))),
         (Some(_), _) => return Err(wrong_value(&format!("{path}.type"), "it is neither function nor custom")),
     };
-    if only(raw, &["id", "index", "type", "function"]).is_none() || only(function, &["name", "arguments"]).is_none() {
+    if only(body, &["name", input]).is_none() {
         return kind.map(|_| other(raw)).ok_or_else(|| missing(&format!("{path}.type")));
     }
     let read = |from: Raw<'_>, name: &str, path: String| match from.member(name) {
@@ -190,12 +332,35 @@ fn read_call(raw: Raw<'_>, path: &str) -> Result<Part, Error> {
         None => Err(missing(&path)),
     };
     let id = read(raw, "id", format!("{path}.id"))?;
-    let name = read(function, "name", format!("{path}.function.name"))?;
-    let arguments = match function.member("arguments") {
-        Some(object) if object.kind() == Kind::Object => object.text().to_owned(),
-        _ => read(function, "arguments", format!("{path}.function.arguments"))?,
+    let name = read(body, "name", format!("{path}.{member}.name"))?;
+    let arguments = match body.member(input) {
+        Some(object) if object.kind() == Kind::Object && !custom => object.text().to_owned(),
+        _ => read(body, input, format!("{path}.{member}.{input}"))?,
     };
-    Ok(Part::ToolCall(ToolCall { id, name, arguments }))
+    let mut part = Part::new(Content::ToolCall(ToolCall { id, name, arguments, custom }));
+    for (key, value) in raw.members().filter(|(_, value)| !value.is_null()) {
+        if !["id", "index", "type", member].contains(&key.as_ref()) {
+            keep_of_call(&mut part, &key, value);
+        }
+    }
+    Ok(part)
+}
+
+/// Keeps a member of a call: Google's seal as the part's, others as they are.
+fn keep_of_call(part: &mut Part, key: &str, value: Raw<'_>) {
+    match google_seal(value).filter(|_| key == "extra_content") {
+        Some(seal) => part.signature = Some(seal),
+        None => keep(&mut part.extra, key, value),
+    }
+}
+
+/// The seal in what a call has as `extra_content`, if there is nothing else in it.
+pub(super) fn google_seal(content: Raw<'_>) -> Option<Signature> {
+    only(content, &["google"])?;
+    let google = content.member("google")?;
+    only(google, &["thought_signature"])?;
+    let value = google.member("thought_signature")?.exact_string()?.into_owned();
+    Some(Signature { dialect: Dialect::Gemini, value })
 }
 
 /// `Some` if the object has no members but those of `names` and null ones.
@@ -218,14 +383,7 @@ fn of_type(raw: Raw<'_>) -> Option<Cow<'_, str>> {
 }
 
 fn other(raw: Raw<'_>) -> Part {
-    Part::Other(raw.json())
-}
-
-/// A member of a message as a part.
-fn member_part(key: &str, value: Raw<'_>) -> Part {
-    let mut writer = Writer::default();
-    writer.object(|writer| writer.key(key).json(&value.json()));
-    Part::Other(Raw::parse(&writer.into_bytes()).expect("a written object is JSON").json())
+    Content::Other { dialect: Dialect::OpenAi, json: raw.json() }.into()
 }
 
 /// Where a part belongs in a message.
@@ -238,14 +396,13 @@ enum Place {
 }
 
 fn place(part: &Part) -> Place {
-    match part {
-        Part::ToolResult { .. } => Place::Results,
-        Part::ToolCall(_) => Place::Calls,
-        Part::Refusal(_) | Part::Reasoning(_) => Place::Members,
-        Part::Other(json) => match Raw::parse(json.as_str().as_bytes()).ok().and_then(of_type).as_deref() {
-            None => Place::Members,
+    match &part.content {
+        Content::ToolResult { .. } => Place::Results,
+        Content::ToolCall(_) => Place::Calls,
+        Content::Refusal(_) | Content::Reasoning(_) => Place::Members,
+        Content::Other { json, .. } => match Raw::parse(json.as_str().as_bytes()).ok().and_then(of_type).as_deref() {
             Some("function" | "custom") => Place::Calls,
-            Some(_) => Place::Content,
+            _ => Place::Content,
         },
         _ => Place::Content,
     }
@@ -255,7 +412,7 @@ fn place(part: &Part) -> Place {
 pub(super) fn write_message(writer: &mut Writer, message: &Message) {
     let mut results = 0;
     for part in &message.parts {
-        if let Part::ToolResult { call_id, content, .. } = part {
+        if let Content::ToolResult { call_id, content, .. } = &part.content {
             results += 1;
             writer.object(|writer| {
                 writer.key("role").string("tool");
@@ -266,7 +423,7 @@ pub(super) fn write_message(writer: &mut Writer, message: &Message) {
                 writer.key("content");
                 write_content(writer, &content.iter().collect::<Vec<_>>());
                 if message.role == Role::Tool {
-                    write_members(writer, &message.parts);
+                    write_members(writer, message);
                 }
             });
         }
@@ -301,134 +458,219 @@ fn write_rest(writer: &mut Writer, message: &Message) {
             write_content(writer, &content);
         }
         if message.role != Role::Tool {
-            write_members(writer, &message.parts);
+            write_members(writer, message);
         }
     });
 }
 
 /// Writes what a message of a request says beside its content.
-fn write_members(writer: &mut Writer, parts: &[Part]) {
-    let refusal = joined(parts, |part| match part {
-        Part::Refusal(text) => Some(text),
-        _ => None,
-    });
-    if let Some(refusal) = refusal {
+fn write_members(writer: &mut Writer, message: &Message) {
+    if let Some(refusal) = refusal(&message.parts) {
         writer.key("refusal").string(&refusal);
     }
-    write_thoughts_calls_and_others(writer, parts);
+    write_thoughts_and_calls(writer, &message.parts, true);
+    message.extra.iter().for_each(|(key, value)| writer.key(key).json(value));
 }
 
-/// Writes the message of an answer: its content is one text.
-pub(super) fn write_answer_message(writer: &mut Writer, message: &Message) {
+/// Writes the message of an answer that was read `from` that dialect: its content is one text.
+pub(super) fn write_answer_message(writer: &mut Writer, message: &Message, from: Dialect, thoughts: bool) {
+    let native = from == Dialect::OpenAi;
     writer.object(|writer| {
         writer.key("role").string("assistant");
-        let content = joined(&message.parts, |part| match part {
-            Part::Text(text) => Some(text),
+        let content = joined(&message.parts, |content| match content {
+            Content::Text(text) => Some(text),
             _ => None,
         });
-        writer.key("content").optional_string(content.as_deref());
-        let refusal = joined(&message.parts, |part| match part {
-            Part::Refusal(text) => Some(text),
-            _ => None,
-        });
+        let refusal = refusal(&message.parts);
+        // An answer of nothing is an empty one where the dialect has no word for none.
+        let empty = !native && refusal.is_none() && message.tool_calls().next().is_none();
+        writer.key("content").optional_string(content.as_deref().or(empty.then_some("")));
         writer.key("refusal").optional_string(refusal.as_deref());
-        write_thoughts_calls_and_others(writer, &message.parts);
+        write_annotations(writer, &message.parts);
+        write_thoughts_and_calls(writer, &message.parts, thoughts);
+        if native {
+            message.extra.iter().for_each(|(key, value)| writer.key(key).json(value));
+        }
     });
 }
 
-fn write_thoughts_calls_and_others(writer: &mut Writer, parts: &[Part]) {
-    let thoughts = joined(parts, |part| match part {
-        Part::Reasoning(reasoning) => Some(&reasoning.text),
-        _ => None,
+/// Writes the citations that are links.
+fn write_annotations(writer: &mut Writer, parts: &[Part]) {
+    let mut links = Vec::new();
+    let mut start = 0;
+    for part in parts {
+        let Some(text) = part.as_text() else { continue };
+        let end = start + text.chars().count();
+        links.extend(part.citations.iter().map(|citation| (citation, start..end)));
+        start = end;
+    }
+    links.retain(|(citation, _)| is_link(citation));
+    if !links.is_empty() {
+        writer.key("annotations").array(|writer| {
+            links.iter().for_each(|(citation, part)| write_citation(writer, citation, part.start, part.end));
+        });
+    }
+}
+
+/// Whether a citation has a form here.
+pub(super) const fn is_link(citation: &Citation) -> bool {
+    citation.url.is_some() || matches!(citation.native, Some((Dialect::OpenAi, _)))
+}
+
+/// Writes a citation of the characters `start..end`, unless it says which.
+pub(super) fn write_citation(writer: &mut Writer, citation: &Citation, start: usize, end: usize) {
+    if let Some((Dialect::OpenAi, native)) = &citation.native {
+        return writer.json(native);
+    }
+    writer.object(|writer| {
+        writer.key("type").string("url_citation");
+        writer.key("url_citation").object(|writer| {
+            let (start, end) = citation.span.map_or((start, end), |(start, end)| (start as usize, end as usize));
+            writer.key("start_index").integer(start);
+            writer.key("end_index").integer(end);
+            writer.key("title").string(citation.title.as_deref().unwrap_or_default());
+            writer.key("url").string(citation.url.as_deref().unwrap_or_default());
+        });
     });
-    if let Some(thoughts) = thoughts {
-        writer.key("reasoning_content").string(&thoughts);
+}
+
+fn write_thoughts_and_calls(writer: &mut Writer, parts: &[Part], thoughts: bool) {
+    if thoughts {
+        write_thoughts(writer, parts);
     }
     let calls: Vec<_> = parts.iter().filter(|part| place(part) == Place::Calls).collect();
     if !calls.is_empty() {
         writer.key("tool_calls").array(|writer| calls.iter().for_each(|call| write_call(writer, call)));
     }
-    for part in parts.iter().filter(|part| place(part) == Place::Members) {
-        let Part::Other(json) = part else { continue };
-        let members = Raw::parse(json.as_str().as_bytes()).ok().into_iter().flat_map(Raw::members);
-        members.for_each(|(key, value)| writer.key(&key).json(&value.json()));
+}
+
+fn write_thoughts(writer: &mut Writer, parts: &[Part]) {
+    let text = joined(parts, |content| match content {
+        Content::Reasoning(reasoning) if !reasoning.redacted => Some(&reasoning.text),
+        _ => None,
+    });
+    if let Some(text) = text {
+        writer.key("reasoning_content").string(&text);
+    }
+    let thoughts = || {
+        parts.iter().filter_map(|part| match &part.content {
+            Content::Reasoning(reasoning) => Some((reasoning, part.signature.as_ref())),
+            _ => None,
+        })
+    };
+    if thoughts().any(|(_, signature)| signature.is_some()) {
+        writer.key("reasoning_details").array(|writer| {
+            for (index, (reasoning, signature)) in thoughts().enumerate() {
+                write_detail(writer, index, reasoning, signature);
+            }
+        });
     }
 }
 
+fn refusal(parts: &[Part]) -> Option<String> {
+    joined(parts, |content| match content {
+        Content::Refusal(text) => Some(text),
+        _ => None,
+    })
+}
+
 /// The texts that `of` finds, joined without a separator; `None` if it finds none.
-fn joined<'a>(parts: &'a [Part], of: impl Fn(&'a Part) -> Option<&'a String>) -> Option<String> {
-    let texts: Vec<_> = parts.iter().filter_map(of).map(String::as_str).collect();
+fn joined<'a>(parts: &'a [Part], of: impl Fn(&'a Content) -> Option<&'a String>) -> Option<String> {
+    let texts: Vec<_> = parts.iter().filter_map(|part| of(&part.content)).map(String::as_str).collect();
     (!texts.is_empty()).then(|| texts.concat())
 }
 
 fn write_call(writer: &mut Writer, part: &Part) {
-    match part {
-        Part::ToolCall(call) => writer.object(|writer| {
+    match &part.content {
+        Content::ToolCall(call) => writer.object(|writer| {
             writer.key("id").string(&call.id);
-            writer.key("type").string("function");
-            writer.key("function").object(|writer| {
+            let (kind, input) = if call.custom { ("custom", "input") } else { ("function", "arguments") };
+            writer.key("type").string(kind);
+            writer.key(kind).object(|writer| {
                 writer.key("name").string(&call.name);
-                writer.key("arguments").string(&call.arguments);
+                writer.key(input).string(&call.arguments);
             });
+            if let Some(Signature { dialect: Dialect::Gemini, value }) = &part.signature {
+                write_google_seal(writer, value);
+            }
+            part.extra.iter().for_each(|(key, value)| writer.key(key).json(value));
         }),
-        Part::Other(json) => writer.json(json),
+        Content::Other { json, .. } => writer.json(json),
         _ => {}
     }
+}
+
+/// Writes the member of a call that holds Google's seal.
+pub(super) fn write_google_seal(writer: &mut Writer, seal: &str) {
+    writer.key("extra_content").object(|writer| {
+        writer.key("google").object(|writer| writer.key("thought_signature").string(seal));
+    });
 }
 
 /// One text as a string, anything else as an array of parts.
 fn write_content(writer: &mut Writer, parts: &[&Part]) {
     match parts {
         [] => writer.string(""),
-        [Part::Text(text)] => writer.string(text),
+        [Part { content: Content::Text(text), cache: None, extra, .. }] if extra.is_empty() => writer.string(text),
         parts => writer.array(|writer| parts.iter().for_each(|part| write_part(writer, part))),
     }
 }
 
 fn write_part(writer: &mut Writer, part: &Part) {
-    match part {
-        Part::Text(text) => writer.object(|writer| {
-            writer.key("type").string("text");
-            writer.key("text").string(text);
-        }),
-        Part::Image { source, detail } => writer.object(|writer| {
-            writer.key("type").string("image_url");
-            writer.key("image_url").object(|writer| {
-                write_source(writer, source, "url");
-                if let Some(detail) = detail {
-                    writer.key("detail").string(detail);
-                }
-            });
-        }),
-        Part::Audio { data, format } => writer.object(|writer| {
-            writer.key("type").string("input_audio");
-            writer.key("input_audio").object(|writer| {
-                writer.key("data").string(data);
-                writer.key("format").string(format);
-            });
-        }),
-        Part::File { source, name } => writer.object(|writer| {
-            writer.key("type").string("file");
-            writer.key("file").object(|writer| {
-                if let Some(name) = name {
-                    writer.key("filename").string(name);
-                }
-                write_source(writer, source, "file_data");
-            });
-        }),
-        Part::Refusal(text) => writer.object(|writer| {
-            writer.key("type").string("refusal");
-            writer.key("refusal").string(text);
-        }),
-        Part::Other(json) => writer.json(json),
-        _ => {}
+    if let Content::Other { json, .. } = &part.content {
+        return writer.json(json);
     }
+    writer.object(|writer| {
+        match &part.content {
+            Content::Text(text) => {
+                writer.key("type").string("text");
+                writer.key("text").string(text);
+            }
+            Content::Image { source, detail } => {
+                writer.key("type").string("image_url");
+                writer.key("image_url").object(|writer| {
+                    write_source(writer, source, "url");
+                    if let Some(detail) = detail {
+                        writer.key("detail").string(detail);
+                    }
+                });
+            }
+            Content::Audio { data, format } => {
+                writer.key("type").string("input_audio");
+                writer.key("input_audio").object(|writer| {
+                    writer.key("data").string(data);
+                    writer.key("format").string(format);
+                });
+            }
+            Content::File { source, name } => {
+                writer.key("type").string("file");
+                writer.key("file").object(|writer| {
+                    if let Some(name) = name {
+                        writer.key("filename").string(name);
+                    }
+                    write_source(writer, source, "file_data");
+                });
+            }
+            Content::Refusal(text) => {
+                writer.key("type").string("refusal");
+                writer.key("refusal").string(text);
+            }
+            _ => {}
+        }
+        if let Some(mark) = part.cache {
+            write_mark(writer, mark);
+        }
+        part.extra.iter().for_each(|(key, value)| writer.key(key).json(value));
+    });
 }
 
 fn write_source(writer: &mut Writer, source: &Source, key: &str) {
     match source {
         Source::Url(url) => writer.key(key).string(url),
         Source::Base64 { media_type, data } => writer.key(key).string(&format!("data:{media_type};base64,{data}")),
+        Source::Text { media_type, text } => {
+            writer.key(key).string(&format!("data:{media_type};base64,{}", BASE64.encode(text)));
+        }
         Source::Id(id) => writer.key("file_id").string(id),
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use llm_core::{Error, Frame};
 
 use super::answer::{no_answer, not_json};
-use super::chunk::done_frame;
+use super::frames::done_frame;
 use super::usage::read_usage;
 use crate::wire::json::{Kind, Raw, Writer};
 

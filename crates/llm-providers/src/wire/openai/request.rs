@@ -1,11 +1,14 @@
 //! Chat completion requests.
 
 use bytes::Bytes;
-use llm_core::{CompletionRequest, Error, ErrorKind, Json, ModelId, ResponseFormat, Tool, ToolChoice};
+use llm_core::{
+    CompletionRequest, Dialect, Error, ErrorKind, Json, ModelId, Origin, ResponseFormat, Tool, ToolChoice, ToolKind,
+};
 
 use super::envelope::{duplicate, missing, not_json, wrong_type, wrong_value};
 use super::message::{keep, only, read_message, string, write_message};
 use crate::wire::json::{Kind, Raw, Writer};
+use crate::wire::{DecodedRequest, MaxTokensField};
 
 /// Whether a stream ends with its usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,23 +19,12 @@ pub enum IncludeUsage {
     No,
 }
 
-/// A chat completion request as it came.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ChatRequest {
-    /// What is asked.
-    pub request: CompletionRequest,
-    /// Whether the answer is wanted as a stream.
-    pub stream: bool,
-    /// Whether the stream is to end with its usage.
-    pub include_usage: bool,
-}
-
-/// Reads a request body. Parameters without a neutral form are kept in `extra`, also `tools` and
-/// `response_format` as a whole when something in them has none.
+/// Reads a request body. Parameters without a neutral form are kept in `extra`, also `response_format` as a whole when
+/// something in it has none.
 ///
 /// # Errors
 /// `InvalidRequest`, naming the parameter.
-pub fn decode_chat_request(body: &[u8]) -> Result<ChatRequest, Error> {
+pub fn decode_chat_request(body: &[u8]) -> Result<DecodedRequest, Error> {
     let raw = read_object(body)?;
     let mut request = CompletionRequest::new("", Vec::new());
     let (mut stream, mut include_usage) = (false, false);
@@ -56,15 +48,14 @@ pub fn decode_chat_request(body: &[u8]) -> Result<ChatRequest, Error> {
             "max_tokens" => old_cap = Some(value),
             "temperature" => request.temperature = Some(number(value, name)?),
             "top_p" => request.top_p = Some(number(value, name)?),
+            // Not OpenAI's; others take −1 for all.
+            "top_k" if value.u64().is_some() => request.top_k = value.u64(),
             "presence_penalty" => request.presence_penalty = Some(number(value, name)?),
             "frequency_penalty" => request.frequency_penalty = Some(number(value, name)?),
             "stop" => request.stop = read_stop(value)?,
             "n" => request.n = Some(small(value, name)?),
             "seed" => request.seed = Some(value.i64().ok_or_else(|| not_whole(value, name))?),
-            "tools" => match read_tools(value)? {
-                Some(tools) => request.tools = tools,
-                None => keep(&mut request.extra, name, value),
-            },
+            "tools" => request.tools = read_tools(value)?,
             "tool_choice" => request.tool_choice = Some(read_tool_choice(value)?),
             "parallel_tool_calls" => request.parallel_tool_calls = Some(boolean(value, name)?),
             "response_format" => match read_format(value)? {
@@ -72,6 +63,10 @@ pub fn decode_chat_request(body: &[u8]) -> Result<ChatRequest, Error> {
                 None => keep(&mut request.extra, name, value),
             },
             "reasoning_effort" => request.reasoning_effort = Some(string(value, name)?),
+            "logprobs" => request.logprobs = Some(boolean(value, name)?),
+            "top_logprobs" => request.top_logprobs = Some(small(value, name)?),
+            "service_tier" => request.service_tier = Some(string(value, name)?),
+            "safety_identifier" => request.safety_identifier = Some(string(value, name)?),
             "user" => request.user = Some(string(value, name)?),
             "stream" => stream = boolean(value, name)?,
             "stream_options" => include_usage = read_include_usage(value)?,
@@ -87,80 +82,122 @@ pub fn decode_chat_request(body: &[u8]) -> Result<ChatRequest, Error> {
             cap
         }
     };
-    Ok(ChatRequest { request, stream, include_usage: include_usage && stream })
+    request.origin = Some(Origin { dialect: Dialect::OpenAi, leading: false });
+    Ok(DecodedRequest { request, stream, include_usage: include_usage && stream })
 }
 
 /// Writes a request body; `stream` asks for a stream, with or without its usage. The cap on tokens goes out as
-/// `max_completion_tokens`.
+/// `max_completion_tokens`. Nothing is judged: what is said in another dialect goes out as it is.
 #[must_use]
 pub fn encode_chat_request(request: &CompletionRequest, stream: Option<IncludeUsage>) -> Bytes {
+    write_request(request, request.model.as_str(), MaxTokensField::MaxCompletionTokens, stream)
+}
+
+/// Writes a request for `model` as it is.
+pub(super) fn write_request(
+    request: &CompletionRequest,
+    model: &str,
+    cap_field: MaxTokensField,
+    stream: Option<IncludeUsage>,
+) -> Bytes {
     let mut writer = Writer::default();
     writer.object(|writer| {
-        writer.key("model").string(request.model.as_str());
+        writer.key("model").string(model);
         writer.key("messages").array(|writer| {
             request.messages.iter().for_each(|message| write_message(writer, message));
         });
-        if let Some(cap) = request.max_tokens {
-            writer.key("max_completion_tokens").integer(cap);
-        }
-        for (key, number) in [
-            ("temperature", request.temperature),
-            ("top_p", request.top_p),
-            ("presence_penalty", request.presence_penalty),
-            ("frequency_penalty", request.frequency_penalty),
-        ] {
-            if let Some(number) = number {
-                writer.key(key).f64(number);
-            }
-        }
-        if !request.stop.is_empty() {
-            writer.key("stop").array(|writer| request.stop.iter().for_each(|text| writer.string(text)));
-        }
-        if let Some(n) = request.n {
-            writer.key("n").integer(n);
-        }
-        if let Some(seed) = request.seed {
-            writer.key("seed").integer(seed);
-        }
+        write_parameters(writer, request, cap_field);
         write_tools(writer, request);
         if let Some(format) = &request.response_format {
             write_format(writer, format);
         }
-        if let Some(effort) = &request.reasoning_effort {
-            writer.key("reasoning_effort").string(effort);
-        }
-        if let Some(user) = &request.user {
-            writer.key("user").string(user);
-        }
-        request.extra.iter().for_each(|(key, value)| writer.key(key).json(value));
-        if let Some(usage) = stream {
-            writer.key("stream").bool(true);
-            if usage == IncludeUsage::Yes {
-                writer.key("stream_options").object(|writer| writer.key("include_usage").bool(true));
+        for (key, text) in [
+            ("reasoning_effort", &request.reasoning_effort),
+            ("service_tier", &request.service_tier),
+            ("safety_identifier", &request.safety_identifier),
+            ("user", &request.user),
+        ] {
+            if let Some(text) = text {
+                writer.key(key).string(text);
             }
         }
+        request.extra.iter().for_each(|(key, value)| writer.key(key).json(value));
+        write_stream(writer, stream);
     });
     writer.into_bytes()
 }
 
+/// Writes what is said in numbers.
+pub(super) fn write_parameters(writer: &mut Writer, request: &CompletionRequest, cap_field: MaxTokensField) {
+    if let Some(cap) = request.max_tokens {
+        let field = match cap_field {
+            MaxTokensField::MaxCompletionTokens => "max_completion_tokens",
+            MaxTokensField::MaxTokens => "max_tokens",
+        };
+        writer.key(field).integer(cap);
+    }
+    for (key, number) in [
+        ("temperature", request.temperature),
+        ("top_p", request.top_p),
+        ("presence_penalty", request.presence_penalty),
+        ("frequency_penalty", request.frequency_penalty),
+    ] {
+        if let Some(number) = number {
+            writer.key(key).f64(number);
+        }
+    }
+    if let Some(top_k) = request.top_k {
+        writer.key("top_k").integer(top_k);
+    }
+    if !request.stop.is_empty() {
+        writer.key("stop").array(|writer| request.stop.iter().for_each(|text| writer.string(text)));
+    }
+    if let Some(n) = request.n {
+        writer.key("n").integer(n);
+    }
+    if let Some(seed) = request.seed {
+        writer.key("seed").integer(seed);
+    }
+    if let Some(wanted) = request.logprobs {
+        writer.key("logprobs").bool(wanted);
+    }
+    if let Some(count) = request.top_logprobs {
+        writer.key("top_logprobs").integer(count);
+    }
+}
+
+pub(super) fn write_stream(writer: &mut Writer, stream: Option<IncludeUsage>) {
+    if let Some(usage) = stream {
+        writer.key("stream").bool(true);
+        if usage == IncludeUsage::Yes {
+            writer.key("stream_options").object(|writer| writer.key("include_usage").bool(true));
+        }
+    }
+}
+
 /// The parameters that have a place of their own.
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 24] = [
     "model",
     "messages",
     "max_completion_tokens",
     "max_tokens",
     "temperature",
     "top_p",
+    "top_k",
     "presence_penalty",
     "frequency_penalty",
     "stop",
     "n",
     "seed",
+    "logprobs",
+    "top_logprobs",
     "tools",
     "tool_choice",
     "parallel_tool_calls",
     "response_format",
     "reasoning_effort",
+    "service_tier",
+    "safety_identifier",
     "user",
     "stream",
     "stream_options",
@@ -252,35 +289,40 @@ fn read_include_usage(raw: Raw<'_>) -> Result<bool, Error> {
     }
 }
 
-/// `None` if something has no neutral form: tools of other kinds, members that nobody here knows.
-fn read_tools(raw: Raw<'_>) -> Result<Option<Vec<Tool>>, Error> {
+fn read_tools(raw: Raw<'_>) -> Result<Vec<Tool>, Error> {
     if raw.kind() != Kind::Array {
         return Err(wrong_type("tools", "an array", raw.kind()));
     }
-    let mut tools = Vec::new();
-    for (at, tool) in raw.items().enumerate() {
-        if tool.kind() != Kind::Object {
-            return Err(wrong_type(&format!("tools[{at}]"), "an object", tool.kind()));
-        }
-        match read_tool(tool) {
-            Some(tool) => tools.push(tool),
-            None => return Ok(None),
-        }
-    }
-    Ok(Some(tools))
+    let read = |(at, tool): (usize, Raw<'_>)| match tool.kind() {
+        Kind::Object => Ok(read_tool(tool).unwrap_or_else(|| Tool::native(tool.json()))),
+        kind => Err(wrong_type(&format!("tools[{at}]"), "an object", kind)),
+    };
+    raw.items().enumerate().map(read).collect()
 }
 
+/// `None` if something has no neutral form: tools of other kinds, members within that nobody here knows.
 fn read_tool(raw: Raw<'_>) -> Option<Tool> {
-    let function =
-        raw.member("function").filter(|_| raw.member("type").is_some_and(|kind| kind.text() == "\"function\""))?;
-    only(raw, &["type", "function"])?;
-    only(function, &["name", "description", "parameters", "strict"])?;
-    Some(Tool {
-        name: function.member("name")?.exact_string()?.into_owned(),
-        description: optional_text(function, "description")?,
-        parameters: function.member("parameters").map(Raw::json),
-        strict: optional_bool(function, "strict")?,
-    })
+    let kind = raw.member("type")?.exact_string()?;
+    let body = raw.member(&kind)?;
+    let name = body.member("name")?.exact_string()?.into_owned();
+    let description = optional_text(body, "description")?;
+    let mut tool = match kind.as_ref() {
+        "function" => {
+            only(body, &["name", "description", "parameters", "strict"])?;
+            let parameters = body.member("parameters").map(Raw::json);
+            Tool { strict: optional_bool(body, "strict")?, ..Tool::function(name, description, parameters) }
+        }
+        "custom" => {
+            only(body, &["name", "description", "format"])?;
+            let kind = ToolKind::Custom { format: body.member("format").map(Raw::json) };
+            Tool { kind, ..Tool::function(name, description, None) }
+        }
+        _ => return None,
+    };
+    for (key, value) in raw.members().filter(|(key, value)| key != "type" && *key != kind && !value.is_null()) {
+        keep(&mut tool.extra, &key, value);
+    }
+    Some(tool)
 }
 
 /// The member's text; the outer `None` if it is something else.
@@ -304,17 +346,38 @@ fn read_tool_choice(raw: Raw<'_>) -> Result<ToolChoice, Error> {
         (Kind::String, "\"auto\"") => ToolChoice::Auto,
         (Kind::String, "\"required\"") => ToolChoice::Required,
         (Kind::String, _) => ToolChoice::Other(raw.json()),
-        (Kind::Object, _) => named_tool(raw).map_or_else(|| ToolChoice::Other(raw.json()), ToolChoice::Function),
+        (Kind::Object, _) => {
+            named_tool(raw).or_else(|| allowed_tools(raw)).unwrap_or_else(|| ToolChoice::Other(raw.json()))
+        }
         (kind, _) => return Err(wrong_type("tool_choice", "a string or an object", kind)),
     })
 }
 
-fn named_tool(raw: Raw<'_>) -> Option<String> {
+fn named_tool(raw: Raw<'_>) -> Option<ToolChoice> {
+    named_function(raw).map(ToolChoice::Function)
+}
+
+/// The name in `{"type":"function","function":{"name":…}}`.
+fn named_function(raw: Raw<'_>) -> Option<String> {
     let function =
         raw.member("function").filter(|_| raw.member("type").is_some_and(|kind| kind.text() == "\"function\""))?;
     only(raw, &["type", "function"])?;
     only(function, &["name"])?;
     Some(function.member("name")?.exact_string()?.into_owned())
+}
+
+fn allowed_tools(raw: Raw<'_>) -> Option<ToolChoice> {
+    raw.member("type").filter(|kind| kind.text() == "\"allowed_tools\"")?;
+    let allowed = raw.member("allowed_tools")?;
+    only(raw, &["type", "allowed_tools"])?;
+    only(allowed, &["mode", "tools"])?;
+    let required = match allowed.member("mode")?.text() {
+        "\"auto\"" => false,
+        "\"required\"" => true,
+        _ => return None,
+    };
+    let tools = allowed.member("tools").filter(|tools| tools.kind() == Kind::Array)?;
+    Some(ToolChoice::Allowed { required, tools: tools.items().map(named_function).collect::<Option<_>>()? })
 }
 
 /// `None` if it has no neutral form.
@@ -343,37 +406,63 @@ fn read_schema(raw: Raw<'_>) -> Option<ResponseFormat> {
     })
 }
 
-fn write_tools(writer: &mut Writer, request: &CompletionRequest) {
+pub(super) fn write_tools(writer: &mut Writer, request: &CompletionRequest) {
     if !request.tools.is_empty() {
         writer.key("tools").array(|writer| request.tools.iter().for_each(|tool| write_tool(writer, tool)));
     }
-    match &request.tool_choice {
-        None => {}
-        Some(ToolChoice::None) => writer.key("tool_choice").string("none"),
-        Some(ToolChoice::Required) => writer.key("tool_choice").string("required"),
-        Some(ToolChoice::Function(name)) => writer.key("tool_choice").object(|writer| {
-            writer.key("type").string("function");
-            writer.key("function").object(|writer| writer.key("name").string(name));
-        }),
-        Some(ToolChoice::Other(choice)) => writer.key("tool_choice").json(choice),
-        Some(_) => writer.key("tool_choice").string("auto"),
+    if let Some(choice) = &request.tool_choice {
+        write_tool_choice(writer, choice);
     }
     if let Some(parallel) = request.parallel_tool_calls {
         writer.key("parallel_tool_calls").bool(parallel);
     }
 }
 
-fn write_tool(writer: &mut Writer, tool: &Tool) {
-    writer.object(|writer| {
-        writer.key("type").string("function");
-        writer.key("function").object(|writer| {
-            writer.key("name").string(&tool.name);
-            write_described(writer, tool.description.as_deref(), "parameters", tool.parameters.as_ref(), tool.strict);
+pub(super) fn write_tool_choice(writer: &mut Writer, choice: &ToolChoice) {
+    let name = |writer: &mut Writer, name: &str| {
+        writer.object(|writer| {
+            writer.key("type").string("function");
+            writer.key("function").object(|writer| writer.key("name").string(name));
         });
+    };
+    writer.key("tool_choice");
+    match choice {
+        ToolChoice::None => writer.string("none"),
+        ToolChoice::Required => writer.string("required"),
+        ToolChoice::Function(function) => name(writer, function),
+        ToolChoice::Allowed { required, tools } => writer.object(|writer| {
+            writer.key("type").string("allowed_tools");
+            writer.key("allowed_tools").object(|writer| {
+                writer.key("mode").string(if *required { "required" } else { "auto" });
+                writer.key("tools").array(|writer| tools.iter().for_each(|tool| name(writer, tool)));
+            });
+        }),
+        ToolChoice::Other(choice) => writer.json(choice),
+        _ => writer.string("auto"),
+    }
+}
+
+pub(super) fn write_tool(writer: &mut Writer, tool: &Tool) {
+    if let ToolKind::Native(json) = &tool.kind {
+        return writer.json(json);
+    }
+    let custom = match &tool.kind {
+        ToolKind::Custom { format } => Some(format),
+        _ => None,
+    };
+    let kind = if custom.is_some() { "custom" } else { "function" };
+    writer.object(|writer| {
+        writer.key("type").string(kind);
+        writer.key(kind).object(|writer| {
+            writer.key("name").string(&tool.name);
+            let (key, schema) = custom.map_or(("parameters", &tool.parameters), |format| ("format", format));
+            write_described(writer, tool.description.as_deref(), key, schema.as_ref(), tool.strict);
+        });
+        tool.extra.iter().for_each(|(key, value)| writer.key(key).json(value));
     });
 }
 
-fn write_format(writer: &mut Writer, format: &ResponseFormat) {
+pub(super) fn write_format(writer: &mut Writer, format: &ResponseFormat) {
     writer.key("response_format").object(|writer| match format {
         ResponseFormat::Text => writer.key("type").string("text"),
         ResponseFormat::JsonObject => writer.key("type").string("json_object"),

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use llm_core::{Choice, CompletionResponse, Error, Message, Part, Role, StopReason};
+use llm_core::{Choice, CompletionResponse, Content, Dialect, Error, Message, Role, StopReason};
 
 use super::answer::{no_answer, not_json};
 use super::message::{keep, read_answer_message, write_answer_message};
 use super::usage::{read_usage, write_usage};
+use crate::wire::AnswerOptions;
 use crate::wire::json::{Kind, Raw, Writer};
 
 /// Reads an answer. Tool calls without an id are given one that no other answer has.
@@ -40,6 +41,7 @@ pub fn decode_chat_response(body: &[u8]) -> Result<CompletionResponse, Error> {
         latency: None,
         extra,
         id,
+        dialect: Some(Dialect::OpenAi),
     })
 }
 
@@ -62,12 +64,40 @@ pub fn encode_chat_response(response: &CompletionResponse) -> Bytes {
     writer.into_bytes()
 }
 
+/// Writes an answer that may have been read from another dialect: what is another's own is left out, and thoughts too
+/// unless `options` say otherwise.
+pub(super) fn encode_answer(response: &CompletionResponse, options: &AnswerOptions<'_>) -> Bytes {
+    let from = options.from.or(response.dialect).unwrap_or(Dialect::OpenAi);
+    let native = from == Dialect::OpenAi;
+    let mut writer = Writer::default();
+    writer.object(|writer| {
+        writer.key("id").string(if response.id.is_empty() { options.id } else { &response.id });
+        writer.key("object").string("chat.completion");
+        writer.key("created").integer(response.created.unwrap_or(options.created));
+        writer.key("model").string(options.model.unwrap_or(&response.model));
+        writer.key("choices").array(|writer| {
+            for choice in &response.choices {
+                let thoughts = native || options.thoughts;
+                write_choice_of(writer, choice, from, thoughts);
+            }
+        });
+        if let Some(usage) = &response.usage {
+            writer.key("usage");
+            write_usage(writer, usage);
+        }
+        if native {
+            response.extra.iter().for_each(|(key, value)| writer.key(key).json(value));
+        }
+    });
+    writer.into_bytes()
+}
+
 fn read_choice(raw: Raw<'_>, place: usize, new_id: impl FnMut() -> String) -> Choice {
     let index = raw.member("index").and_then(Raw::u64);
     let index = index.and_then(|index| u32::try_from(index).ok()).unwrap_or(u32::try_from(place).unwrap_or(u32::MAX));
     let message = raw.member("message").map(|message| read_answer_message(message, new_id));
     let message = message.unwrap_or_else(|| Message::new(Role::Assistant, Vec::new()));
-    let called = message.parts.iter().any(|part| matches!(part, Part::ToolCall(_)));
+    let called = message.parts.iter().any(|part| matches!(part.content, Content::ToolCall(_)));
     let reason = raw.member("finish_reason").and_then(Raw::string).filter(|reason| !reason.is_empty());
     Choice {
         index,
@@ -78,15 +108,19 @@ fn read_choice(raw: Raw<'_>, place: usize, new_id: impl FnMut() -> String) -> Ch
 }
 
 fn write_choice(writer: &mut Writer, choice: &Choice) {
+    write_choice_of(writer, choice, Dialect::OpenAi, true);
+}
+
+fn write_choice_of(writer: &mut Writer, choice: &Choice, from: Dialect, thoughts: bool) {
     writer.object(|writer| {
         writer.key("index").integer(choice.index);
         writer.key("message");
-        write_answer_message(writer, &choice.message);
+        write_answer_message(writer, &choice.message, from, thoughts);
         match &choice.logprobs {
             Some(logprobs) => writer.key("logprobs").json(logprobs),
             None => writer.key("logprobs").null(),
         }
-        writer.key("finish_reason").optional_string(choice.stop.as_ref().map(reason_name));
+        writer.key("finish_reason").optional_string(choice.stop.as_ref().map(|reason| reason_name(reason, from)));
     });
 }
 
@@ -102,13 +136,13 @@ pub(super) fn stop_reason(reason: &str, called: bool) -> StopReason {
     }
 }
 
-/// The reason's name here.
-pub(super) fn reason_name(reason: &StopReason) -> &str {
+/// The reason's name here, of an answer that was read `from` that dialect.
+pub(super) fn reason_name(reason: &StopReason, from: Dialect) -> &str {
     match reason {
-        StopReason::Length => "length",
+        StopReason::Length | StopReason::ContextWindow => "length",
         StopReason::ToolCalls => "tool_calls",
         StopReason::ContentFilter => "content_filter",
-        StopReason::Other(other) => other,
+        StopReason::Other(other) if from == Dialect::OpenAi => other,
         _ => "stop",
     }
 }

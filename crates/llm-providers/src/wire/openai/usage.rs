@@ -14,18 +14,19 @@ pub(super) fn read_usage(usage: Raw<'_>) -> Option<Usage> {
         return None;
     }
     let (prompt, completion) = (prompt.unwrap_or(0), completion.unwrap_or(0));
-    let cache_read = detail("prompt_tokens_details", "cached_tokens").map(|count| count.min(prompt));
-    let uncached = prompt - cache_read.unwrap_or(0);
-    let cache_write = detail("prompt_tokens_details", "cache_write_tokens").map(|count| count.min(uncached));
-    let reasoning = detail("completion_tokens_details", "reasoning_tokens").map(|count| count.min(completion));
-    Some(Usage {
-        input: uncached - cache_write.unwrap_or(0),
-        cache_read,
-        cache_write,
-        output: completion - reasoning.unwrap_or(0),
-        reasoning,
-        ..Usage::default()
-    })
+    // Each class takes from what the ones before it have left.
+    let (mut input, mut output) = (prompt, completion);
+    let take = |left: &mut u64, count: Option<u64>| {
+        let count = count.map(|count| count.min(*left));
+        *left -= count.unwrap_or(0);
+        count
+    };
+    let cache_read = take(&mut input, detail("prompt_tokens_details", "cached_tokens"));
+    let cache_write = take(&mut input, detail("prompt_tokens_details", "cache_write_tokens"));
+    let audio_input = take(&mut input, detail("prompt_tokens_details", "audio_tokens"));
+    let reasoning = take(&mut output, detail("completion_tokens_details", "reasoning_tokens"));
+    let audio_output = take(&mut output, detail("completion_tokens_details", "audio_tokens"));
+    Some(Usage { input, audio_input, cache_read, cache_write, output, audio_output, reasoning, ..Usage::default() })
 }
 
 /// Writes a usage object; details only where they are known.
@@ -34,9 +35,12 @@ pub(super) fn write_usage(writer: &mut Writer, usage: &Usage) {
         writer.key("prompt_tokens").integer(usage.input_total());
         writer.key("completion_tokens").integer(usage.output_total());
         writer.key("total_tokens").integer(usage.total());
-        let prompt = [("cached_tokens", usage.cache_read), ("cache_write_tokens", usage.cache_write)];
+        let written = usage.cache_write.or(usage.cache_write_long).map(|_| usage.cache_write_total());
+        let prompt =
+            [("cached_tokens", usage.cache_read), ("cache_write_tokens", written), ("audio_tokens", usage.audio_input)];
         details(writer, "prompt_tokens_details", &prompt);
-        details(writer, "completion_tokens_details", &[("reasoning_tokens", usage.reasoning)]);
+        let completion = [("reasoning_tokens", usage.reasoning), ("audio_tokens", usage.audio_output)];
+        details(writer, "completion_tokens_details", &completion);
     });
 }
 
@@ -66,8 +70,15 @@ mod tests {
         let text = r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150,
             "prompt_tokens_details":{"cached_tokens":60,"cache_write_tokens":10,"audio_tokens":0},
             "completion_tokens_details":{"reasoning_tokens":20}}"#;
-        let (cache_read, cache_write, reasoning) = (Some(60), Some(10), Some(20));
-        let usage = Usage { input: 30, cache_read, cache_write, output: 30, reasoning, ..Usage::default() };
+        let usage = Usage {
+            input: 30,
+            audio_input: Some(0),
+            cache_read: Some(60),
+            cache_write: Some(10),
+            output: 30,
+            reasoning: Some(20),
+            ..Usage::default()
+        };
         assert_eq!(read(text), Some(usage));
         assert_eq!((usage.input_total(), usage.output_total()), (100, 50));
     }

@@ -1,0 +1,158 @@
+//! A streamed answer on its way from one dialect into another.
+
+use bytes::{Bytes, BytesMut};
+use llm_core::{Error, ErrorKind, Frame, StreamEvent, Usage};
+
+use super::sse::{Framer, TooLong};
+use super::{StreamDecoder, StreamEncoder};
+
+/// Turns the bytes of a provider's stream into frames of its caller's dialect.
+///
+/// [`push`](Self::push) what was received and take all frames; when the upstream has no more, [`end`](Self::end) and
+/// take the last ones. The frames' bytes, joined, depend on the stream's bytes alone, not on the pieces they came in.
+pub struct Translator {
+    framer: Framer,
+    decoder: Box<dyn StreamDecoder>,
+    encoder: Box<dyn StreamEncoder>,
+    out: BytesMut,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Open,
+    /// The upstream has no more.
+    Ended,
+    /// An error that waits for the frame before it to be taken.
+    Failing(Error),
+    Done,
+}
+
+impl std::fmt::Debug for Translator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Translator").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl Translator {
+    /// A translation at its beginning, of events that are at most `limit` bytes long.
+    #[must_use]
+    pub fn new(decoder: Box<dyn StreamDecoder>, encoder: Box<dyn StreamEncoder>, limit: usize) -> Self {
+        Self { framer: Framer::new(limit), decoder, encoder, out: BytesMut::new(), state: State::Open }
+    }
+
+    /// Adds what was received. Take all frames before adding more: what is left is copied.
+    pub fn push(&mut self, chunk: Bytes) {
+        self.framer.push(chunk);
+    }
+
+    /// Says that nothing more will be received: an event without its blank line is given one.
+    pub fn end(&mut self) {
+        if matches!(self.state, State::Open) {
+            self.state = State::Ended;
+            self.framer.push(Bytes::from_static(b"\n\n"));
+        }
+    }
+
+    /// What the events received say, as one frame. Comments and pings give frames without bytes. An error is the last
+    /// item: the caller is told of it by [`fail`](Self::fail).
+    pub fn next_frame(&mut self) -> Option<Result<Frame, Error>> {
+        match std::mem::replace(&mut self.state, State::Done) {
+            State::Failing(error) => return Some(Err(error)),
+            state => self.state = state,
+        }
+        let mut read = Read::default();
+        while matches!(self.state, State::Open | State::Ended) {
+            match self.step(&mut read) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => self.state = State::Failing(error),
+            }
+        }
+        if matches!(self.state, State::Ended) {
+            let finished = self.decoder.finish(&mut read.sink(&mut *self.encoder, &mut self.out));
+            self.state = match finished {
+                Ok(()) => self.done(),
+                Err(error) => State::Failing(error),
+            };
+        }
+        let last = matches!(self.state, State::Done) && !self.out.is_empty();
+        if read.events == 0 && self.out.is_empty() {
+            return match std::mem::replace(&mut self.state, State::Done) {
+                State::Failing(error) => Some(Err(error)),
+                state => {
+                    self.state = state;
+                    None
+                }
+            };
+        }
+        let usage = read.usage.map(Box::new);
+        Some(Ok(Frame { bytes: self.out.split().freeze(), content: read.content, usage, usage_only: false, last }))
+    }
+
+    /// The frame that tells the caller of `error`, which broke the stream off.
+    pub fn fail(&mut self, error: &Error) -> Bytes {
+        self.state = State::Done;
+        self.out.clear();
+        self.encoder.fail(error, &mut self.out);
+        self.out.split().freeze()
+    }
+
+    /// The usage told so far, also by a stream that broke off.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        self.decoder.usage()
+    }
+
+    /// Whether the answer came to its end.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.decoder.is_done()
+    }
+
+    /// Reads one event, if there is a whole one.
+    fn step(&mut self, read: &mut Read) -> Result<bool, Error> {
+        let Some(event) = self.framer.next_event().map_err(too_long)? else { return Ok(false) };
+        read.events += 1;
+        if let Some(data) = event.fields().data.filter(|data| !data.is_empty()) {
+            self.decoder.decode(&data, &mut read.sink(&mut *self.encoder, &mut self.out))?;
+            if self.decoder.is_done() {
+                self.state = self.done();
+            }
+        }
+        Ok(true)
+    }
+
+    fn done(&mut self) -> State {
+        self.encoder.finish(&mut self.out);
+        State::Done
+    }
+}
+
+/// What was read for one frame.
+#[derive(Default)]
+struct Read {
+    events: usize,
+    content: bool,
+    usage: Option<Usage>,
+}
+
+impl Read {
+    fn sink<'a>(
+        &'a mut self,
+        encoder: &'a mut dyn StreamEncoder,
+        out: &'a mut BytesMut,
+    ) -> impl FnMut(StreamEvent<super::Text<'_>>) + 'a {
+        move |event| {
+            self.content |= event.is_content();
+            if let StreamEvent::Usage(usage) = event {
+                self.usage = Some(usage);
+            }
+            encoder.encode(event, out);
+        }
+    }
+}
+
+fn too_long(error: TooLong) -> Error {
+    Error::new(ErrorKind::BadAnswer, error.to_string())
+}
