@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_secret, xxh3_128_with_seed};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128_with_secret, xxh3_128_with_seed};
 
 /// The seed of [`hash128`], different in each process: nobody outside can aim for a collision.
 #[derive(Clone, Copy)]
@@ -30,6 +30,12 @@ impl fmt::Debug for HashKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("HashKey(..)")
     }
+}
+
+/// The 64-bit xxh3 of `bytes`, the same everywhere and always: for what is compared by its bits, not looked up by them.
+#[must_use]
+pub fn hash64(bytes: &[u8]) -> u64 {
+    xxh3_64(bytes)
 }
 
 /// A 128-bit hash of `parts`, by xxh3: no two lists of parts join to the same input, since the parts' own hashes are

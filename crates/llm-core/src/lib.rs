@@ -43,7 +43,7 @@ pub use embedding::{Embedding, EmbeddingInput, EmbeddingRequest, EmbeddingRespon
 pub use envelope::{Dialect, Digest, Edit, Envelope, Operation, Span};
 pub use error::{Error, ErrorKind, FaultClass};
 pub use ewma::{Ewma, Memory};
-pub use hash::{HashKey, Pieces, TreeKey, hash128};
+pub use hash::{HashKey, Pieces, TreeKey, hash64, hash128};
 pub use id::{ModelId, ProviderId, RequestId, TenantId};
 pub use json::Json;
 pub use message::{CacheMark, Citation, Content, Message, Part, Reasoning, Role, Signature, Source};

@@ -30,11 +30,15 @@ mod broadcast;
 mod cache;
 mod flight;
 mod flights;
+mod idempotency;
 mod key;
+mod similarity;
 mod waiting;
 
 pub use broadcast::{Broadcast, Interrupted, Listener};
 pub use cache::{CacheConfig, CacheStats, ResponseCache, ResponseCacheBuilder};
 pub use flight::Lost;
 pub use flights::{Claim, DedupStats, Flights, FlightsBuilder, Keep, Ongoing, Subscriber};
+pub use idempotency::{Conflict, IdempotencyKeys};
 pub use key::{Fingerprint, RequestKey};
+pub use similarity::{Embedder, Scope, SimilarityConfig, SimilarityIndex, SimilarityStats};
