@@ -44,7 +44,10 @@ pub use id::{ModelId, ProviderId, RequestId, TenantId};
 pub use json::Json;
 pub use message::{Message, Part, Reasoning, Role, Source};
 pub use money::{Money, MoneyError, Price};
-pub use observer::{AttemptRecord, NoObserver, Observer, RequestRecord, Sharing, TargetObserver, Transition};
+pub use observer::{
+    AboutAnswer, AttemptBegun, AttemptObserver, AttemptRecord, NoObserver, Observer, Piece, RequestObserver,
+    RequestRecord, RequestSettings, Sharing, TargetObserver, Transition,
+};
 pub use provider::Provider;
 pub use request::{CompletionRequest, ResponseFormat};
 pub use response::{Choice, CompletionResponse, StopReason, StreamEvent};

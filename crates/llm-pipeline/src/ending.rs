@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use llm_core::{BoxStream, Error, ErrorKind, ModelId, Observer, Operation, RequestRecord, Sharing, Tick};
+use llm_core::{
+    BoxStream, Clock, Error, ErrorKind, ModelId, Observer, Operation, RequestObserver, RequestRecord, Sharing, Tick,
+};
 use tokio::time::Sleep;
 
 use crate::attempt::Step;
-use crate::request::{Reply, Response};
+use crate::handle::Inner;
+use crate::request::{Reply, Request, Response};
 
 /// Runs `future` until `deadline`.
 pub(crate) async fn before<T>(
@@ -30,15 +33,29 @@ fn passed() -> Error {
 /// What will be told of a request. Dropped untold, its caller has left.
 pub(crate) struct Ending {
     observer: Option<Arc<dyn Observer>>,
+    follower: Option<Arc<dyn RequestObserver>>,
+    clock: Arc<dyn Clock>,
+    received: Tick,
     operation: Operation,
+    stream: bool,
     pub(crate) model: Option<ModelId>,
     sharing: Sharing,
     attempts: u32,
 }
 
 impl Ending {
-    pub(crate) fn begin(observer: &Arc<dyn Observer>, operation: Operation) -> Self {
-        Self { observer: Some(observer.clone()), operation, model: None, sharing: Sharing::Bypass, attempts: 0 }
+    pub(crate) fn begin(path: &Inner, request: &Request) -> Self {
+        Self {
+            observer: Some(path.observer.clone()),
+            follower: request.follower.clone(),
+            clock: path.clock.clone(),
+            received: request.received,
+            operation: request.body.operation(),
+            stream: request.body.stream(),
+            model: None,
+            sharing: Sharing::Bypass,
+            attempts: 0,
+        }
     }
 
     pub(crate) fn failed(mut self, error: Error) -> Error {
@@ -52,6 +69,9 @@ impl Ending {
         let Response { reply, served } = response;
         self.sharing = served.sharing;
         self.attempts = served.attempts;
+        if let Some(follower) = &self.follower {
+            follower.answered(&served.provider, &served.leader);
+        }
         let reply = match reply {
             Reply::Frames { headers, frames } => Reply::Frames { headers, frames: self.watch(frames, deadline, now) },
             Reply::Events(events) => Reply::Events(self.watch(events, deadline, now)),
@@ -75,13 +95,19 @@ impl Ending {
 
     fn tell(&mut self, error: Option<ErrorKind>) {
         let Some(observer) = self.observer.take() else { return };
-        observer.request_ended(&RequestRecord {
+        let record = RequestRecord {
             operation: self.operation,
             model: self.model.as_ref(),
+            stream: self.stream,
             sharing: self.sharing,
             attempts: self.attempts,
+            duration: self.clock.now().since(self.received),
             error,
-        });
+        };
+        observer.request_ended(&record);
+        if let Some(follower) = self.follower.take() {
+            follower.request_ended(&record);
+        }
     }
 }
 

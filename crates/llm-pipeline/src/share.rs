@@ -162,6 +162,7 @@ mod tests {
             share: true,
             received: Tick::ZERO,
             deadline: None,
+            follower: None,
         }
     }
 

@@ -22,6 +22,7 @@ mod http;
 mod process;
 mod reload;
 mod serve;
+mod telemetry;
 mod unbuilt;
 
 pub use command::main;

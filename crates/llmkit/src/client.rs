@@ -66,6 +66,7 @@ impl Client {
             share: false,
             received: self.path.now(),
             deadline: None,
+            follower: None,
         };
         Ok(self.path.handle(request).await?.reply)
     }

@@ -1,5 +1,6 @@
 //! OpenAI's REST format: chat completions, embeddings, models and errors.
 
+mod about;
 mod answer;
 mod assemble;
 mod chunk;
@@ -15,6 +16,7 @@ mod response;
 mod stream;
 mod usage;
 
+pub use about::{read_about, read_settings};
 pub use answer::read_answer;
 pub use assemble::ChatAssembler;
 pub use chunk::{ChunkDecoder, ChunkEncoder, done_frame, error_frame};

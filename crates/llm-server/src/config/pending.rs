@@ -25,7 +25,6 @@ const PENDING: &[(&str, &str)] = &[
     ("models.*.scorer", "scores answers"),
     ("models.*.tools", "runs tool loops"),
     ("deduplication.window_s", "keeps finished answers"),
-    ("observability.tracing_endpoint", "exports traces"),
 ];
 
 /// Strategies that are documented and not built yet: their models are routed by weight.
