@@ -77,7 +77,6 @@ impl HttpBody for Body {
                         tracing::warn!(
                             request_id = this.request.as_ref().map(tracing::field::display),
                             trace_id = trace_id.map(tracing::field::display),
-                            provider = error.provider().map(tracing::field::display),
                             kind = ?error.kind(),
                             upstream_status = error.upstream_status(),
                             "stream broke off"
