@@ -1,5 +1,8 @@
 //! The lines of the log: what they say, and what neither they nor spans ever say.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+
 use crate::collector::Collector;
 use crate::process::{Gateway, Upstream, chat_body, config};
 use crate::wire::{Connection, post};
@@ -86,50 +89,95 @@ fn a_stream_that_breaks_off_is_logged_with_its_request() {
     assert_eq!((&line["request_id"], &line["kind"]), (&"mine-2".into(), &"StreamInterrupted".into()));
 }
 
-/// Everything that could give something away, with everything on that could tell it: all spans, a line a request, and the
-/// log as talkative as it gets.
-#[test]
-fn no_prompt_no_answer_and_no_key_is_in_any_line_or_span() {
-    let (prompt, answer, key) = ("secretprompt", "secretanswer", "secretkey");
-    for (script, stream) in [
-        (format!("reply={answer}"), false),
-        (format!("reply={answer}"), true),
-        (format!("reply={answer},cut_after=1"), true),
-        (format!("reply={answer},error_event=1"), true),
-        (format!("status=400,code={answer}"), false),
-        (format!("status=500,code={answer}"), true),
-        ("html".to_owned(), false),
-    ] {
-        let (upstream, collector) = (Upstream::scripted(&script), Collector::start());
-        let more = format!(
-            "[server]\napi_keys = [\"{key}\"]\n[observability]\nlog_format = \"json\"\nlog_requests = true\n\
-             trace_ratio = 1\ntracing_endpoint = \"{}\"\n[resilience]\nretry_base_ms = 1\n",
-            collector.endpoint()
-        );
-        let gateway = Gateway::start(&config(upstream.0.addr, &more), &[("RUST_LOG", "trace")]);
-        let bearer = format!("Bearer {key}");
-        let members = if stream { ",\"stream\":true" } else { "" };
-        // A body that is not JSON, and one with its content where none belongs, are refused with words about them.
-        let bodies = [
-            chat_body("up/sim", prompt, members),
-            format!("{{\"model\":\"up/sim\",\"{prompt}\""),
-            format!("{{\"model\":\"up/sim\",\"messages\":\"{prompt}\"}}"),
-        ];
-        for body in bodies {
-            let mut connection = Connection::open(gateway.addr());
-            connection.request("POST", "/v1/chat/completions", &[("authorization", &bearer)], body.as_bytes());
-            connection.answer().expect("an answer");
-        }
-        gateway.chat_with("up/sim", prompt, &[("authorization", &format!("Bearer wrong-{key}"))]);
-        let log = ended(gateway).join("\n");
-        assert!(log.contains("llmkit::request"), "{log}");
-        let spans = collector.wait("spans", |taken| taken.spans.len() >= 6).bytes;
-        let spans = String::from_utf8_lossy(&spans);
-        for secret in [prompt, answer, key, "provider-secret"] {
-            for (place, text) in [("the log", &*log), ("a span", &*spans)] {
-                let line = text.lines().find(|line| line.contains(secret));
-                assert_eq!(line, None, "{secret} in {place}, script {script}");
-            }
+const PROMPT: &str = "secretprompt";
+const ANSWER: &str = "secretanswer";
+const KEY: &str = "secretkey";
+
+/// Asks in every way that could give something away, with everything on that could tell it: all spans, a line a request,
+/// and the log as talkative as it gets.
+fn gives_nothing_away(upstream: SocketAddr, what: &str) {
+    let collector = Collector::start();
+    let more = format!(
+        "[server]\napi_keys = [\"{KEY}\"]\n[observability]\nlog_format = \"json\"\nlog_requests = true\n\
+         trace_ratio = 1\ntracing_endpoint = \"{}\"\n[resilience]\nretry_base_ms = 1\n",
+        collector.endpoint()
+    );
+    let gateway = Gateway::start(&config(upstream, &more), &[("RUST_LOG", "trace")]);
+    let bearer = format!("Bearer {KEY}");
+    // A body that is not JSON, and one with its content where none belongs, are refused with words about them.
+    let bodies = [
+        chat_body("up/sim", PROMPT, ""),
+        chat_body("up/sim", PROMPT, ",\"stream\":true"),
+        format!("{{\"model\":\"up/sim\",\"{PROMPT}\""),
+        format!("{{\"model\":\"up/sim\",\"messages\":\"{PROMPT}\"}}"),
+    ];
+    for body in bodies {
+        let mut connection = Connection::open(gateway.addr());
+        connection.request("POST", "/v1/chat/completions", &[("authorization", &bearer)], body.as_bytes());
+        connection.answer().expect("an answer");
+    }
+    gateway.chat_with("up/sim", PROMPT, &[("authorization", &format!("Bearer wrong-{KEY}"))]);
+    let log = ended(gateway).join("\n");
+    assert!(log.contains("llmkit::request"), "{log}");
+    let spans = collector.wait("spans", |taken| taken.spans.len() >= 6).bytes;
+    let spans = String::from_utf8_lossy(&spans);
+    for secret in [PROMPT, ANSWER, KEY, "provider-secret"] {
+        for (place, text) in [("the log", &*log), ("a span", &*spans)] {
+            let line = text.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "{secret} in {place}: {what}");
         }
     }
+}
+
+#[test]
+fn no_prompt_no_answer_and_no_key_is_in_any_line_or_span() {
+    for script in [
+        format!("reply={ANSWER}"),
+        format!("reply={ANSWER},cut_after=1"),
+        format!("reply={ANSWER},error_event=1"),
+        format!("status=400,code={ANSWER}"),
+        format!("status=500,code={ANSWER}"),
+        "html".to_owned(),
+    ] {
+        let upstream = Upstream::scripted(&script);
+        gives_nothing_away(upstream.0.addr, &script);
+    }
+}
+
+/// Providers repeat what they were asked in the messages of their errors.
+#[test]
+fn what_a_providers_error_repeats_is_in_no_line_and_no_span() {
+    for status in ["400 Bad Request", "500 Internal Server Error", "200 OK"] {
+        gives_nothing_away(parrot(status), status);
+    }
+}
+
+/// A provider whose answers are errors that repeat what it was asked; a stream begins well.
+fn parrot(status: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut asked = Vec::new();
+            let mut piece = [0; 4096];
+            while !asked.ends_with(b"}") {
+                match stream.read(&mut piece) {
+                    Ok(read @ 1..) => asked.extend_from_slice(&piece[..read]),
+                    _ => break,
+                }
+            }
+            let asked = String::from_utf8_lossy(&asked).into_owned();
+            let error = format!("{{\"error\":{{\"message\":\"{ANSWER} to {PROMPT}\",\"type\":\"{ANSWER}\"}}}}");
+            let (kind, body) = if status.starts_with("200") && asked.contains("\"stream\":true") {
+                let chunk = format!("{{\"id\":\"a\",\"choices\":[{{\"delta\":{{\"content\":\"{ANSWER}\"}}}}]}}");
+                ("text/event-stream", format!("data: {chunk}\n\ndata: {error}\n\n"))
+            } else {
+                ("application/json", error)
+            };
+            let head = format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\nconnection: close\r\n");
+            let answer = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    addr
 }
