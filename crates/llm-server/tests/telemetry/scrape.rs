@@ -136,7 +136,7 @@ impl Prometheus {
 
     /// The values of `query` by instance, once there are `count` of them that are `fit`.
     fn wait(&self, query: &str, count: usize, fit: impl Fn(f64) -> bool) {
-        let escaped: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let escaped = escaped(query);
         let mut seen = Value::Null;
         for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
             seen = self.ask(&format!("/api/v1/query?query={escaped}"));
@@ -150,6 +150,11 @@ impl Prometheus {
         }
         panic!("{query} is {seen}, and the targets are {}", self.ask("/api/v1/targets"));
     }
+}
+
+/// A query as it stands in a path.
+fn escaped(query: &str) -> String {
+    query.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
 const PAUSE: Duration = Duration::from_millis(100);
@@ -197,6 +202,18 @@ fn prometheus_scrapes_the_main_port_and_the_port_of_the_metrics() {
         ("llmkit_overhead_seconds_count", &|value| value >= 3.0),
     ] {
         prometheus.wait(query, 2, fit);
+    }
+    let dashboard = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/grafana/llmkit.json");
+    let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(dashboard).unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let queries = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let queries: Vec<_> = queries.map(|target| target["expr"].as_str().unwrap()).collect();
+    assert!(queries.len() > 50);
+    for query in queries {
+        // What Grafana puts in.
+        let query = query.replace("$__rate_interval", "1m").replace("$provider", ".*");
+        let answer = get(prometheus.addr, &format!("/api/v1/query?query={}", escaped(&query)), &[]).json();
+        assert_eq!(answer["status"], "success", "{query}: {answer}");
     }
     let targets = prometheus.ask("/api/v1/targets");
     for target in targets["activeTargets"].as_array().unwrap() {
