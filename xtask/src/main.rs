@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod features;
 mod fuzz;
+mod grafana;
 mod layers;
 mod loom;
 mod markdown;
@@ -28,6 +29,7 @@ usage: cargo xtask COMMAND
   layers                   crates depend only on layers below their own
   tidy                     source headers, README's crate table, features, licences and bans
   features                 each feature combination compiles alone, without warnings
+  grafana [--check]        make the dashboard from the list of series, or see whether it is made from it
   loom                     the models of the atomic protocols
   fuzz [--seconds N] [TARGET…]
                            each fuzz target, or those named, for N seconds (default 60)
@@ -57,6 +59,8 @@ fn command(words: &[&str]) -> Outcome {
         ["layers"] => layers::run(),
         ["tidy"] => tidy::run(),
         ["features"] => features::run(),
+        ["grafana"] => grafana::run(grafana::Act::Write),
+        ["grafana", "--check"] => grafana::run(grafana::Act::Check),
         ["loom"] => loom::run(),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["bench", "gateway"] => bench::gateway(bench::Pace::Full),

@@ -36,6 +36,11 @@ const PACKAGES: &[Package] = &[
     Package { name: "python3-venv", need: Need::Tests, is_there: python_makes_environments },
     Package { name: "nodejs", need: Need::Tests, is_there: || find("node").is_some() },
     Package { name: "npm", need: Need::Tests, is_there: || find("npm").is_some() },
+    Package {
+        name: "prometheus",
+        need: Need::Tests,
+        is_there: || ["prometheus", "promtool"].iter().all(|it| find(it).is_some()),
+    },
     Package { name: "nginx", need: Need::Bench, is_there: || find("nginx").is_some() },
 ];
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::process::{self, cargo, output, program, run as check};
 use crate::setup::{Need, Tools};
 use crate::stopwatch::{Stopwatch, wait_for};
-use crate::{Outcome, features, fuzz, layers, loom, setup, tidy};
+use crate::{Outcome, features, fuzz, grafana, layers, loom, setup, tidy};
 
 /// What every build below agrees on: other flags would be another build.
 const WHOLE: [&str; 2] = ["--workspace", "--all-features"];
@@ -45,6 +45,7 @@ pub(crate) fn run() -> Outcome {
     step("tests", &mut || tests(&tools))?;
     step("examples", &mut examples)?;
     step("configuration", &mut configuration)?;
+    step("dashboard", &mut dashboard)?;
     step("models", &mut loom::run)?;
     step("fuzz targets compile", &mut fuzz::check)?;
 
@@ -90,6 +91,12 @@ fn examples() -> Outcome {
         }
     }
     Ok(())
+}
+
+/// The dashboard shows the series that there are.
+fn dashboard() -> Outcome {
+    let list = built("example")?.into_iter().find(|file| file.ends_with("families"));
+    grafana::check_with(&list.ok_or("there is no example `families`")?)
 }
 
 /// The page about the configuration and the configuration that the binary reads are the same.

@@ -48,7 +48,10 @@ pub use id::{ModelId, ProviderId, RequestId, TenantId};
 pub use json::Json;
 pub use message::{CacheMark, Citation, Content, Message, Part, Reasoning, Role, Signature, Source};
 pub use money::{Money, MoneyError};
-pub use observer::{AttemptRecord, NoObserver, Observer, RequestRecord, Sharing, TargetObserver, Transition};
+pub use observer::{
+    AboutAnswer, AttemptBegun, AttemptObserver, AttemptRecord, NoObserver, Observer, Piece, RequestObserver,
+    RequestRecord, RequestSettings, Sharing, TargetObserver, Transition,
+};
 pub use price::{LongPrompt, Multiplier, MultiplierError, Price, Rates, Tiers};
 pub use provider::Provider;
 pub use request::{CompletionRequest, Origin, ResponseFormat, Thinking};

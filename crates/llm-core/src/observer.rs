@@ -1,11 +1,16 @@
 //! How the layers below telemetry tell what happened.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{ErrorKind, ModelId, Money, Operation, ProviderId, Usage};
+use http::HeaderMap;
 
-/// Told what happens on the request's path. Implementations must not block.
+use crate::{
+    Call, CompletionResponse, ErrorKind, ModelId, Money, Operation, ProviderId, RequestId, StreamEvent, Tick, Usage,
+};
+
+/// Told what happens on the request's path, of all requests. Implementations must not block.
 pub trait Observer: Send + Sync + 'static {
     /// Told once for each model of a provider that is configured; what comes back is told of its attempts.
     fn target(&self, provider: &ProviderId, model: &ModelId) -> Arc<dyn TargetObserver>;
@@ -32,9 +37,85 @@ pub trait TargetObserver: Send + Sync + 'static {
     fn attempt_ended(&self, record: &AttemptRecord);
 }
 
+/// Follows one request from its begin to its end. Few are followed: those that are traced, or logged one by one.
+pub trait RequestObserver: fmt::Debug + Send + Sync + 'static {
+    /// An attempt begins; what comes back follows it to its end.
+    fn attempt_started(self: Arc<Self>, attempt: &AttemptBegun<'_>) -> Box<dyn AttemptObserver>;
+
+    /// An answer is there; of a stream, its beginning. `leader` is the request whose call it was.
+    fn answered(&self, provider: &ProviderId, leader: &RequestId);
+
+    /// The request has ended, streams included. Told once.
+    fn request_ended(&self, record: &RequestRecord<'_>);
+}
+
+/// Follows one attempt of a request that is followed.
+pub trait AttemptObserver: Send + 'static {
+    /// Adds the headers by which the provider can carry on the trace.
+    fn sends(&self, headers: &mut HeaderMap);
+
+    /// A piece of the answer has come. Pieces come in order.
+    fn hears(&mut self, piece: Piece<'_>);
+
+    /// The attempt has ended, streams included. Told once.
+    fn attempt_ended(&mut self, record: &AttemptRecord);
+}
+
+/// An attempt that begins.
+#[derive(Debug)]
+pub struct AttemptBegun<'a> {
+    /// The provider that is asked.
+    pub provider: &'a ProviderId,
+    /// Which attempt of its request it is; the first is 1.
+    pub number: u32,
+    /// What is asked.
+    pub call: &'a Call,
+    /// When it begins.
+    pub at: Tick,
+}
+
+/// A piece of an answer, in the form in which it came.
+#[derive(Clone, Copy, Debug)]
+pub enum Piece<'a> {
+    /// A whole body, or one or more whole events of a stream, in the dialect of the call.
+    Bytes(&'a [u8]),
+    /// A completion.
+    Completion(&'a CompletionResponse),
+    /// A step of a completion.
+    Event(&'a StreamEvent),
+}
+
+/// The settings of a request that traces tell.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RequestSettings {
+    /// 0 to 2.
+    pub temperature: Option<f64>,
+    /// 0 to 1.
+    pub top_p: Option<f64>,
+    /// −2 to 2.
+    pub frequency_penalty: Option<f64>,
+    /// −2 to 2.
+    pub presence_penalty: Option<f64>,
+    /// For answers that repeat.
+    pub seed: Option<i64>,
+}
+
+/// What an answer says of itself, as far as traces tell it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AboutAnswer {
+    /// The provider's name for it.
+    pub id: Option<String>,
+    /// The model that the provider says has answered.
+    pub model: Option<String>,
+    /// Why its choices ended, in the dialect's words, in the order of their ends.
+    pub finish_reasons: Vec<String>,
+}
+
 /// How an attempt ended.
 #[derive(Clone, Debug)]
 pub struct AttemptRecord {
+    /// What it was for.
+    pub operation: Operation,
     /// From sending to the answer's end.
     pub duration: Duration,
     /// From sending to the first content of a stream.
@@ -45,6 +126,8 @@ pub struct AttemptRecord {
     pub cost: Option<Money>,
     /// What went wrong; [`ErrorKind::Cancelled`] when the caller left.
     pub error: Option<ErrorKind>,
+    /// The provider's HTTP status, where it answered with an error.
+    pub upstream_status: Option<u16>,
 }
 
 /// How a request ended.
@@ -54,12 +137,16 @@ pub struct RequestRecord<'a> {
     pub operation: Operation,
     /// The configured name of the model asked for; none when there is no such model.
     pub model: Option<&'a ModelId>,
+    /// Whether the answer was asked for as a stream.
+    pub stream: bool,
     /// Whether the upstream call was shared.
     pub sharing: Sharing,
     /// Calls made upstream.
     pub attempts: u32,
     /// What another's call would have cost again, where the price is known.
     pub saved: Option<Money>,
+    /// From its arrival to its answer's end.
+    pub duration: Duration,
     /// What went wrong.
     pub error: Option<ErrorKind>,
 }

@@ -9,8 +9,9 @@ use futures_core::Stream;
 use futures_util::{StreamExt, stream};
 use llm_breaker::{CircuitBreaker, Outcome, Permit, Timing};
 use llm_core::{
-    Answer, AttemptRecord, BoxStream, Call, Clock, Error, ErrorKind, FaultClass, Frame, Provider, StreamEvent,
-    TargetObserver, Tick, Usage, WireAnswer, WireBody,
+    Answer, AttemptBegun, AttemptObserver, AttemptRecord, BoxStream, Call, Clock, Error, ErrorKind, FaultClass, Frame,
+    Operation, Piece, Provider, ProviderId, RequestObserver, StreamEvent, TargetObserver, Tick, Usage, WireAnswer,
+    WireBody,
 };
 use llm_router::{Observed, Ticket};
 
@@ -26,8 +27,10 @@ pub(crate) struct Attempt {
     ticket: Option<Ticket>,
     meter: Meter,
     observer: Arc<dyn TargetObserver>,
+    follower: Option<Box<dyn AttemptObserver>>,
     clock: Arc<dyn Clock>,
     breaker: CircuitBreaker,
+    operation: Operation,
     started: Tick,
     first_token: Option<Tick>,
     /// Pieces of content.
@@ -36,6 +39,8 @@ pub(crate) struct Attempt {
     waited: Duration,
     waiting_since: Option<Tick>,
     usage: Option<Usage>,
+    /// The status of an answer that is an error.
+    status: Option<u16>,
 }
 
 impl Attempt {
@@ -54,15 +59,35 @@ impl Attempt {
             ticket: Some(ticket),
             meter,
             observer: target.observer.clone(),
+            follower: None,
             clock: clock.clone(),
             breaker: breaker.clone(),
+            operation: Operation::Chat,
             started: now,
             first_token: None,
             contents: 0,
             waited: Duration::ZERO,
             waiting_since: None,
             usage: None,
+            status: None,
         }
+    }
+
+    /// The attempt is the `number`th of its request, which `follower` follows.
+    pub(crate) fn followed(
+        mut self,
+        follower: Option<&Arc<dyn RequestObserver>>,
+        provider: &ProviderId,
+        number: u32,
+        call: &mut Call,
+    ) -> Self {
+        self.operation = call.body.operation();
+        if let Some(follower) = follower {
+            let attempt = follower.clone().attempt_started(&AttemptBegun { provider, number, call, at: self.started });
+            attempt.sends(&mut call.headers);
+            self.follower = Some(attempt);
+        }
+        self
     }
 
     /// Makes the call. A stream is handed on once its first content is there: what fails before may be retried.
@@ -78,6 +103,7 @@ impl Attempt {
         Ok(match answer {
             Answer::Wire(WireAnswer { headers, body: WireBody::Whole { bytes, usage } }) => {
                 self.entrust(holds)?;
+                self.hears(Piece::Bytes(&bytes));
                 self.succeeded(usage);
                 Reply::Whole(Arc::new(Whole { headers, bytes, usage }))
             }
@@ -87,6 +113,7 @@ impl Attempt {
             Answer::Completion(mut response) => {
                 self.entrust(holds)?;
                 response.latency = Some(self.clock.now().since(self.started));
+                self.hears(Piece::Completion(&response));
                 self.succeeded(response.usage);
                 Reply::Completion(response)
             }
@@ -109,6 +136,12 @@ impl Attempt {
         self.meter.entrust(holds, || self.clock.now())
     }
 
+    fn hears(&mut self, piece: Piece<'_>) {
+        if let Some(follower) = &mut self.follower {
+            follower.hears(piece);
+        }
+    }
+
     /// The attempt's answer is whole.
     fn succeeded(&mut self, usage: Option<Usage>) {
         self.usage = usage.or(self.usage);
@@ -118,6 +151,7 @@ impl Attempt {
     /// The attempt failed.
     fn failed(&mut self, error: &Error) {
         self.meter.failed(error);
+        self.status = error.upstream_status();
         if error.kind() == ErrorKind::RateLimited
             && let Some(wait) = error.retry_after()
         {
@@ -134,6 +168,7 @@ impl Attempt {
     /// # Errors
     /// `Denied` when the answer is longer than what is reserved for it and no more can be had.
     fn step(&mut self, step: &impl Step) -> Result<(), Error> {
+        self.hears(step.piece());
         if let Some(usage) = step.usage() {
             self.usage = Some(usage);
         }
@@ -192,7 +227,12 @@ impl Attempt {
             };
             ticket.record(observed, now);
         }
-        self.observer.attempt_ended(&AttemptRecord { duration, first_token, usage: self.usage, cost, error });
+        let (operation, usage, upstream_status) = (self.operation, self.usage, self.status);
+        let record = AttemptRecord { operation, duration, first_token, usage, cost, error, upstream_status };
+        self.observer.attempt_ended(&record);
+        if let Some(mut follower) = self.follower.take() {
+            follower.attempt_ended(&record);
+        }
     }
 }
 
@@ -225,12 +265,17 @@ const MAX_HELD: usize = 16;
 
 /// What a stream's item says about the answer in the making.
 pub(crate) trait Step {
+    fn piece(&self) -> Piece<'_>;
     fn content(&self) -> bool;
     fn usage(&self) -> Option<Usage>;
     fn last(&self) -> bool;
 }
 
 impl Step for Frame {
+    fn piece(&self) -> Piece<'_> {
+        Piece::Bytes(&self.bytes)
+    }
+
     fn content(&self) -> bool {
         self.content
     }
@@ -245,6 +290,10 @@ impl Step for Frame {
 }
 
 impl Step for StreamEvent {
+    fn piece(&self) -> Piece<'_> {
+        Piece::Event(self)
+    }
+
     fn content(&self) -> bool {
         self.is_content()
     }

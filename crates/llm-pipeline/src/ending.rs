@@ -6,12 +6,14 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use llm_core::{
-    BoxStream, Error, ErrorKind, ModelId, Money, Observer, Operation, Price, RequestRecord, Sharing, Tick, Usage,
+    BoxStream, Clock, Error, ErrorKind, ModelId, Money, Observer, Operation, Price, RequestObserver, RequestRecord,
+    Sharing, Tick, Usage,
 };
 use tokio::time::Sleep;
 
 use crate::attempt::Step;
-use crate::request::{Reply, Response, Whole};
+use crate::handle::Inner;
+use crate::request::{Reply, Request, Response, Whole};
 
 /// Runs `future` until `deadline`.
 pub(crate) async fn before<T>(
@@ -32,7 +34,11 @@ fn passed() -> Error {
 /// What will be told of a request. Dropped untold, its caller has left.
 pub(crate) struct Ending {
     observer: Option<Arc<dyn Observer>>,
+    follower: Option<Arc<dyn RequestObserver>>,
+    clock: Arc<dyn Clock>,
+    received: Tick,
     operation: Operation,
+    stream: bool,
     pub(crate) model: Option<ModelId>,
     sharing: Sharing,
     attempts: u32,
@@ -42,9 +48,20 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
-    pub(crate) fn begin(observer: &Arc<dyn Observer>, operation: Operation) -> Self {
-        let observer = Some(observer.clone());
-        Self { observer, operation, model: None, sharing: Sharing::Bypass, attempts: 0, price: None, saved: None }
+    pub(crate) fn begin(path: &Inner, request: &Request) -> Self {
+        Self {
+            observer: Some(path.observer.clone()),
+            follower: request.follower.clone(),
+            clock: path.clock.clone(),
+            received: request.received,
+            operation: request.body.operation(),
+            stream: request.body.stream(),
+            model: None,
+            sharing: Sharing::Bypass,
+            attempts: 0,
+            price: None,
+            saved: None,
+        }
     }
 
     pub(crate) fn failed(mut self, error: Error) -> Error {
@@ -59,6 +76,9 @@ impl Ending {
         self.sharing = served.sharing;
         self.attempts = served.attempts;
         self.price = served.price.filter(|_| matches!(served.sharing, Sharing::Joined | Sharing::Hit));
+        if let Some(follower) = &self.follower {
+            follower.answered(&served.provider, &served.leader);
+        }
         let reply = match reply {
             Reply::Frames { headers, frames } => Reply::Frames { headers, frames: self.watch(frames, deadline, now) },
             Reply::Events(events) => Reply::Events(self.watch(events, deadline, now)),
@@ -92,14 +112,20 @@ impl Ending {
 
     fn tell(&mut self, error: Option<ErrorKind>) {
         let Some(observer) = self.observer.take() else { return };
-        observer.request_ended(&RequestRecord {
+        let record = RequestRecord {
             operation: self.operation,
             model: self.model.as_ref(),
+            stream: self.stream,
             sharing: self.sharing,
             attempts: self.attempts,
             saved: self.saved,
+            duration: self.clock.now().since(self.received),
             error,
-        });
+        };
+        observer.request_ended(&record);
+        if let Some(follower) = self.follower.take() {
+            follower.request_ended(&record);
+        }
     }
 }
 

@@ -57,7 +57,7 @@ impl Pipeline {
     /// What kept the request from being answered, with the chain of reasons. What goes wrong after the answer
     /// has begun is the last item of its stream.
     pub async fn handle(&self, request: Request) -> Result<Response, Error> {
-        let mut ending = Ending::begin(&self.0.observer, request.body.operation());
+        let mut ending = Ending::begin(&self.0, &request);
         let route = match self.0.routes.resolve(model_of(&request.body)) {
             Ok(route) => route,
             Err(error) => return Err(ending.failed(error)),
@@ -148,7 +148,9 @@ impl Pipeline {
             let ticket = route.router.begin(placed.index, now);
             let (key, breaker) = (&target.upstream.keys[placed.key], target.breaker(placed.key));
             let attempt = Attempt::begin(target, breaker, placed.permit, ticket, placed.meter, &path.clock, now);
-            let result = attempt.run(&*key.provider, call(request, target), hold).await;
+            let mut call = call(request, target);
+            let attempt = attempt.followed(request.follower.as_ref(), target.provider(), tries.made(), &mut call);
+            let result = attempt.run(&*key.provider, call, hold).await;
             now = path.clock.now();
             let error = match result {
                 Ok(reply) => {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use llm_core::{
-    BoxStream, CallBody, CompletionResponse, EmbeddingResponse, Error, Frames, Price, ProviderId, RequestId, Sharing,
-    StreamEvent, TenantId, Tick, Usage,
+    BoxStream, CallBody, CompletionResponse, EmbeddingResponse, Error, Frames, Price, ProviderId, RequestId,
+    RequestObserver, Sharing, StreamEvent, TenantId, Tick, Usage,
 };
 
 /// Who asks: whose limits apply, and with whom calls may be shared.
@@ -49,6 +49,8 @@ pub struct Request {
     pub received: Tick,
     /// When its caller stops waiting.
     pub deadline: Option<Tick>,
+    /// Who follows it, such as a trace.
+    pub follower: Option<Arc<dyn RequestObserver>>,
 }
 
 /// Whether another's answer may be a request's own.

@@ -317,6 +317,7 @@ mod tests {
             cache: CacheUse::default(),
             received: Tick::ZERO,
             deadline: None,
+            follower: None,
         }
     }
 

@@ -23,6 +23,7 @@ mod models;
 mod process;
 mod reload;
 mod serve;
+mod telemetry;
 mod terms;
 mod unbuilt;
 

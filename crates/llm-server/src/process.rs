@@ -1,26 +1,25 @@
 //! What lives as long as the process: the clock, the metrics, and the configuration of the moment.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use llm_core::SystemClock;
-use llm_telemetry::Telemetry;
 use secrecy::SecretString;
 
 use crate::app::App;
+use crate::telemetry::Telemetry;
 
 /// The process, shared by all connections.
 pub(crate) struct Process {
     pub(crate) clock: SystemClock,
-    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) telemetry: Telemetry,
     pub(crate) app: ArcSwap<App>,
     pub(crate) metrics_key: Option<SecretString>,
     draining: AtomicBool,
 }
 
 impl Process {
-    pub(crate) fn new(app: App, telemetry: Arc<Telemetry>, metrics_key: Option<SecretString>) -> Self {
+    pub(crate) fn new(app: App, telemetry: Telemetry, metrics_key: Option<SecretString>) -> Self {
         Self {
             clock: SystemClock::new(),
             telemetry,

@@ -4,10 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
-use llm_telemetry::Telemetry;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -18,15 +18,17 @@ use crate::http::listener::listen;
 use crate::http::{operations, service};
 use crate::process::Process;
 use crate::reload::Changes;
+use crate::telemetry::Telemetry;
 
 /// Serves until the process is asked to end.
 pub(crate) async fn run(source: Source, loaded: Loaded) -> Result<(), Box<dyn std::error::Error>> {
     let mut changes = Changes::of(files(&source, &loaded))?;
-    let telemetry = Arc::new(Telemetry::new());
-    let app = App::new(&loaded, telemetry.clone(), None)?;
+    let telemetry = Telemetry::start(&loaded)?;
+    telemetry.describe(&loaded.config.providers);
+    let app = App::new(&loaded, telemetry.observer(), None)?;
     let metrics_key =
         loaded.environment.get("METRICS_API_KEY").filter(|key| !key.is_empty()).map(|key| key.to_owned().into());
-    let process = Arc::new(Process::new(app, telemetry, metrics_key));
+    let process = Arc::new(Process::new(app, telemetry.clone(), metrics_key));
     let routes = operations::routes(process.clone());
     let server = &loaded.config.server;
     let stop = CancellationToken::new();
@@ -60,8 +62,12 @@ pub(crate) async fn run(source: Source, loaded: Loaded) -> Result<(), Box<dyn st
     if tokio::time::timeout(patience, data).await.is_err() {
         tracing::warn!("requests that outlasted drain_timeout are cut off");
     }
+    telemetry.close(FLUSH).await;
     Ok(())
 }
+
+/// How long the collector of traces may take for what is left of them.
+const FLUSH: Duration = Duration::from_secs(5);
 
 /// Connections that wait to be accepted at most: a burst of callers is not to be turned away, since a caller that
 /// was tries again only a second later. The system's own bound (`somaxconn`) holds, too.
@@ -122,7 +128,8 @@ fn reload(source: &Source, changes: &mut Changes, process: &Process, address: So
         }
     };
     let old = process.app.load_full();
-    match App::new(&loaded, process.telemetry.clone(), Some(&old)) {
+    process.telemetry.describe(&loaded.config.providers);
+    match App::new(&loaded, process.telemetry.observer(), Some(&old)) {
         Ok(app) => {
             process.app.store(Arc::new(app));
             loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

@@ -1,10 +1,13 @@
-//! Metrics and logs of LLM traffic.
+//! Metrics, traces and logs of LLM traffic.
 //!
 //! [`Telemetry`] is told by the request's path, through `llm_core::Observer`, what happens, and renders it for
-//! Prometheus. [`log`] sets up the process's log lines.
+//! Prometheus. Requests that are traced, or logged one by one, it follows through `llm_core::RequestObserver`: one span
+//! for the exchange over HTTP, one for the request, one for each attempt, in OpenTelemetry's conventions for generative
+//! AI. [`log`] sets up the process's log lines.
 //!
 //! # Limitations
-//! One registry a [`Telemetry`]; nothing is global but the log subscriber.
+//! One registry a [`Telemetry`]; nothing is global but the log subscriber. Spans go to a [`SpanSink`]; the one that sends
+//! them to a collector comes with the feature `otlp`. What was asked and answered is in no span and no line.
 //!
 //! # Example
 //! ```
@@ -18,8 +21,30 @@
 //! assert!(text.contains("llmkit_request_active{provider=\"openai\"} 1"));
 //! ```
 mod classic;
-mod labels;
+mod collector;
+mod context;
+mod facts;
+mod families;
+mod follow;
+mod hub;
 pub mod log;
-mod registry;
+mod names;
+#[cfg(feature = "otlp")]
+mod otlp;
+mod sampling;
+mod series;
+mod span;
+mod telemetry;
+mod tracing_context;
 
-pub use registry::Telemetry;
+pub use collector::{OtlpConfig, OtlpError};
+pub use context::{RemoteContext, SpanId, TraceId};
+pub use facts::BodyReader;
+pub use families::{FAMILIES, Family, Kind, Topic};
+pub use follow::{Arrival, Watch};
+pub use hub::ProviderFacts;
+pub use sampling::{Sampling, SamplingError};
+pub use series::MOST_LABELS;
+pub use span::{Span, SpanKind, SpanSink, Value};
+pub use telemetry::{Telemetry, TelemetryBuilder};
+pub use tracing_context::TracingContext;

@@ -66,6 +66,7 @@ impl Client {
             cache: llm_pipeline::CacheUse::Bypass,
             received: self.path.now(),
             deadline: None,
+            follower: None,
         };
         Ok(self.path.handle(request).await?.reply)
     }

@@ -41,6 +41,8 @@ pub(crate) struct Scripted {
     steps: Mutex<VecDeque<Step>>,
     calls: AtomicU32,
     pub(crate) cancelled: Arc<AtomicU32>,
+    /// What calls gave as `traceparent`.
+    traced: Mutex<Vec<String>>,
 }
 
 impl Scripted {
@@ -50,7 +52,12 @@ impl Scripted {
             steps: Mutex::new(steps.into()),
             calls: AtomicU32::new(0),
             cancelled: Arc::default(),
+            traced: Mutex::default(),
         })
+    }
+
+    pub(crate) fn traced(&self) -> Vec<String> {
+        self.traced.lock().clone()
     }
 
     pub(crate) fn calls(&self) -> u32 {
@@ -75,8 +82,11 @@ impl Provider for Scripted {
         true
     }
 
-    fn send(&self, _: Call) -> BoxFuture<'_, Result<Answer, Error>> {
+    fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, Error>> {
         self.calls.fetch_add(1, SeqCst);
+        if let Some(parent) = call.headers.get("traceparent").and_then(|parent| parent.to_str().ok()) {
+            self.traced.lock().push(parent.to_owned());
+        }
         let step = {
             let mut steps = self.steps.lock();
             if steps.len() > 1 { steps.pop_front() } else { steps.front().cloned() }
@@ -164,6 +174,7 @@ impl Bench {
             cache: llm_pipeline::CacheUse::default(),
             received: self.clock.now(),
             deadline: None,
+            follower: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod circuits;
+mod following;
 mod limits;
 mod prices;
 

@@ -1,5 +1,6 @@
 //! OpenAI's REST format: chat completions, embeddings, models and errors.
 
+mod about;
 mod answer;
 mod assemble;
 mod chunk;
@@ -20,6 +21,7 @@ mod stream;
 mod translate;
 mod usage;
 
+pub use about::{read_about, read_settings};
 pub use answer::read_answer;
 pub use assemble::ChatAssembler;
 pub use chunk::ChunkDecoder;

@@ -6,6 +6,7 @@ use std::fmt;
 use llm_core::Money;
 use llm_providers::SimScript;
 use llm_ratelimit::ConfigError;
+use llm_telemetry::{OtlpConfig, SamplingError};
 use secrecy::ExposeSecret;
 
 use super::environment::Environment;
@@ -49,6 +50,7 @@ pub(crate) fn problems(config: &Config, environment: &Environment) -> Vec<Proble
     limits(config, &mut problems);
     problems.unless(config.deduplication.max_entries > 0, "deduplication.max_entries", "at least 1");
     problems.unless(config.deduplication.max_bytes > 0, "deduplication.max_bytes", "at least 1");
+    traces(config, &mut problems);
     problems.0
 }
 
@@ -118,6 +120,19 @@ fn server(config: &Config, environment: &Environment, problems: &mut Problems) {
         "observability.metrics_port",
         "another than server.listen's",
     );
+}
+
+fn traces(config: &Config, problems: &mut Problems) {
+    let observability = &config.observability;
+    let collector = observability.tracing_endpoint.as_ref().map(OtlpConfig::new);
+    if let Some(Err(error)) = collector.map(|collector| collector.check()) {
+        problems.add("observability.tracing_endpoint", error.to_string());
+    }
+    match observability.sampling().check() {
+        Err(SamplingError::Ratio) => problems.add("observability.trace_ratio", "must be 0 to 1"),
+        Err(_) => problems.add("observability.traces_per_second", "must be 0 or more"),
+        Ok(()) => {}
+    }
 }
 
 fn limits(config: &Config, problems: &mut Problems) {
@@ -279,6 +294,9 @@ mod tests {
             ("[server]\nmax_body_bytes = 0", "server.max_body_bytes"),
             ("[server]\nheader_timeout = \"0s\"", "server.header_timeout"),
             ("[observability]\nmetrics_port = 8080", "observability.metrics_port"),
+            ("[observability]\ntracing_endpoint = \"jaeger:4318\"", "observability.tracing_endpoint"),
+            ("[observability]\ntrace_ratio = 1.5", "observability.trace_ratio"),
+            ("[observability]\ntraces_per_second = -1", "observability.traces_per_second"),
             ("[resilience]\ncircuit_breaker_threshold = 0", "resilience.circuit_breaker_threshold"),
             ("[resilience]\ncircuit_breaker_success_rate = 0.0", "resilience.circuit_breaker_success_rate"),
             ("[resilience]\ncircuit_breaker_timeout_s = 0", "resilience.circuit_breaker_timeout_s"),

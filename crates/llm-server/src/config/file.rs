@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use llm_telemetry::Sampling;
 use llm_telemetry::log::LogFormat;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -491,14 +492,50 @@ impl Default for Deduplication {
 }
 
 /// `[observability]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Observability {
-    /// `pretty` for people, `json` for one object a line.
+    /// How log lines look: `pretty` or `json`.
     #[schemars(with = "String")]
     pub log_format: LogFormat,
+    /// Whether each request leaves a line in the log.
+    pub log_requests: bool,
     /// A port of its own for `/metrics`, on the address of `server.listen`. `/metrics` is on the main port too.
     pub metrics_port: Option<u16>,
+    /// The collector that takes spans, by OTLP over HTTP, such as `http://localhost:4318`. Without one there are no
+    /// traces.
+    pub tracing_endpoint: Option<String>,
+    /// The share of requests that are traced whose caller does not say, 0 to 1.
+    pub trace_ratio: Option<f64>,
+    /// How many of them a second at most, 0 or more. Default: 10 where `trace_ratio` is not set, else any number.
+    pub traces_per_second: Option<f64>,
+    /// Whether providers are sent the context of traces.
+    pub trace_propagation: bool,
+}
+
+impl Default for Observability {
+    fn default() -> Self {
+        Self {
+            log_format: LogFormat::Pretty,
+            log_requests: false,
+            metrics_port: None,
+            tracing_endpoint: None,
+            trace_ratio: None,
+            traces_per_second: None,
+            trace_propagation: true,
+        }
+    }
+}
+
+impl Observability {
+    /// Which requests are traced.
+    #[must_use]
+    pub fn sampling(&self) -> Sampling {
+        match (self.trace_ratio, self.traces_per_second) {
+            (None, None) => Sampling::default(),
+            (ratio, per_second) => Sampling { ratio: ratio.unwrap_or(1.0), per_second },
+        }
+    }
 }
 
 /// `[prices]`

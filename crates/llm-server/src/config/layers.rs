@@ -231,7 +231,9 @@ mod tests {
         let dedup = &config.deduplication;
         assert_eq!((dedup.enabled, dedup.share_sampled, dedup.max_entries), (true, true, 10_000));
         assert_eq!((dedup.window_s, dedup.max_bytes), (300, 64 << 20));
-        assert_eq!(config.observability.metrics_port, None);
+        let observability = &config.observability;
+        assert_eq!((observability.metrics_port, &observability.tracing_endpoint), (None, &None));
+        assert_eq!((observability.log_requests, observability.trace_propagation), (false, true));
         let section = load("[rate_limits]", &[]).unwrap().config.rate_limits.unwrap();
         assert_eq!((section.enabled, section.requests_per_second, section.burst_capacity), (true, 100.0, 20));
         let provider = load("[[providers]]\nname = \"e\"\nkind = \"echo\"", &[]).unwrap().config.providers.remove(0);
@@ -286,13 +288,25 @@ mod tests {
     }
 
     #[test]
+    fn a_share_of_traces_takes_the_place_of_their_rate() {
+        let sampling = |text: &str| {
+            let config = load(&format!("[observability]\n{text}"), &[]).unwrap().config;
+            let sampling = config.observability.sampling();
+            (sampling.ratio, sampling.per_second)
+        };
+        assert_eq!(sampling(""), (1.0, Some(10.0)));
+        assert_eq!(sampling("trace_ratio = 0.01"), (0.01, None));
+        assert_eq!(sampling("traces_per_second = 0.5"), (1.0, Some(0.5)));
+        assert_eq!(sampling("trace_ratio = 0.01\ntraces_per_second = 100"), (0.01, Some(100.0)));
+    }
+
+    #[test]
     fn what_is_not_built_yet_warns_and_is_not_read() {
         let text = "[pipeline]\nname = \"x\"\n[stages.rag]\nenabled = true\n[guard]\nx = 1\n\
-                    [observability]\ntracing_endpoint = \"http://x\"\n\
                     [[providers]]\nname = \"a\"\nkind = \"anthropic\"\napi_key = \"k\"\n\
                     [[models]]\nname = \"m\"\nstrategy = \"tournament\"\ntranslation = \"strict\"\ntargets = [{ provider = \"a\", model = \"x\" }]\n";
         let warnings = load(text, &[]).unwrap().warnings;
-        for part in ["pipeline", "stages", "guard", "tracing_endpoint", "anthropic", "tournament", "translation"] {
+        for part in ["pipeline", "stages", "guard", "anthropic", "tournament", "translation"] {
             assert!(warnings.iter().any(|warning| warning.contains(part)), "{part}: {warnings:?}");
         }
     }

@@ -24,7 +24,6 @@ const PENDING: &[(&str, &str)] = &[
     ("models.*.hedge", "hedges calls"),
     ("models.*.scorer", "scores answers"),
     ("models.*.tools", "runs tool loops"),
-    ("observability.tracing_endpoint", "exports traces"),
 ];
 
 /// Strategies that are documented and not built yet: their models are routed by weight.

@@ -9,10 +9,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use llm_core::{Dialect, Error, ErrorKind, Frames};
+use llm_core::{Dialect, Error, ErrorKind, Frames, RequestId};
 
 use super::error::error_frame;
 use super::inbound::Exchange;
+use crate::telemetry::Watch;
 
 /// What goes out.
 pub(crate) enum Payload {
@@ -30,11 +31,21 @@ pub(crate) enum Payload {
 pub(crate) struct Body {
     payload: Payload,
     exchange: Arc<Exchange>,
+    /// The request that it answers, where a stream may break off.
+    request: Option<RequestId>,
+    /// Dropped behind the payload: with it the request has ended.
+    watch: Option<Watch>,
 }
 
 impl Body {
     pub(crate) const fn new(payload: Payload, exchange: Arc<Exchange>) -> Self {
-        Self { payload, exchange }
+        Self { payload, exchange, request: None, watch: None }
+    }
+
+    /// Says which request it answers, and who is told of its end.
+    pub(crate) fn answers(&mut self, request: &RequestId, watch: Option<Watch>) {
+        self.request = matches!(self.payload, Payload::Frames(..)).then(|| request.clone());
+        self.watch = watch;
     }
 }
 
@@ -61,7 +72,15 @@ impl HttpBody for Body {
                 Payload::Frames(frames, dialect) => match ready!(frames.poll_next_unpin(cx)) {
                     Some(Ok(frame)) => frame.bytes,
                     Some(Err(error)) => {
-                        tracing::warn!(%error, kind = ?error.kind(), "stream broke off");
+                        let trace_id = this.watch.as_ref().and_then(Watch::trace_id);
+                        // Without the message: it may be a provider's, and hold what was asked.
+                        tracing::warn!(
+                            request_id = this.request.as_ref().map(tracing::field::display),
+                            trace_id = trace_id.map(tracing::field::display),
+                            kind = ?error.kind(),
+                            upstream_status = error.upstream_status(),
+                            "stream broke off"
+                        );
                         let frame = error_frame(*dialect, &error);
                         this.payload = Payload::Done;
                         frame

@@ -391,12 +391,9 @@ async fn metrics(
             return refusal(&error.with_code("invalid_api_key"), &id);
         }
     }
-    let sharing = process.app.load().pipeline.sharing();
-    process.telemetry.set_flights(sharing.active_requests, sharing.joined);
-    if let Some(answers) = process.app.load().pipeline.answers() {
-        process.telemetry.set_answers(answers.entries, answers.evictions);
-    }
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    let (content_type, text) = process.telemetry.render(accept);
-    ([(header::CONTENT_TYPE, content_type)], text).into_response()
+    match process.telemetry.show(&process.app.load().pipeline, accept) {
+        Some((content_type, text)) => ([(header::CONTENT_TYPE, content_type)], text).into_response(),
+        None => (StatusCode::NOT_IMPLEMENTED, "this build measures nothing\n").into_response(),
+    }
 }

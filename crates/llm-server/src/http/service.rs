@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use llm_core::{Clock, Dialect, Envelope, Error, ErrorKind, Operation, RequestId, Sharing, Tick};
@@ -15,9 +16,9 @@ use super::body::{Body, Payload, collect};
 use super::error::{render, wrong_method};
 use super::inbound::Exchange;
 use super::quota;
-use crate::app::App;
 use crate::config::Scope;
 use crate::process::Process;
+use crate::telemetry::Watch;
 
 /// Answers one request; those that are not the data plane's by `routes`.
 pub(crate) async fn serve(
@@ -35,10 +36,10 @@ pub(crate) async fn serve(
             refuse(&exchange, &error, &id)
         }
         ("/v1/chat/completions", &Method::POST) => {
-            infer(&process, &exchange, Operation::Chat, request, &id, received).await
+            watched(&process, &exchange, Operation::Chat, request, &id, received).await
         }
         ("/v1/embeddings", &Method::POST) => {
-            infer(&process, &exchange, Operation::Embeddings, request, &id, received).await
+            watched(&process, &exchange, Operation::Embeddings, request, &id, received).await
         }
         ("/v1/chat/completions" | "/v1/embeddings", method) => refuse(&exchange, &wrong_method(method), &id),
         _ => routed(routes, exchange.clone(), &id, request).await,
@@ -60,8 +61,8 @@ pub(crate) async fn serve_routes(
     routed(routes, exchange, &id, request).await
 }
 
-/// The data plane: authenticate, read, hand to the pipeline, send on.
-async fn infer(
+/// The data plane, followed from the head of the request to the end of its answer where it is traced or logged.
+async fn watched(
     process: &Process,
     exchange: &Arc<Exchange>,
     operation: Operation,
@@ -69,12 +70,40 @@ async fn infer(
     id: &RequestId,
     received: Tick,
 ) -> Response<Body> {
-    let app = process.app.load_full();
+    let route = match operation {
+        Operation::Chat => "/v1/chat/completions",
+        Operation::Embeddings | Operation::Models => "/v1/embeddings",
+    };
     let (parts, body) = request.into_parts();
+    let mut watch = process.telemetry.watch(&parts, route, id, received);
+    let mut response = infer(process, exchange, operation, parts, body, id, received, watch.as_ref()).await;
+    if let Some(watch) = &mut watch {
+        watch.answered(response.status());
+    }
+    response.body_mut().answers(id, watch);
+    response
+}
+
+/// The data plane: authenticate, read, hand to the pipeline, send on.
+#[expect(clippy::too_many_arguments, reason = "a request in its parts")]
+async fn infer(
+    process: &Process,
+    exchange: &Arc<Exchange>,
+    operation: Operation,
+    parts: Parts,
+    body: Incoming,
+    id: &RequestId,
+    received: Tick,
+    watch: Option<&Watch>,
+) -> Response<Body> {
+    let app = process.app.load_full();
     let caller = match app.keys.authenticate(&parts.headers, Scope::Inference) {
         Ok(credential) => credential.caller.clone(),
         Err(error) => return refuse(exchange, &error, id),
     };
+    if let Some(watch) = watch {
+        watch.caller(&caller.tenant);
+    }
     let body = match collect(body, app.limits.max_body_bytes, app.limits.body_idle_timeout).await {
         Ok(body) => body,
         Err(error) => return refuse(exchange, &error, id),
@@ -88,13 +117,33 @@ async fn infer(
         Err(error) => return failure(exchange, &error, id),
     };
     let user = envelope.user_name().filter(|_| app.pipeline.limits_users()).map(str::to_owned);
-    let mut response = match answer(&app, caller.clone(), envelope, &parts.headers, id, received).await {
+    let request = asked(caller.clone(), envelope, &parts.headers, id, received);
+    let answered = match request {
+        Ok(request) => {
+            let follower = watch.map(Watch::follower);
+            app.pipeline.handle(llm_pipeline::Request { follower, ..request }).await
+        }
+        Err(error) => Err(error),
+    };
+    let mut response = match answered {
         Ok(response) => {
-            let elapsed = process.clock.now().since(received);
-            success(exchange, response.reply, &response.served, elapsed)
+            let overhead = overhead(&response.served, process.clock.now().since(received));
+            if response.served.sharing != Sharing::Joined {
+                process.telemetry.overhead(overhead);
+            }
+            success(exchange, response.reply, &response.served, overhead)
         }
         Err(error) => {
-            tracing::debug!(request_id = %id, %error, kind = ?error.kind(), "request failed");
+            let trace_id = watch.and_then(Watch::trace_id).map(tracing::field::display);
+            // Without the message: it may be a provider's, and hold what was asked.
+            tracing::debug!(
+                request_id = %id,
+                trace_id,
+                provider = error.provider().map(tracing::field::display),
+                kind = ?error.kind(),
+                upstream_status = error.upstream_status(),
+                "request failed"
+            );
             failure(exchange, &error, id)
         }
     };
@@ -102,15 +151,14 @@ async fn infer(
     response
 }
 
-async fn answer(
-    app: &App,
+fn asked(
     caller: Arc<Caller>,
     envelope: Envelope,
     headers: &HeaderMap,
     id: &RequestId,
     received: Tick,
-) -> Result<llm_pipeline::Response, Error> {
-    let request = llm_pipeline::Request {
+) -> Result<llm_pipeline::Request, Error> {
+    Ok(llm_pipeline::Request {
         caller,
         id: id.clone(),
         body: llm_core::CallBody::Wire(envelope),
@@ -118,11 +166,21 @@ async fn answer(
         cache: cache_use(headers)?,
         received,
         deadline: deadline(headers, received)?,
-    };
-    app.pipeline.handle(request).await
+        follower: None,
+    })
 }
 
-fn success(exchange: &Arc<Exchange>, reply: Reply, served: &Served, elapsed: Duration) -> Response<Body> {
+/// What of `elapsed` was ours.
+const fn overhead(served: &Served, elapsed: Duration) -> Duration {
+    match served.sharing {
+        // A follower waits for a call that began before it came: none of that wait is ours.
+        Sharing::Joined => Duration::ZERO,
+        Sharing::Hit => elapsed,
+        Sharing::Miss | Sharing::Bypass => elapsed.saturating_sub(served.upstream),
+    }
+}
+
+fn success(exchange: &Arc<Exchange>, reply: Reply, served: &Served, overhead: Duration) -> Response<Body> {
     let (mut headers, payload) = match reply {
         Reply::Whole(whole) => (whole.headers.clone(), Payload::Whole(whole.bytes.clone())),
         Reply::Frames { mut headers, frames } => {
@@ -140,12 +198,6 @@ fn success(exchange: &Arc<Exchange>, reply: Reply, served: &Served, elapsed: Dur
     }
     headers.insert(X_LLMKIT_ATTEMPTS, HeaderValue::from(served.attempts));
     headers.insert(X_LLMKIT_CACHE, HeaderValue::from_static(served.sharing.as_str()));
-    let overhead = match served.sharing {
-        // A follower waits for a call that began before it came: none of that wait is ours.
-        Sharing::Joined => Duration::ZERO,
-        Sharing::Hit => elapsed,
-        Sharing::Miss | Sharing::Bypass => elapsed.saturating_sub(served.upstream),
-    };
     let micros = u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX);
     headers.insert(X_LLMKIT_OVERHEAD_US, HeaderValue::from(micros));
     respond(StatusCode::OK, headers, payload, exchange)

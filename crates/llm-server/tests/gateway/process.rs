@@ -14,6 +14,18 @@ use crate::wire::{Answer, get, post};
 /// The longest that anything is waited for: a fail-safe, not a measure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Variables that would change what a process does.
+const UNSET: &[&str] = &[
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "LLMKIT_CONFIG",
+    "METRICS_API_KEY",
+    "RUST_LOG",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_SERVICE_NAME",
+    "JAEGER_ENDPOINT",
+];
+
 /// A process that listens.
 pub(crate) struct Running {
     child: Child,
@@ -26,7 +38,7 @@ impl Running {
     fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_llmkit"));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        for name in ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "LLMKIT_CONFIG", "METRICS_API_KEY", "RUST_LOG"] {
+        for name in UNSET {
             command.env_remove(name);
         }
         let mut child = command.envs(environment.iter().copied()).spawn().expect("the binary starts");
@@ -110,7 +122,12 @@ pub(crate) struct Upstream(pub(crate) Running);
 
 impl Upstream {
     pub(crate) fn start() -> Self {
-        Self(Running::start(&["sim", "--listen", "127.0.0.1:0"], &[]))
+        Self::scripted("")
+    }
+
+    /// One that does what `script` says, unless a model's name or a request says otherwise.
+    pub(crate) fn scripted(script: &str) -> Self {
+        Self(Running::start(&["sim", "--listen", "127.0.0.1:0", "--script", script], &[]))
     }
 
     /// The counts, once they are as `query` says.
