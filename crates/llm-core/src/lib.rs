@@ -19,6 +19,7 @@ mod embedding;
 mod envelope;
 mod error;
 mod hash;
+mod histogram;
 mod id;
 mod json;
 mod message;
@@ -27,6 +28,7 @@ mod observer;
 mod provider;
 mod request;
 mod response;
+mod slots;
 mod time;
 mod tool;
 mod usage;
@@ -40,6 +42,7 @@ pub use embedding::{Embedding, EmbeddingInput, EmbeddingRequest, EmbeddingRespon
 pub use envelope::{Dialect, Edit, Envelope, Operation, Span};
 pub use error::{Error, ErrorKind, FaultClass};
 pub use hash::{HashKey, hash128};
+pub use histogram::{Distribution, Histogram, SlidingHistogram};
 pub use id::{ModelId, ProviderId, RequestId, TenantId};
 pub use json::Json;
 pub use message::{Message, Part, Reasoning, Role, Source};
@@ -48,6 +51,7 @@ pub use observer::{AttemptRecord, NoObserver, Observer, RequestRecord, Sharing, 
 pub use provider::Provider;
 pub use request::{CompletionRequest, ResponseFormat};
 pub use response::{Choice, CompletionResponse, StopReason, StreamEvent};
+pub use slots::Slots;
 #[cfg(feature = "tokio")]
 pub use time::TokioClock;
 pub use time::{Clock, ManualClock, SystemClock, Tick};
