@@ -350,6 +350,25 @@ mod loom_tests {
     }
 
     #[test]
+    fn what_a_slot_holds_is_not_emptied_for_an_earlier_time() {
+        const LATER: Tick = Tick::from_nanos(13_000_000_000);
+        loom::model(|| {
+            let window = window();
+            let other = {
+                let window = window.clone();
+                loom::thread::spawn(move || window.record(SPAN, LATE))
+            };
+            window.record(SPAN, LATER);
+            let held = window.distribution(LATER).count();
+            window.record(SPAN, LATER);
+            // The other's may come late and be counted here.
+            assert!(held == 0 || window.distribution(LATER).count() > held);
+            other.join().unwrap();
+            assert_eq!(window.recorded(), 4);
+        });
+    }
+
+    #[test]
     fn the_count_of_all_never_goes_down_while_a_slot_is_emptied() {
         loom::model(|| {
             let window = window();

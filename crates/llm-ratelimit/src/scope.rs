@@ -265,7 +265,7 @@ mod loom_tests {
         loom::model(|| {
             let mut tokens = table("a", 2);
             tokens.tokens = Some(MeterConfig::Cap(CapConfig { cap: 10, per: Duration::from_secs(60) }));
-            tokens.concurrency = Some(1);
+            tokens.concurrency = Some(2);
             let scope = scope(vec![tokens]);
             let cost = Cost::exact(6, 0);
             let other = {
@@ -276,10 +276,10 @@ mod loom_tests {
                 admission.settle(Cost::exact(3, 0), NOW);
                 drop(admission);
                 other.join().unwrap();
-                assert_eq!(left(&scope), [1, 7, 1]);
+                assert_eq!(left(&scope), [1, 7, 2]);
             } else {
                 other.join().unwrap();
-                assert_eq!(left(&scope), [2, 10, 1]);
+                assert_eq!(left(&scope), [2, 10, 2]);
             }
         });
     }

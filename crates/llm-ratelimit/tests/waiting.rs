@@ -1,4 +1,5 @@
 //! Callers that wait for units, beside a naive queue that is stepped through millisecond by millisecond.
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
