@@ -134,10 +134,17 @@ fn turn(side: Side<'_>) -> u64 {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the stop-watch itself")]
+/// How long `work` took, so many times, while it had a core.
 fn timed(work: &mut impl FnMut(u64), count: u64) -> Duration {
+    let waited = waited_for_a_core();
+    let took = elapsed(|| work(count));
+    took.saturating_sub(waited_for_a_core().saturating_sub(waited))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the stop-watch itself")]
+fn elapsed(work: impl FnOnce()) -> Duration {
     let begun = Instant::now();
-    work(count);
+    work();
     begun.elapsed()
 }
 
@@ -162,7 +169,7 @@ fn at_once(count: u64, work: &(impl Fn() + Sync)) -> Duration {
             while ready.load(Relaxed) > 0 {
                 std::hint::spin_loop();
             }
-            let took = timed(&mut |count| (0..count).for_each(|_| work()), count / u64::from(PART));
+            let took = elapsed(|| (0..count / u64::from(PART)).for_each(|_| work()));
             (took, waited_for_a_core().saturating_sub(waited))
         };
         let [(one, idle), (other, bored)] = std::thread::scope(|threads| {

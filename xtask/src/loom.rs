@@ -4,7 +4,7 @@ use crate::workspace::{Metadata, Reach};
 use crate::{Outcome, process};
 
 /// The crates that have models. They stay free of tokio, which a loom build does not fit.
-const CRATES: &[&str] = &["llm-ratelimit", "llm-breaker", "llm-dedup", "llm-router"];
+const CRATES: &[&str] = &["llm-core", "llm-ratelimit", "llm-breaker", "llm-dedup", "llm-router"];
 
 /// Enough for every bug of two or three threads, and minutes instead of hours.
 const PREEMPTIONS: &str = "3";

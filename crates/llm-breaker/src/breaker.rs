@@ -9,7 +9,7 @@ use llm_core::{Clock, Tick};
 use crate::anomaly::Scores;
 use crate::config::CircuitBreakerConfig;
 use crate::health::HealthMetrics;
-use crate::permit::Permit;
+use crate::permit::{Pass, Permit};
 use crate::shared::Shared;
 use crate::state::{CircuitState, Outcome, Refused};
 use crate::timing::{IntoLatency, Timing};
@@ -66,20 +66,36 @@ impl CircuitBreaker {
     /// [`Refused`] says after how long a probe may pass.
     #[inline]
     pub fn admit(&self, now: Tick) -> Result<Permit, Refused> {
+        self.leave(now).map(|generation| Permit::new(self.shared.clone(), generation))
+    }
+
+    /// As [`admit`](Self::admit), for a call that ends before its caller lets go of the circuit: the leave borrows it,
+    /// which spares two atomic operations.
+    ///
+    /// # Errors
+    /// As [`admit`](Self::admit).
+    #[inline]
+    pub fn pass(&self, now: Tick) -> Result<Pass<'_>, Refused> {
+        self.leave(now).map(|generation| Pass::new(&self.shared, generation))
+    }
+
+    /// The generation that the call's result belongs to; none when it changes nothing.
+    #[inline]
+    fn leave(&self, now: Tick) -> Result<Option<u32>, Refused> {
         match self.shared.circuit.free(now) {
-            Some(generation) => Ok(Permit::new(self.shared.clone(), generation)),
-            None => self.admit_guarded(now),
+            Some(generation) => Ok(Some(generation)),
+            None => self.leave_guarded(now),
         }
     }
 
     #[cold]
-    fn admit_guarded(&self, now: Tick) -> Result<Permit, Refused> {
+    fn leave_guarded(&self, now: Tick) -> Result<Option<u32>, Refused> {
         match self.shared.circuit.admit(&self.shared.config, now) {
             Ok((generation, change)) => {
                 self.shared.tell(change);
-                Ok(Permit::new(self.shared.clone(), generation))
+                Ok(Some(generation))
             }
-            Err(_) if self.shared.config.shadow => Ok(Permit::beside(self.shared.clone())),
+            Err(_) if self.shared.config.shadow => Ok(None),
             Err(refused) => Err(refused),
         }
     }
@@ -91,7 +107,7 @@ impl CircuitBreaker {
     /// [`Refused`] when failures have opened the circuit or it is held.
     pub fn admit_anyway(&self, now: Tick) -> Result<Permit, Refused> {
         match self.admit(now) {
-            Err(_) if self.shared.circuit.only_slow(now) => Ok(Permit::beside(self.shared.clone())),
+            Err(_) if self.shared.circuit.only_slow(now) => Ok(Permit::new(self.shared.clone(), None)),
             admitted => admitted,
         }
     }
@@ -119,7 +135,7 @@ impl CircuitBreaker {
     /// [`CallError::Refused`] when the circuit is open, [`CallError::Failed`] with the call's own error.
     pub async fn call<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, CallError<E>> {
         let began = self.clock.now();
-        let permit = self.admit(began)?;
+        let permit = self.pass(began)?;
         let result = call.await;
         let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Failure };
         let now = self.clock.now();

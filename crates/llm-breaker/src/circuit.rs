@@ -292,7 +292,8 @@ impl Circuit {
         self.window.clear();
         self.detector.calm();
         *detail = Detail::Closed;
-        self.word.store(Word::closed(generation, 0).0, Relaxed);
+        // An exchange, as in tripping: a circuit that was closed is counted in meanwhile.
+        self.word.swap(Word::closed(generation, 0).0, Relaxed);
     }
 
     /// Closes the circuit, whatever it has seen, and ends a hold.

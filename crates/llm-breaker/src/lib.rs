@@ -42,6 +42,7 @@ mod config;
 mod health;
 #[cfg(feature = "tower")]
 mod layer;
+mod logarithm;
 mod permit;
 mod shared;
 mod state;
@@ -55,6 +56,6 @@ pub use config::{Anomaly, CircuitBreakerConfig, ConfigError, FailureRate};
 pub use health::HealthMetrics;
 #[cfg(feature = "tower")]
 pub use layer::{ByResult, CircuitBreakerLayer, CircuitBreakerService, Classify, Guarded};
-pub use permit::Permit;
+pub use permit::{Pass, Permit};
 pub use state::{CircuitState, Outcome, Refused};
 pub use timing::{IntoLatency, Timing};

@@ -19,13 +19,9 @@ pub struct Permit {
 }
 
 impl Permit {
-    pub(crate) const fn new(shared: Arc<Shared>, generation: u32) -> Self {
-        Self { shared: Some(shared), generation: Some(generation) }
-    }
-
-    /// Leave beside the rules: of a circuit that only watches, or of one that is only slow.
-    pub(crate) const fn beside(shared: Arc<Shared>) -> Self {
-        Self { shared: Some(shared), generation: None }
+    /// Leave beside the rules, of a circuit that only watches or of one that is only slow, is of no generation.
+    pub(crate) const fn new(shared: Arc<Shared>, generation: Option<u32>) -> Self {
+        Self { shared: Some(shared), generation }
     }
 
     /// Tells how the call ended, at `now`.
@@ -54,6 +50,53 @@ impl Drop for Permit {
         if let Some(shared) = self.shared.take() {
             shared.record(self.generation, Outcome::Ignored, None, Tick::ZERO);
         }
+    }
+}
+
+/// A [`Permit`] that borrows its circuit.
+#[must_use = "a permit that is dropped tells the circuit nothing"]
+pub struct Pass<'a> {
+    shared: &'a Shared,
+    generation: Option<u32>,
+}
+
+impl<'a> Pass<'a> {
+    /// As [`Permit::new`].
+    pub(crate) const fn new(shared: &'a Shared, generation: Option<u32>) -> Self {
+        Self { shared, generation }
+    }
+
+    /// Tells how the call ended, at `now`.
+    #[inline]
+    pub fn record(self, outcome: Outcome, now: Tick) {
+        self.end(outcome, None, now);
+    }
+
+    /// Tells how the call ended, at `now`, and how long it took. The time of a failure is not looked at.
+    #[inline]
+    pub fn record_timed(self, outcome: Outcome, timing: Timing, now: Tick) {
+        self.end(outcome, Some(&timing), now);
+    }
+
+    #[inline]
+    fn end(self, outcome: Outcome, timing: Option<&Timing>, now: Tick) {
+        let (shared, generation) = (self.shared, self.generation);
+        // It has nothing to say any more when it is dropped, and holds nothing.
+        std::mem::forget(self);
+        shared.record(generation, outcome, timing, now);
+    }
+}
+
+impl Drop for Pass<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.shared.record(self.generation, Outcome::Ignored, None, Tick::ZERO);
+    }
+}
+
+impl fmt::Debug for Pass<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pass").field("generation", &self.generation).finish_non_exhaustive()
     }
 }
 

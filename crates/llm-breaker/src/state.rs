@@ -59,7 +59,7 @@ pub(crate) struct Change {
 pub(crate) enum Cause {
     Failures(u32),
     Rate { bad: u32, total: u32, window: Duration },
-    Anomaly { metric: Metric, z: f32, outliers: u8 },
+    Anomaly { metric: Metric, z: f64, outliers: u8 },
     Waited(Duration),
     ProbesFailed { failures: u32, wait: Duration },
     ProbesSucceeded(u32),

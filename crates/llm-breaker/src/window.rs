@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use llm_core::Tick;
 use llm_core::sync::{AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
+use llm_core::{Slots, Tick};
 
 const SLOTS: usize = 6;
 
@@ -13,11 +13,8 @@ const LATE: u16 = 64;
 
 /// A sliding window in six slots: it covers the running slot and the five before.
 pub(crate) struct Window {
-    slots: [AtomicU64; SLOTS],
-    /// Nanoseconds, at least 2.
-    slot: u64,
-    /// `⌊2⁶⁴ / slot⌋`: a multiplication finds a slot in a fraction of a division's time.
-    inverse: u64,
+    ring: [AtomicU64; SLOTS],
+    slots: Slots,
     /// The number of the slot of the last failure, and 1 on top; 0 without one.
     last_bad: AtomicU64,
 }
@@ -31,35 +28,24 @@ pub(crate) struct Tally {
 
 impl Window {
     pub(crate) fn new(span: Duration) -> Self {
-        let slot = u64::try_from(span.as_nanos() / SLOTS as u128).unwrap_or(u64::MAX);
-        let slot = slot.max(2);
-        let inverse = ((1u128 << 64) / u128::from(slot)) as u64;
-        let slots = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { slots, slot, inverse, last_bad: AtomicU64::new(0) }
-    }
-
-    fn number(&self, now: Tick) -> u64 {
-        let now = now.as_nanos();
-        // The quotient, or one less.
-        let number = ((u128::from(now) * u128::from(self.inverse)) >> 64) as u64;
-        number + u64::from(now - number * self.slot >= self.slot)
+        let ring = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { ring, slots: Slots::new(span / SLOTS as u32), last_bad: AtomicU64::new(0) }
     }
 
     /// Counts a result at `now` and says what the window then holds; nothing where no failure is in it.
     #[inline]
     pub(crate) fn count(&self, bad: bool, now: Tick) -> Tally {
-        let number = self.number(now);
-        let word = &self.slots[(number % SLOTS as u64) as usize];
+        let number = self.slots.number(now);
         if bad {
             self.last_bad.fetch_max(number + 1, Relaxed);
         }
-        // A slot publishes the failure's number: who counts after a failure is to see that there was one.
-        let mut seen = word.load(Relaxed);
-        while let Some(next) = Slot(seen).counted(number as u16, bad) {
-            match word.compare_exchange_weak(seen, next.0, AcqRel, Relaxed) {
-                Ok(_) => break,
-                Err(actual) => seen = actual,
-            }
+        let word = &self.ring[(number % SLOTS as u64) as usize];
+        if Slot(word.load(Relaxed)).runs(number as u16) {
+            // A slot publishes the failure's number: who counts after a failure is to see that there was one. A slot
+            // that has been taken over since the look counts the result as one of its own.
+            word.fetch_add(Slot::one(bad), AcqRel);
+        } else {
+            begin(word, number as u16, bad);
         }
         if !bad && number.saturating_sub(self.last_bad.load(Relaxed)) >= SLOTS as u64 - 1 {
             return Tally::default();
@@ -71,7 +57,7 @@ impl Window {
     fn tally(&self, number: u64) -> Tally {
         let mut tally = Tally::default();
         for number in number.saturating_sub(SLOTS as u64 - 1)..=number {
-            let slot = Slot(self.slots[(number % SLOTS as u64) as usize].load(Relaxed));
+            let slot = Slot(self.ring[(number % SLOTS as u64) as usize].load(Relaxed));
             if slot.epoch() == number as u16 {
                 tally.bad += slot.bad();
                 tally.total += slot.total();
@@ -82,10 +68,23 @@ impl Window {
 
     /// Empties it. A result counted meanwhile may stay.
     pub(crate) fn clear(&self) {
-        for slot in &self.slots {
-            slot.store(0, Relaxed);
+        for slot in &self.ring {
+            // The epoch stays: who has looked and not yet added would else begin an epoch of its own.
+            slot.fetch_and(Slot::new(u16::MAX, 0, 0).0, Relaxed);
         }
         self.last_bad.store(0, Relaxed);
+    }
+}
+
+/// Counts in a slot that does not run yet, or is full.
+#[cold]
+fn begin(word: &AtomicU64, epoch: u16, bad: bool) {
+    let mut seen = word.load(Relaxed);
+    while let Some(next) = Slot(seen).counted(epoch, bad) {
+        match word.compare_exchange_weak(seen, next.0, AcqRel, Relaxed) {
+            Ok(_) => break,
+            Err(actual) => seen = actual,
+        }
     }
 }
 
@@ -96,11 +95,24 @@ impl Window {
 #[derive(Clone, Copy)]
 struct Slot(u64);
 
-const MOST: u32 = (1 << 24) - 1;
+/// What fits a count.
+const BITS: u32 = (1 << 24) - 1;
+/// Results at which a slot is full: as many threads as are left may add one each without looking again.
+const MOST: u32 = BITS - (1 << 16);
 
 impl Slot {
     const fn new(epoch: u16, total: u32, bad: u32) -> Self {
         Self((epoch as u64) << 48 | (total as u64) << 24 | bad as u64)
+    }
+
+    /// What one result adds.
+    const fn one(bad: bool) -> u64 {
+        1 << 24 | bad as u64
+    }
+
+    /// Whether results of `epoch` only need to be added.
+    const fn runs(self, epoch: u16) -> bool {
+        self.epoch() == epoch && self.total() < MOST
     }
 
     const fn epoch(self) -> u16 {
@@ -108,11 +120,11 @@ impl Slot {
     }
 
     const fn total(self) -> u32 {
-        (self.0 >> 24) as u32 & MOST
+        (self.0 >> 24) as u32 & BITS
     }
 
     const fn bad(self) -> u32 {
-        self.0 as u32 & MOST
+        self.0 as u32 & BITS
     }
 
     /// With one more result, unless that is late or the slot is full; a full slot keeps its share.

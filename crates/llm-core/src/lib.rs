@@ -20,6 +20,7 @@ mod envelope;
 mod error;
 mod ewma;
 mod hash;
+mod histogram;
 mod id;
 mod json;
 mod message;
@@ -30,6 +31,7 @@ mod provider;
 mod request;
 mod response;
 mod service_tier;
+mod slots;
 mod time;
 mod tool;
 mod usage;
@@ -44,6 +46,7 @@ pub use envelope::{Dialect, Digest, Edit, Envelope, Operation, Span};
 pub use error::{Error, ErrorKind, FaultClass};
 pub use ewma::{Ewma, Memory};
 pub use hash::{HashKey, Pieces, TreeKey, hash64, hash128};
+pub use histogram::{Distribution, Histogram, SlidingHistogram};
 pub use id::{ModelId, ProviderId, RequestId, TenantId};
 pub use json::Json;
 pub use message::{CacheMark, Citation, Content, Message, Part, Reasoning, Role, Signature, Source};
@@ -56,7 +59,11 @@ pub use price::{LongPrompt, Multiplier, MultiplierError, Price, Rates, Tiers};
 pub use provider::Provider;
 pub use request::{CompletionRequest, Origin, ResponseFormat, Thinking};
 pub use response::{Choice, CompletionResponse, StopReason, StreamEvent};
+<<<<<<< HEAD
 pub use service_tier::ServiceTier;
+=======
+pub use slots::Slots;
+>>>>>>> limits
 #[cfg(feature = "tokio")]
 pub use time::TokioClock;
 pub use time::{Clock, ManualClock, SystemClock, Tick};

@@ -99,8 +99,8 @@ impl Line {
                 place.end = end;
                 end = end.wrapping_sub(quota.span(place.units));
             }
-            self.woken.extend(place.waker.take());
         }
+        self.woken.extend(self.places.iter_mut().filter_map(|place| place.waker.take()));
     }
 }
 

@@ -221,11 +221,51 @@ mod loom_tests {
     }
 
     #[test]
+    fn an_admission_that_finds_no_place_leaves_every_level_as_it_was() {
+        loom::model(|| {
+            let mut places = table("b", 3);
+            places.tokens = Some(MeterConfig::Cap(CapConfig { cap: 20, per: Duration::from_secs(60) }));
+            places.concurrency = Some(1);
+            let scope = scope(vec![table("a", 3), places]);
+            let cost = Cost::exact(6, 0);
+            let other = {
+                let scope = scope.clone();
+                loom::thread::spawn(move || scope.admit(cost, NOW).map(|mut admission| admission.sent()).is_ok())
+            };
+            let held = scope.admit(cost, NOW).map(|mut admission| admission.sent());
+            let (mine, theirs) = (u64::from(held.is_ok()), u64::from(other.join().unwrap()));
+            assert!(mine + theirs >= 1, "one has the place");
+            let sent = mine + theirs;
+            assert_eq!(left(&scope), [3 - sent, 3 - sent, 20 - 6 * sent, 1]);
+        });
+    }
+
+    #[test]
+    fn what_two_settle_at_once_is_what_both_have_used() {
+        loom::model(|| {
+            let mut tokens = table("a", 4);
+            tokens.tokens = Some(MeterConfig::Rate { rate: 20.0, per: Duration::from_secs(3600), burst: Some(20) });
+            let scope = scope(vec![tokens]);
+            let settle = |scope: &Scope, used: u64| {
+                let mut admission = scope.admit(Cost::exact(6, 0), NOW).unwrap();
+                admission.settle(Cost::exact(used, 0), NOW);
+            };
+            let other = {
+                let scope = scope.clone();
+                loom::thread::spawn(move || settle(&scope, 2))
+            };
+            settle(&scope, 9);
+            other.join().unwrap();
+            assert_eq!(left(&scope), [2, 9]);
+        });
+    }
+
+    #[test]
     fn places_and_reservations_come_back_to_zero() {
         loom::model(|| {
             let mut tokens = table("a", 2);
             tokens.tokens = Some(MeterConfig::Cap(CapConfig { cap: 10, per: Duration::from_secs(60) }));
-            tokens.concurrency = Some(1);
+            tokens.concurrency = Some(2);
             let scope = scope(vec![tokens]);
             let cost = Cost::exact(6, 0);
             let other = {
@@ -236,10 +276,10 @@ mod loom_tests {
                 admission.settle(Cost::exact(3, 0), NOW);
                 drop(admission);
                 other.join().unwrap();
-                assert_eq!(left(&scope), [1, 7, 1]);
+                assert_eq!(left(&scope), [1, 7, 2]);
             } else {
                 other.join().unwrap();
-                assert_eq!(left(&scope), [2, 10, 1]);
+                assert_eq!(left(&scope), [2, 10, 2]);
             }
         });
     }

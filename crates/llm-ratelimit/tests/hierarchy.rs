@@ -114,6 +114,48 @@ fn a_request_may_reserve_more_until_there_is_no_more() {
 }
 
 #[test]
+fn what_is_reserved_on_top_of_nothing_is_settled_like_the_rest() {
+    let (limits, clock) = limits(vec![LimitConfig { money: Some(cap(100)), ..table("key", "*") }]);
+    let now = clock.now();
+    let mut admission = limits.admit(BOTH, cost(0, 0), now).unwrap();
+    admission.extend(cost(0, 40), now).unwrap();
+    assert_eq!(left(&limits, BOTH, now), [60]);
+    admission.settle(cost(0, 10), now);
+    assert_eq!(left(&limits, BOTH, now), [90]);
+}
+
+#[test]
+fn a_request_that_outlives_its_period_is_charged_to_each_for_what_it_used_there() {
+    let (limits, clock) = limits(vec![
+        LimitConfig { money: Some(cap(100)), ..table("key", "*") },
+        LimitConfig { money: Some(cap(105)), ..table("model", "*") },
+    ]);
+    let mut admission = limits.admit(BOTH, cost(0, 100), clock.now()).unwrap();
+    clock.advance(MINUTE);
+    assert_eq!(left(&limits, BOTH, clock.now()), [100, 105]);
+    admission.extend(cost(0, 30), clock.now()).unwrap();
+    // Short at one level it is undone at the other.
+    assert!(admission.extend(cost(0, 72), clock.now()).is_err());
+    assert_eq!(left(&limits, BOTH, clock.now()), [70, 75]);
+    admission.settle(cost(0, 120), clock.now());
+    assert_eq!(left(&limits, BOTH, clock.now()), [80, 85], "100 of the 120 were used before");
+    clock.advance(MINUTE);
+    admission.settle(cost(0, 110), clock.now());
+    assert_eq!(left(&limits, BOTH, clock.now()), [100, 105], "a period that is over is left alone");
+}
+
+#[test]
+fn a_surplus_of_tokens_is_credited_whole_while_others_use_the_rate() {
+    let (limits, clock) = limits(vec![LimitConfig { tokens: rate(6000.0, 1000), ..table("key", "*") }]);
+    // 600 tokens are under way before it, and it takes three seconds, in which 300 are refilled.
+    limits.admit(BOTH, cost(600, 0), clock.now()).unwrap().sent();
+    let mut long = limits.admit(BOTH, cost(400, 0), clock.now()).unwrap();
+    clock.advance(Duration::from_secs(3));
+    long.settle(cost(100, 0), clock.now());
+    assert_eq!(left(&limits, BOTH, clock.now()), [600]);
+}
+
+#[test]
 fn hard_caps_reserve_the_bound_and_refuse_what_has_none() {
     let tables = |soft| vec![LimitConfig { money: Some(cap(100)), soft, ..table("key", "*") }];
     let cost = |bound| Cost { tokens: 0, money: 10, bound };
@@ -229,7 +271,61 @@ struct Open {
     sent: bool,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    Wait(u32),
+    Admit(u64),
+    Settle(usize, u64),
+    Drop(usize),
+}
+
 proptest! {
+    /// Of what was used, by when it was admitted, no window holds more tokens than burst and rate allow; whatever is
+    /// given back, whenever and in whatever order.
+    #[test]
+    fn no_window_uses_more_tokens_than_burst_and_rate_allow(
+        burst in 2u32..8,
+        turns in proptest::collection::vec(
+            prop_oneof![
+                3 => (0u32..16).prop_map(Turn::Wait),
+                6 => (1u64..4).prop_map(Turn::Admit),
+                2 => (any::<usize>(), 0u64..4).prop_map(|(at, used)| Turn::Settle(at, used)),
+                2 => any::<usize>().prop_map(Turn::Drop),
+            ],
+            40..160,
+        ),
+    ) {
+        // A token a second, and waits of eighths of it.
+        let (limits, clock) = limits(vec![LimitConfig { tokens: rate(60.0, burst), ..table("key", "*") }]);
+        let mut open: Vec<(Tick, u64, Admission)> = Vec::new();
+        let mut used: Vec<(Tick, u64)> = Vec::new();
+        for turn in turns {
+            match turn {
+                Turn::Wait(eighths) => clock.advance(Duration::from_secs(1) / 8 * eighths),
+                Turn::Admit(tokens) => {
+                    let admitted = limits.admit(BOTH, cost(tokens, 0), clock.now());
+                    open.extend(admitted.ok().map(|admission| (clock.now(), tokens, admission)));
+                }
+                Turn::Settle(at, least) if !open.is_empty() => {
+                    let (when, tokens, mut admission) = open.swap_remove(at % open.len());
+                    admission.settle(cost(least.min(tokens), 0), clock.now());
+                    used.push((when, least.min(tokens)));
+                }
+                Turn::Drop(at) if !open.is_empty() => drop(open.swap_remove(at % open.len())),
+                Turn::Settle(..) | Turn::Drop(_) => {}
+            }
+        }
+        used.extend(open.iter().map(|(when, tokens, _)| (*when, *tokens)));
+        used.sort_unstable();
+        for from in 0..used.len() {
+            for to in from..used.len() {
+                let sum: u64 = used[from..=to].iter().map(|(_, tokens)| tokens).sum();
+                let allowed = f64::from(burst) + used[to].0.since(used[from].0).as_secs_f64();
+                prop_assert!(sum as f64 <= allowed + 1e-3, "{} > {}", sum, allowed);
+            }
+        }
+    }
+
     /// Caps and places at two levels, in any order of admissions, ends and settlements.
     #[test]
     fn caps_and_places_are_those_of_the_naive_count(steps in steps()) {

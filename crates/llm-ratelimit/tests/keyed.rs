@@ -62,39 +62,3 @@ fn memory_is_bounded_and_forgetting_grants_nothing() {
     assert!(limiter.check("new").is_ok(), "those that are full again make room");
     assert_eq!(limiter.len(), 1);
 }
-
-#[tokio::test(start_paused = true)]
-async fn who_waits_is_served_in_order_and_may_leave() {
-    let clock: Arc<dyn llm_core::Clock> = Arc::new(llm_core::TokioClock::new());
-    let limiter = RateLimiter::new(TokenBucketConfig::new(10, 1)).with_clock(clock.clone());
-    assert!(limiter.check_and_consume().is_ok());
-    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let wait = |number: u32| {
-        let (limiter, order) = (limiter.clone(), order.clone());
-        async move {
-            limiter.acquire(1).await.unwrap();
-            order.lock().unwrap().push(number);
-        }
-    };
-    // One leaves while it waits; a caller that does not wait gets nothing before those who do.
-    let leaver = tokio::time::timeout(Duration::from_millis(50), wait(0));
-    let (left, (), (), denied) = tokio::join!(leaver, wait(1), wait(2), async { limiter.check_and_consume() });
-    assert!(left.is_err() && denied.is_err());
-    assert_eq!(*order.lock().unwrap(), [1, 2]);
-    // What the one who left had booked is free for who comes next: 100 ms after the last, not 200.
-    let soon = clock.now().after(Duration::from_millis(100));
-    assert!(limiter.acquire_by(1, soon).await.is_ok());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_deadline_that_cannot_be_met_is_told_at_once() {
-    let clock: Arc<dyn llm_core::Clock> = Arc::new(llm_core::TokioClock::new());
-    let limiter = RateLimiter::new(TokenBucketConfig::new(1, 1)).with_clock(clock.clone());
-    assert!(limiter.check_and_consume().is_ok());
-    let begun = clock.now();
-    let denied = limiter.acquire_by(1, begun.after(Duration::from_millis(999))).await;
-    assert!(matches!(denied, Err(Denied::Until { wait }) if wait == Duration::from_secs(1)));
-    assert_eq!(clock.now(), begun, "nothing was waited for");
-    limiter.acquire_by(1, begun.after(Duration::from_secs(1))).await.unwrap();
-    assert_eq!(clock.now().since(begun), Duration::from_secs(1));
-}

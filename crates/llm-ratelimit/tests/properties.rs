@@ -13,6 +13,7 @@ enum Step {
     Take(u32),
     Keep(usize),
     GiveBack(usize),
+    Reconfigure(u32, u32),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -22,8 +23,22 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => (1u32..6).prop_map(Step::Take),
         1 => any::<usize>().prop_map(Step::Keep),
         2 => any::<usize>().prop_map(Step::GiveBack),
+        1 => (1u32..2000, 1u32..20).prop_map(|(rate, burst)| Step::Reconfigure(rate, burst)),
     ];
     proptest::collection::vec(step, 1..80)
+}
+
+/// The same, with waits of eighths of the time that a unit takes to refill: what is refilled and what is given back
+/// meet.
+fn steps_in_time(rate: u32) -> impl Strategy<Value = Vec<Step>> {
+    let eighth = Duration::from_secs(1) / rate / 8;
+    let step = prop_oneof![
+        3 => (0u32..16).prop_map(move |eighths| Step::Wait(eighth * eighths)),
+        6 => (1u32..3).prop_map(Step::Take),
+        1 => any::<usize>().prop_map(Step::Keep),
+        3 => any::<usize>().prop_map(Step::GiveBack),
+    ];
+    proptest::collection::vec(step, 40..200)
 }
 
 fn limiter(rate: f64, burst: u32) -> (RateLimiter, ManualClock) {
@@ -45,9 +60,20 @@ impl Naive {
         Self { level: burst, burst, rate: rate.into(), seen: now }
     }
 
-    fn take(&mut self, cost: u32, now: Tick) -> bool {
+    fn fill(&mut self, now: Tick) {
         self.level = (self.level + self.rate * now.since(self.seen).as_nanos()).min(self.burst);
         self.seen = now;
+    }
+
+    /// What is missing stays missing, as far as there is room for it.
+    fn reconfigure(&mut self, rate: u32, burst: u32, now: Tick) {
+        self.fill(now);
+        let (missing, burst) = (self.burst - self.level, u128::from(burst) * 1_000_000_000);
+        (self.rate, self.burst, self.level) = (rate.into(), burst, burst - missing.min(burst));
+    }
+
+    fn take(&mut self, cost: u32, now: Tick) -> bool {
+        self.fill(now);
         let cost = u128::from(cost) * 1_000_000_000;
         let fits = cost <= self.level;
         self.level -= if fits { cost } else { 0 };
@@ -73,13 +99,21 @@ proptest! {
                         return Ok(());
                     }
                 }
+                Step::Reconfigure(rate, burst) => {
+                    limiter.reconfigure(TokenBucketConfig::new(rate, burst)).unwrap();
+                    naive.reconfigure(rate, burst, clock.now());
+                }
                 Step::Keep(_) | Step::GiveBack(_) => {}
             }
         }
     }
 
     #[test]
-    fn no_window_admits_more_than_burst_and_rate_allow(rate in 1u32..2000, burst in 1u32..20, steps in steps()) {
+    fn no_window_admits_more_than_burst_and_rate_allow(
+        (rate, burst, steps) in (1u32..2000, prop_oneof![1u32..4, 1u32..20]).prop_flat_map(|(rate, burst)| {
+            (Just(rate), Just(burst), prop_oneof![1 => steps(), 3 => steps_in_time(rate)])
+        }),
+    ) {
         let (limiter, clock) = limiter(rate.into(), burst);
         let mut open: Vec<(Tick, u32, Charge)> = Vec::new();
         let mut kept: Vec<(Tick, u32)> = Vec::new();
@@ -97,7 +131,7 @@ proptest! {
                     kept.push((when, cost));
                 }
                 Step::GiveBack(at) if !open.is_empty() => drop(open.swap_remove(at % open.len())),
-                Step::Keep(_) | Step::GiveBack(_) => {}
+                Step::Keep(_) | Step::GiveBack(_) | Step::Reconfigure(..) => {}
             }
         }
         kept.extend(open.iter().map(|(when, cost, _)| (*when, *cost)));
@@ -113,14 +147,18 @@ proptest! {
     }
 
     #[test]
-    fn waiting_exactly_as_told_is_enough(rate in 0.01f64..1e6, burst in 1u32..50, costs in proptest::collection::vec(1u32..50, 1..40)) {
+    fn waiting_exactly_as_told_is_enough_and_less_is_not(rate in 0.01f64..1e6, burst in 1u32..50, costs in proptest::collection::vec(1u32..50, 1..40)) {
         let (limiter, clock) = limiter(rate, burst);
         for cost in costs {
             match limiter.check_n(cost) {
                 Ok(()) => {}
                 Err(Denied::Until { wait }) => {
                     prop_assert!(!wait.is_zero());
-                    clock.advance(wait);
+                    let moment = Duration::from_nanos(1);
+                    clock.advance(wait - moment);
+                    let denied = limiter.check_n(cost);
+                    prop_assert_eq!(denied, Err(Denied::Until { wait: moment }));
+                    clock.advance(moment);
                     prop_assert_eq!(limiter.check_n(cost), Ok(()));
                 }
                 Err(_) => prop_assert!(cost > burst),

@@ -122,7 +122,10 @@ fn every_family_is_listed_with_its_labels_and_none_is_listed_that_never_shows() 
     let listed: BTreeMap<_, BTreeSet<_>> = listed
         .map(|family| (family.name.to_owned(), family.labels.iter().map(|&label| label.to_owned()).collect()))
         .collect();
-    let mut shown = families(&busy().render(None).1);
+    let telemetry = busy();
+    telemetry.set_answers(3, 1);
+    telemetry.set_similarity(2, 1, 1.5);
+    let mut shown = families(&telemetry.render(None).1);
     // Spans are counted where there are traces.
     shown.remove("llmkit_spans_total");
     let unpriced = Telemetry::new();
@@ -233,7 +236,7 @@ fn labels_that_are_too_many_are_counted_as_other_in_every_family() {
     for name in samples.keys().filter(|name| !name.contains("_bucket{")) {
         *sets.entry(name.split('{').next().unwrap()).or_default() += 1;
     }
-    assert!(sets.len() >= FAMILIES.len() - 5, "{sets:?}");
+    assert!(sets.len() >= FAMILIES.len() - 11, "{sets:?}");
     for (family, sets) in sets {
         assert!(sets <= 2 * (MOST_LABELS + 1), "{family} has {sets}");
     }

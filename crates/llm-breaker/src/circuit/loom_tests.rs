@@ -60,6 +60,22 @@ fn a_late_success_does_not_close_a_circuit_opened_since() {
 }
 
 #[test]
+fn a_late_failure_does_not_count_in_a_circuit_that_was_reset_since() {
+    loom::model(|| {
+        let (circuit, config) = setup(1, 1);
+        let (early, _) = circuit.admit(&config, NOW).unwrap();
+        let other = {
+            let circuit = circuit.clone();
+            loom::thread::spawn(move || circuit.reset().is_some())
+        };
+        circuit.record(&config, early, Outcome::Failure, None, NOW);
+        other.join().unwrap();
+        let look = circuit.look(NOW);
+        assert_eq!((look.state, look.failures), (CircuitState::Closed, 0));
+    });
+}
+
+#[test]
 fn a_late_probe_does_not_count_in_the_next_round() {
     const LATEST: Tick = Tick::from_nanos(1_000_000_000_000_000);
     loom::model(|| {

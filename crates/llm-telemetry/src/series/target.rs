@@ -154,7 +154,10 @@ impl Calls {
         if units > 0 {
             shot.amount(families::REQUEST_COST, &[provider, model], Money::from_units(units).as_dollars());
         }
-        shot.count_seen(families::UNPRICED, &[provider, model], sum(|copy| &copy.unpriced));
+        let unpriced = sum(|copy| &copy.unpriced);
+        if units > 0 || unpriced > 0 {
+            shot.count(families::UNPRICED, &[provider, model], unpriced);
+        }
         for (at, (class, _)) in CLASSES.iter().enumerate() {
             let count = copies().map(|copy| copy.classes[at].load(Relaxed)).sum();
             shot.count_seen(families::TOKEN_CLASSES, &[provider, class], count);
