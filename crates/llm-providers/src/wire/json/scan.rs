@@ -128,6 +128,11 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
+    /// Goes back to where a key or a value of the object or array began that the scanner is in.
+    pub(super) const fn go_back(&mut self, at: usize) {
+        self.at = at;
+    }
+
     /// What the next value is, if it is one.
     pub(crate) fn peek(&mut self) -> Result<Kind, Syntax> {
         self.next_kind().map_err(|stop| self.why(stop))
@@ -400,10 +405,17 @@ impl<'a> Scanner<'a> {
             at = self.plain(at);
             match self.text.get(at) {
                 Some(b'"') => break,
+                // Where one escape is, others are likely to follow.
                 Some(b'\\') => {
-                    let (end, of) = self.escape(at)?;
-                    spelling = spelling.max(of);
-                    at = end;
+                    while self.text.get(at) == Some(&b'\\') {
+                        if self.text.get(at + 1).is_some_and(|of| USUAL[usize::from(*of)]) {
+                            spelling = spelling.max(Spelling::Usual);
+                            at += 2;
+                        } else {
+                            spelling = Spelling::Unusual;
+                            at = self.unusual_escape(at)?;
+                        }
+                    }
                 }
                 Some(_) => return Err(self.stop(at, "a control character in a string")),
                 None => return Err(self.stop(at, "the text ends within a string")),
@@ -463,13 +475,13 @@ impl<'a> Scanner<'a> {
         at
     }
 
-    /// Steps over the escape at `at`. Half of a surrogate pair passes: it has a spelling, if no character.
-    fn escape(&mut self, at: usize) -> Step<(usize, Spelling)> {
+    /// The end of the escape at `at`. Half of a surrogate pair passes: it has a spelling, if no character.
+    #[inline]
+    fn unusual_escape(&mut self, at: usize) -> Step<usize> {
         match self.text.get(at + 1) {
-            Some(b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't') => Ok((at + 2, Spelling::Usual)),
-            Some(b'/') => Ok((at + 2, Spelling::Unusual)),
-            Some(b'u') => match self.text.get(at + 2..at + 6) {
-                Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => Ok((at + 6, Spelling::Unusual)),
+            Some(b'/') => Ok(at + 2),
+            Some(b'u') => match self.text[at + 2..].first_chunk() {
+                Some(digits) if hex(*digits).is_some() => Ok(at + 6),
                 _ => Err(self.stop(at, "`\\u` without four hexadecimal digits")),
             },
             Some(_) => Err(self.stop(at, "an unknown escape")),
@@ -477,33 +489,38 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn number(&mut self) -> Step {
-        let mut at = self.at + usize::from(self.text[self.at] == b'-');
-        match self.text.get(at) {
-            Some(b'0') => at += 1,
-            Some(b'1'..=b'9') => at = self.digits(at),
-            _ => return Err(self.stop(at, "a number without digits")),
+    #[inline]
+    pub(super) fn number(&mut self) -> Step {
+        let start = self.at + usize::from(self.text[self.at] == b'-');
+        let mut at = self.digits(start)?;
+        if self.text[start] == b'0' {
+            at = start + 1;
         }
         if self.text.get(at) == Some(&b'.') {
-            let end = self.digits(at + 1);
-            if end == at + 1 {
-                return Err(self.stop(end, "a number without digits"));
-            }
-            at = end;
+            at = self.digits(at + 1)?;
         }
         if let Some(b'e' | b'E') = self.text.get(at) {
-            let begin = at + 1 + usize::from(matches!(self.text.get(at + 1), Some(b'+' | b'-')));
-            at = self.digits(begin);
-            if at == begin {
-                return Err(self.stop(at, "a number without digits"));
-            }
+            at = self.digits(at + 1 + usize::from(matches!(self.text.get(at + 1), Some(b'+' | b'-'))))?;
         }
         self.at = at;
         Ok(())
     }
 
-    fn digits(&self, at: usize) -> usize {
-        at + self.text[at..].iter().take_while(|byte| byte.is_ascii_digit()).count()
+    /// The end of the digits that begin at `start`, of which there must be one.
+    #[inline]
+    fn digits(&mut self, start: usize) -> Step<usize> {
+        let mut at = start;
+        while let Some(block) = self.text[at..].first_chunk() {
+            let others = no_digits(u64::from_le_bytes(*block));
+            if others == 0 {
+                at += 8;
+                continue;
+            }
+            at += (others.trailing_zeros() / 8) as usize;
+            return if at > start { Ok(at) } else { Err(self.stop(at, "a number without digits")) };
+        }
+        at += self.text[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if at > start { Ok(at) } else { Err(self.stop(at, "a number without digits")) }
     }
 
     fn word(&mut self, word: &[u8]) -> Step {
@@ -533,19 +550,55 @@ impl<'a> Scanner<'a> {
     }
 }
 
-const ONES: u64 = u64::MAX / 255;
-const HIGH: u64 = ONES * 0x80;
+/// The bytes that make one of the [`Usual`](Spelling::Usual) escapes.
+const USUAL: [bool; 256] = {
+    let mut usual = [false; 256];
+    let mut place = 0;
+    while place < 7 {
+        usual[b"\"\\bfnrt"[place] as usize] = true;
+        place += 1;
+    }
+    usual
+};
+
+/// The number of four hexadecimal digits.
+#[inline]
+pub(super) fn hex(digits: [u8; 4]) -> Option<u32> {
+    let [a, b, c, d] = digits.map(|digit| u32::from(HEX[usize::from(digit)]));
+    (a | b | c | d < 16).then_some(a << 12 | b << 8 | c << 4 | d)
+}
+
+/// What a byte is worth as a hexadecimal digit; 16 if it is none.
+const HEX: [u8; 256] = {
+    let mut values = [16; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value] as usize] = value as u8;
+        values[b"0123456789ABCDEF"[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
+
+pub(super) const ONES: u64 = u64::MAX / 255;
+pub(super) const HIGH: u64 = ONES * 0x80;
 
 /// The high bit of each byte that is a quote, a backslash or a control character. Exact up to the lowest bit
 /// set, which is all that is looked at.
 #[inline]
 const fn special(word: u64) -> u64 {
-    let quote = word ^ (ONES * b'"' as u64);
-    let backslash = word ^ (ONES * b'\\' as u64);
-    let zero_quote = quote.wrapping_sub(ONES) & !quote;
-    let zero_backslash = backslash.wrapping_sub(ONES) & !backslash;
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (zero_quote | zero_backslash | control) & HIGH
+    // With one bit turned, the quote (0x22) comes right after the control characters, and 0x20 does not.
+    let quote_or_control = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
+    let backslash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
+    (quote_or_control | backslash) & !word & HIGH
+}
+
+/// The high bit of each byte that is no digit.
+#[inline]
+const fn no_digits(word: u64) -> u64 {
+    // A digit's bits but for 0x30 are 0 to 9: more, and adding 0x76 sets the high bit.
+    let value = word ^ (ONES * b'0' as u64);
+    (((value & !HIGH) + ONES * 0x76) | value) & HIGH
 }
 
 #[cfg(test)]
