@@ -628,6 +628,28 @@ mod tests {
     }
 
     #[test]
+    fn every_byte_is_told_from_a_digit_at_every_place() {
+        for byte in 0..=255_u8 {
+            for place in 0..8 {
+                let mut block = [b'7'; 8];
+                block[place] = byte;
+                let is_digit = byte.is_ascii_digit();
+                let expected = if is_digit { 0 } else { 0x80 << (8 * place) };
+                assert_eq!(no_digits(u64::from_le_bytes(block)), expected, "{byte:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_hexadecimal_digit_has_its_value_and_no_other_byte_has_one() {
+        for byte in 0..=255_u8 {
+            let value = char::from(byte).to_digit(16);
+            assert_eq!(hex([byte, b'0', b'0', b'0']), value.map(|value| value << 12));
+            assert_eq!(hex([b'0', b'a', b'F', byte]), value.map(|value| 0xAF0 + value));
+        }
+    }
+
+    #[test]
     fn exactly_128_levels_pass() {
         let nest = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         assert!(scan(nest(128).as_bytes()).is_ok());
