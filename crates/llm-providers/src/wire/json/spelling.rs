@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::scan::{HIGH, ONES, Spelling, hex};
+use super::scan::Spelling;
+use super::words::{HIGH, ONES, hex};
 
 /// Hands on a string piece by piece, spelled as most encoders do: `\"`, `\\`, `\b`, `\f`, `\n`, `\r` and `\t` as such,
 /// other control characters and halves of surrogate pairs as `\u` with lower-case digits, all else as itself.
