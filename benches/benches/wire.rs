@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use llm_providers::wire::openai::{ChatStream, read_chat};
+use llm_providers::wire::openai::{ChatStream, read_chat, same_request};
 use llm_providers::wire::sse::DEFAULT_LIMIT;
 
 fn body(text: usize) -> Bytes {
@@ -15,15 +15,47 @@ fn body(text: usize) -> Bytes {
     Bytes::from(body)
 }
 
+fn code() -> Bytes {
+    let text = r#"    let value = the_function(argument, \"text\");\n"#.repeat(655);
+    Bytes::from(format!(r#"{{"model":"fast","messages":[{{"role":"user","content":"{text}"}}]}}"#))
+}
+
+fn tools() -> Bytes {
+    let tool = r#"{"type":"function","function":{"name":"get_current_weather","description":"Get the current weather in a given location","strict":true,"parameters":{"type":"object","properties":{"location":{"type":"string","description":"The city and state, e.g. San Francisco, CA"},"unit":{"type":"string","enum":["celsius","fahrenheit"]},"days":{"type":"integer","minimum":1,"maximum":14}},"required":["location","unit"],"additionalProperties":false}}}"#;
+    let tools = [tool; 18].join(",");
+    Bytes::from(format!(r#"{{"model":"fast","messages":[{{"role":"user","content":"hi"}}],"tools":[{tools}]}}"#))
+}
+
+/// All that is read of a request: where the few fields stand, and what the whole asks, in 128 bits.
 fn envelope(c: &mut Criterion) {
-    for (name, size) in [("256 B", 256), ("32 KB", 32 << 10)] {
-        let body = body(size);
+    for (name, body) in
+        [("256 B", body(256)), ("32 KB", body(32 << 10)), ("32 KB of code", code()), ("8 KB of tools", tools())]
+    {
         let mut group = c.benchmark_group(format!("wire/request of {name}"));
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function("envelope", |b| b.iter(|| read_chat(black_box(&body).clone()).expect("a request")));
         group.bench_function("serde_json::Value", |b| {
             b.iter(|| serde_json::from_slice::<serde_json::Value>(black_box(&body)).expect("JSON"));
         });
+        group.finish();
+    }
+}
+
+/// What comes on top when an equal digest was met: that the requests are the same, told from their bytes.
+fn same(c: &mut Criterion) {
+    for (name, body) in [("256 B", body(256)), ("32 KB", body(32 << 10)), ("8 KB of tools", tools())] {
+        let text = std::str::from_utf8(&body).expect("text");
+        let streamed = text.replacen('{', r#"{"stream":true,"#, 1);
+        let members = text.trim_start_matches(r#"{"model":"fast","#).trim_end_matches('}');
+        let turned = format!(r#"{{{members},"model":"fast"}}"#);
+        let mut group = c.benchmark_group(format!("wire/the same {name}"));
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        for (name, other) in
+            [("byte for byte", text), ("but for the stream flag", &streamed), ("in another order", &turned)]
+        {
+            let other = other.as_bytes().to_vec();
+            group.bench_function(name, |b| b.iter(|| assert!(same_request(black_box(&body), black_box(&other)))));
+        }
         group.finish();
     }
 }
@@ -46,5 +78,5 @@ fn stream(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, envelope, stream);
+criterion_group!(benches, envelope, same, stream);
 criterion_main!(benches);

@@ -113,6 +113,8 @@ pub struct Envelope {
     pub body: Bytes,
     /// What the body asks.
     pub digest: Digest,
+    /// Whether two bodies of this format ask the same: in full, where a digest only makes it likely.
+    pub same: fn(&[u8], &[u8]) -> bool,
     /// Where the model's name stands in `body`, quotes included.
     pub model: Span,
     /// The model's name when it is written with escapes, decoded.
@@ -135,6 +137,15 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// Whether `other` asks the same, of the same operation and in the same format. How the answer is to travel and for
+    /// whom it is does not count.
+    #[must_use]
+    pub fn asks_as(&self, other: &Self) -> bool {
+        self.digest == other.digest
+            && (self.dialect, self.operation) == (other.dialect, other.operation)
+            && (self.same)(&self.body, &other.body)
+    }
+
     /// Who the caller says it asks for.
     #[must_use]
     pub fn user_name(&self) -> Option<&str> {

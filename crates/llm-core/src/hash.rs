@@ -90,7 +90,7 @@ impl TreeKey {
     #[inline]
     #[must_use]
     pub fn leaf(&self, text: &[u8], at: Range<usize>) -> u128 {
-        let Some(mask) = MASKS.get(at.len()) else { return xxh3_128_with_secret(&text[at], &self.secret) };
+        let Some(mask) = MASKS.get(at.len()) else { return self.long(&text[at]) };
         match text[at.start..].first_chunk() {
             Some(block) => {
                 let [low, high] = words(block);
@@ -116,6 +116,12 @@ impl TreeKey {
             folded_product(first as u64 ^ a, second as u64 ^ b),
             folded_product((first >> 64) as u64 ^ c, (second >> 64) as u64 ^ d),
         )
+    }
+
+    /// Apart, so that the short way can be part of where it is used.
+    #[inline(never)]
+    fn long(&self, bytes: &[u8]) -> u128 {
+        xxh3_128_with_secret(bytes, &self.secret)
     }
 
     #[inline]

@@ -303,6 +303,7 @@ mod tests {
                 operation: Operation::Chat,
                 body,
                 digest: Digest::new(7),
+                same: |one, other| one == other,
                 model: Span { start: 9, end: 12 },
                 escaped_model: None,
                 stream,

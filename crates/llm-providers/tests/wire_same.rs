@@ -161,6 +161,17 @@ fn an_embeddings_body_is_told_from_another() {
 }
 
 #[test]
+fn an_envelope_knows_whether_another_asks_the_same() {
+    let chat = |members: &str| read_chat(chat(members).into()).unwrap();
+    assert!(chat(r#""x":1,"y":2,"stream":true,"#).asks_as(&chat(r#""y":2,"x":1,"user":"u","#)));
+    assert!(!chat(r#""x":1,"#).asks_as(&chat(r#""x":2,"#)));
+    // The digests are equal here: a key that is given twice takes the comparison in full.
+    assert!(!chat(r#""x":1,"x":2,"#).asks_as(&chat(r#""x":2,"x":1,"#)));
+    let both = r#"{"model":"m","input":"a","messages":[{}]}"#;
+    assert!(!read_chat(both.into()).unwrap().asks_as(&read_embeddings(both.into()).unwrap()));
+}
+
+#[test]
 fn what_is_no_json_is_the_same_as_itself_alone() {
     assert!(same_request(b"{", b"{"));
     assert!(!same_request(b"{", b"{ "));

@@ -128,6 +128,7 @@ pub(crate) fn body(model: &str, text: &str, stream: bool) -> CallBody {
         dialect: Dialect::OpenAi,
         operation: Operation::Chat,
         digest: Digest::new(hash128(HashKey::process(), &[body.as_bytes()])),
+        same: |one, other| one == other,
         body: body.into(),
         model: Span { start: 9, end: 11 + model.len() as u32 },
         escaped_model: None,

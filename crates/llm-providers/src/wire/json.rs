@@ -6,6 +6,7 @@ mod same;
 mod scan;
 mod spelling;
 mod value;
+mod words;
 mod write;
 
 pub(crate) use digest::{Items, Members, digested, name};

@@ -86,6 +86,7 @@ fn value(scan: &mut Scanner<'_>, key: &TreeKey) -> Step<u128> {
     let spelling = match kind {
         Kind::Object | Kind::Array => return nested(scan, kind, key),
         Kind::String => scan.rest_of_string()?,
+        Kind::Number => scan.number().map(|()| Spelling::Plain)?,
         _ => scan.step_over(kind)?,
     };
     Ok(leaf(scan, start, spelling, key))

@@ -2,148 +2,147 @@
 
 use std::borrow::Cow;
 
-use super::scan::{Kind, Scanner, Spelling, Syntax, Token};
+use super::scan::{Kind, Scanner, Spelling, Step};
 use super::spelling::respelled;
 
 /// Objects whose members are in another order may lie this deep within each other: each is read once more for every
 /// one around it. Deeper ones count as different.
 const REORDERED: u32 = 16;
 
+/// Tells of a key whether its member counts. None: all do.
+type Counts = Option<fn(&[u8]) -> bool>;
+
 /// Whether the next values of `a` and `b` say the same; of the members of these values themselves, only those that
-/// `counts` are looked at. Steps over both values, unless they differ.
+/// `counts` are looked at. What is no JSON is not the same as anything.
 ///
 /// Numbers are the same if they are spelled alike. Two objects are the same if each key has the same values, in the same
 /// order where it is given more than once: so they are the same to whoever takes a key's first value, and to whoever
 /// takes its last.
-pub(crate) fn same_values(
-    a: &mut Scanner<'_>,
-    b: &mut Scanner<'_>,
-    counts: impl Fn(&[u8]) -> bool,
-) -> Result<bool, Syntax> {
-    match (a.peek()?, b.peek()?) {
-        (Kind::Object, Kind::Object) => members(a, b, counts, REORDERED),
-        _ => values(a, b, REORDERED),
-    }
+pub(crate) fn same_values(a: &mut Scanner<'_>, b: &mut Scanner<'_>, counts: fn(&[u8]) -> bool) -> bool {
+    values(a, b, Some(counts), REORDERED).unwrap_or(false)
 }
 
-fn values(a: &mut Scanner<'_>, b: &mut Scanner<'_>, reordered: u32) -> Result<bool, Syntax> {
-    match (a.peek()?, b.peek()?) {
-        (Kind::Object, Kind::Object) => members(a, b, |_| true, reordered),
+fn values(a: &mut Scanner<'_>, b: &mut Scanner<'_>, counts: Counts, reordered: u32) -> Step<bool> {
+    match (a.next_kind()?, b.next_kind()?) {
+        (Kind::Object, Kind::Object) => members(a, b, counts, reordered),
         (Kind::Array, Kind::Array) => items(a, b, reordered),
         (Kind::String, Kind::String) => strings(a, b),
-        (one, other) => Ok(one == other && leaf(a)? == leaf(b)?),
+        (one, other) => Ok(one == other && leaf(a, one)? == leaf(b, other)?),
     }
 }
 
-fn leaf<'a>(scan: &mut Scanner<'a>) -> Result<&'a [u8], Syntax> {
-    let token = scan.value()?;
-    Ok(scan.bytes(&token))
+fn leaf<'a>(scan: &mut Scanner<'a>, kind: Kind) -> Step<&'a [u8]> {
+    let start = scan.position();
+    scan.step_over(kind)?;
+    Ok(&scan.text()[start..scan.position()])
 }
 
-fn strings(a: &mut Scanner<'_>, b: &mut Scanner<'_>) -> Result<bool, Syntax> {
-    let one = a.string()?;
+fn strings(a: &mut Scanner<'_>, b: &mut Scanner<'_>) -> Step<bool> {
+    let start = a.position();
+    let spelling = a.rest_of_string()?;
     // A string's text ends with its only bare quote: what begins with all of it is no longer string.
-    if b.skip(a.bytes(&one)) {
+    let one = &a.text()[start..a.position()];
+    if b.skip(one) {
         return Ok(true);
     }
-    let other = b.string()?;
-    Ok((one.spelling == Spelling::Unusual || other.spelling == Spelling::Unusual) && text(a, &one) == text(b, &other))
+    let start = b.position();
+    let other = b.rest_of_string()?;
+    let text = &b.text()[start..b.position()];
+    Ok(spelling.max(other) == Spelling::Unusual && respelled(one, spelling) == respelled(text, other))
 }
 
-fn text<'a>(scan: &Scanner<'a>, string: &Token) -> Cow<'a, [u8]> {
-    let spelled = scan.bytes(string);
-    respelled(&spelled[1..spelled.len() - 1], string.spelling)
-}
-
-fn items(a: &mut Scanner<'_>, b: &mut Scanner<'_>, reordered: u32) -> Result<bool, Syntax> {
-    a.enter()?;
-    b.enter()?;
+fn items(a: &mut Scanner<'_>, b: &mut Scanner<'_>, reordered: u32) -> Step<bool> {
+    a.open()?;
+    b.open()?;
     let (mut first, mut first_of_b) = (true, true);
     loop {
-        match (a.item(&mut first)?, b.item(&mut first_of_b)?) {
+        match (a.next_item(&mut first)?, b.next_item(&mut first_of_b)?) {
             (false, false) => return Ok(true),
-            (true, true) if values(a, b, reordered)? => {}
+            (true, true) if values(a, b, None, reordered)? => {}
             _ => return Ok(false),
         }
     }
 }
 
-fn members(
-    a: &mut Scanner<'_>,
-    b: &mut Scanner<'_>,
-    counts: impl Fn(&[u8]) -> bool,
-    reordered: u32,
-) -> Result<bool, Syntax> {
-    a.enter()?;
-    b.enter()?;
+fn members(a: &mut Scanner<'_>, b: &mut Scanner<'_>, counts: Counts, reordered: u32) -> Step<bool> {
+    a.open()?;
+    b.open()?;
     let (mut first, mut first_of_b) = (true, true);
     loop {
-        match (name(a, &mut first, &counts)?, name(b, &mut first_of_b, &counts)?) {
-            (None, None) => return Ok(true),
-            (Some(one), Some(other)) if one == other => {
-                if !values(a, b, reordered)? {
-                    return Ok(false);
-                }
-            }
-            (Some(one), Some(other)) => {
-                let Some(reordered) = reordered.checked_sub(1) else { return Ok(false) };
-                let one = rest(a, one, &counts)?;
-                let other = rest(b, other, &counts)?;
-                return same_rest((a, &one), (b, &other), reordered);
-            }
+        match (next(a, &mut first, counts)?, next(b, &mut first_of_b, counts)?) {
+            (false, false) => return Ok(true),
+            (true, true) => {}
             _ => return Ok(false),
         }
-    }
-}
-
-/// The next key that counts; its value then follows.
-fn name<'a>(
-    scan: &mut Scanner<'a>,
-    first: &mut bool,
-    counts: impl Fn(&[u8]) -> bool,
-) -> Result<Option<Cow<'a, [u8]>>, Syntax> {
-    while let Some(key) = scan.key(first)? {
-        let name = text(scan, &key);
-        if counts(&name) {
-            return Ok(Some(name));
+        let (key, key_of_b) = (a.position(), b.position());
+        if !strings(a, b)? {
+            a.go_back(key);
+            b.go_back(key_of_b);
+            return in_another_order(a, b, counts, reordered);
         }
-        scan.value()?;
+        a.colon()?;
+        b.colon()?;
+        if !values(a, b, None, reordered)? {
+            return Ok(false);
+        }
     }
-    Ok(None)
 }
 
-/// A member's key, and where its value stands.
-type Member<'a> = (Cow<'a, [u8]>, usize);
-
-/// The rest of an object whose member `next` was met, by its keys; the members of one key stay in order.
-fn rest<'a>(
-    scan: &mut Scanner<'a>,
-    next: Cow<'a, [u8]>,
-    counts: impl Fn(&[u8]) -> bool,
-) -> Result<Vec<Member<'a>>, Syntax> {
-    let mut members = Vec::new();
-    let mut next = Some(next);
-    while let Some(key) = next {
-        members.push((key, scan.position()));
-        scan.value()?;
-        next = name(scan, &mut false, &counts)?;
+/// Whether a member that counts comes next; its key then stands here.
+#[inline]
+fn next(scan: &mut Scanner<'_>, first: &mut bool, counts: Counts) -> Step<bool> {
+    while scan.next_member(first)? {
+        let Some(counts) = counts else { return Ok(true) };
+        let key = scan.position();
+        if counts(&name(scan)?) {
+            scan.go_back(key);
+            return Ok(true);
+        }
+        step_over(scan)?;
     }
-    members.sort_by(|one, other| one.0.cmp(&other.0));
-    Ok(members)
+    Ok(false)
 }
 
-fn same_rest(
-    (a, one): (&Scanner<'_>, &[Member<'_>]),
-    (b, other): (&Scanner<'_>, &[Member<'_>]),
-    reordered: u32,
-) -> Result<bool, Syntax> {
+/// Steps over a key and its colon.
+fn name<'a>(scan: &mut Scanner<'a>) -> Step<Cow<'a, [u8]>> {
+    let start = scan.position() + 1;
+    let spelling = scan.rest_of_string()?;
+    let inner = &scan.text()[start..scan.position() - 1];
+    scan.colon()?;
+    Ok(respelled(inner, spelling))
+}
+
+/// Steps over a value; returns where it begins.
+fn step_over(scan: &mut Scanner<'_>) -> Step<usize> {
+    let kind = scan.next_kind()?;
+    let start = scan.position();
+    scan.step_over(kind)?;
+    Ok(start)
+}
+
+/// As [`members`], from a member on whose keys differ.
+#[cold]
+fn in_another_order(a: &mut Scanner<'_>, b: &mut Scanner<'_>, counts: Counts, reordered: u32) -> Step<bool> {
+    let Some(reordered) = reordered.checked_sub(1) else { return Ok(false) };
+    let (one, other) = (rest(a, counts)?, rest(b, counts)?);
     if one.len() != other.len() {
         return Ok(false);
     }
-    for ((key, at), (key_of_b, at_of_b)) in one.iter().zip(other) {
-        if key != key_of_b || !values(&mut a.another(*at), &mut b.another(*at_of_b), reordered)? {
+    for ((key, at), (key_of_b, at_of_b)) in one.iter().zip(&other) {
+        if key != key_of_b || !values(&mut a.another(*at), &mut b.another(*at_of_b), None, reordered)? {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// The rest of an object from the member whose key stands here: keys, and where their values begin. By key; the members
+/// of one key stay in order.
+fn rest<'a>(scan: &mut Scanner<'a>, counts: Counts) -> Step<Vec<(Cow<'a, [u8]>, usize)>> {
+    let mut members = vec![(name(scan)?, step_over(scan)?)];
+    while next(scan, &mut false, counts)? {
+        members.push((name(scan)?, step_over(scan)?));
+    }
+    members.sort_by(|one, other| one.0.cmp(&other.0));
+    Ok(members)
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use llm_core::{Dialect, Digest, Edit, Envelope, Error, ErrorKind, Operation, Span, TreeKey};
 
 use super::field::Field;
+use super::same::same_request;
 use crate::wire::json::{Items, Kind, Members, Scanner, Syntax, Token, digested, name, skip_bom, unescape};
 
 /// Reads a chat completion request as far as needed to route it. The body must be strict JSON, an object, with
@@ -105,6 +106,7 @@ fn read(body: Bytes, operation: Operation) -> Result<Envelope, Error> {
         dialect: Dialect::OpenAi,
         operation,
         digest: found.digest,
+        same: same_request,
         model: found.model,
         escaped_model: found.escaped_model,
         stream: found.stream,
