@@ -20,18 +20,18 @@ fn claims(c: &mut Criterion) {
 
     let flights = Flights::<u64>::new(10_000);
     group.bench_function("lead, answer, end", |b| {
-        let lead = |key| match flights.claim(key, || Box::pin(async { 7 })) {
+        let lead = |key| match flights.claim(key, None, || Box::pin(async { 7 })) {
             Claim::Lead(subscriber) => subscriber.now_or_never(),
             other => panic!("nobody else is there: {other:?}"),
         };
         b.iter_batched(|| key(&body), lead, BatchSize::SmallInput);
     });
 
-    let Claim::Lead(leader) = flights.claim(key(&body), || Box::pin(std::future::pending())) else {
+    let Claim::Lead(leader) = flights.claim(key(&body), None, || Box::pin(std::future::pending())) else {
         panic!("nobody else is there");
     };
     group.bench_function("follow and leave", |b| {
-        let follow = |key| match flights.claim(key, || Box::pin(std::future::pending())) {
+        let follow = |key| match flights.claim(key, None, || Box::pin(std::future::pending())) {
             Claim::Follow(subscriber) => drop(subscriber),
             other => panic!("the leader is there: {other:?}"),
         };

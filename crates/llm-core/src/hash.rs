@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// The seed of [`hash128`], different in each process: nobody outside can aim for a collision.
 #[derive(Clone, Copy)]
@@ -30,16 +30,19 @@ impl std::fmt::Debug for HashKey {
     }
 }
 
-/// The 128-bit xxh3 of `parts`, each preceded by its length, so that no two lists of parts join to the
-/// same input. Not a proof of equality: compare in full on a match.
+/// A 128-bit hash of `parts`, by xxh3: no two lists of parts join to the same input, since the parts' own hashes are
+/// chained: `state ← hash(state ‖ hash(part))`, from the number of parts on. Not a proof of equality: compare in full
+/// on a match.
 #[must_use]
 pub fn hash128(key: HashKey, parts: &[&[u8]]) -> u128 {
-    let mut hasher = Xxh3::with_seed(key.0);
+    let mut state = parts.len() as u128;
     for part in parts {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
+        let mut link = [0; 32];
+        link[..16].copy_from_slice(&state.to_le_bytes());
+        link[16..].copy_from_slice(&xxh3_128_with_seed(part, key.0).to_le_bytes());
+        state = xxh3_128_with_seed(&link, key.0);
     }
-    hasher.digest128()
+    state
 }
 
 #[cfg(test)]
@@ -51,6 +54,7 @@ mod tests {
         let key = HashKey::fixed(1);
         assert_ne!(hash128(key, &[b"ab", b"c"]), hash128(key, &[b"a", b"bc"]));
         assert_ne!(hash128(key, &[b"abc"]), hash128(key, &[b"abc", b""]));
+        assert_ne!(hash128(key, &[b"", b"abc"]), hash128(key, &[b"abc", b""]));
     }
 
     #[test]

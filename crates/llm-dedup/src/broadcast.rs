@@ -10,6 +10,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use llm_core::BoxStream;
 use llm_core::sync::Mutex;
 
+use crate::flights::Ongoing;
+
 type Source<T, E> = BoxStream<Result<T, E>>;
 
 /// A stream that many may listen to. Clones share it. An item is handed out by a clone: let that be cheap.
@@ -45,6 +47,10 @@ struct State<T, E> {
     bytes: usize,
     /// How the source has ended.
     end: Option<Option<E>>,
+    /// Whether all has come and is kept; told before the end is.
+    complete: bool,
+    /// What is to be done before the end is told.
+    then: Vec<Box<dyn FnOnce() + Send>>,
     /// Whether all that came is still kept.
     open: bool,
     /// Whether the source waits for the slowest listener.
@@ -78,6 +84,8 @@ impl<T: Clone + Send + 'static, E: Clone + Send + 'static> Broadcast<T, E> {
             first: 0,
             bytes: 0,
             end: None,
+            complete: false,
+            then: Vec::new(),
             open: true,
             stalled: false,
             places: Vec::new(),
@@ -91,6 +99,25 @@ impl<T: Clone + Send + 'static, E: Clone + Send + 'static> Broadcast<T, E> {
     pub fn is_open(&self) -> bool {
         let state = self.0.0.state.lock();
         state.open && state.end.is_none()
+    }
+
+    /// Whether all has come, without an error, and is kept.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.0.0.state.lock().complete
+    }
+
+    /// All that has come, once it [is complete](Self::is_complete).
+    #[must_use]
+    pub fn items(&self) -> Option<Vec<T>> {
+        let state = self.0.0.state.lock();
+        state.complete.then(|| state.log.iter().cloned().collect())
+    }
+
+    /// What is kept weighs so much.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.0.state.lock().bytes
     }
 
     /// Listens from the start. None when the start is no longer kept.
@@ -107,6 +134,25 @@ impl<T: Clone + Send + 'static, E: Clone + Send + 'static> Broadcast<T, E> {
         });
         state.places[place] = Place::Taken { read: 0, waker: None, expelled: false };
         Some(Listener { hold: self.0.clone(), place, over: false })
+    }
+}
+
+impl<T: Clone + Send + 'static, E: Clone + Send + 'static> Ongoing for Broadcast<T, E> {
+    fn is_open(&self) -> bool {
+        self.is_open()
+    }
+
+    fn before_end(&self, then: Box<dyn FnOnce() + Send>) {
+        let mut state = self.0.0.state.lock();
+        if state.end.is_none() {
+            state.then.push(then);
+            return;
+        }
+        let complete = state.complete;
+        drop(state);
+        if complete {
+            then();
+        }
     }
 }
 
@@ -216,6 +262,14 @@ impl<T: Clone, E: Clone> Log<T, E> {
             Poll::Ready(None) => (None, Some(None)),
         };
         let ended = end.is_some().then(|| source.take());
+        if matches!(end, Some(None)) {
+            let then = {
+                let mut state = self.state.lock();
+                state.complete = state.open;
+                std::mem::take(&mut state.then)
+            };
+            then.into_iter().for_each(|then| then());
+        }
         let wakers = {
             let mut state = self.state.lock();
             if let Some(item) = item {

@@ -3,244 +3,241 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use llm_core::BoxFuture;
-use llm_core::sync::Mutex;
+use llm_core::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
+
+use crate::flights::Index;
+use crate::key::RequestKey;
+use crate::waiting::{Seat, Waiting};
 
 /// The call panicked: there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the call that was to answer broke down")]
 pub struct Lost;
 
-/// A call in flight. Subscribers register first and look for the outcome then, so no wake-up is lost: whoever
-/// completes the call wakes all who had registered, and whoever registers later sees the outcome.
-pub(crate) struct Flight<T> {
+/// A call in flight.
+///
+/// Whoever is polled takes the call on, if it is due and nobody else is at it. Its waker wakes all who have registered,
+/// and who registers later looks again before waiting: no wake-up is lost, and nobody's leaving takes one along.
+pub(crate) struct Flight<T: Clone + Send + Sync + 'static> {
+    /// How many subscribe, and [`BEGUN`] and [`OVER`].
+    word: AtomicU64,
+    /// For how long its answer is to be kept, in nanoseconds; 0 is not at all.
+    keep: AtomicU64,
+    key: RequestKey,
     /// Held while the call is polled. Empty once it has ended or was cancelled.
     call: Mutex<Option<BoxFuture<'static, T>>>,
+    /// Whether the call is to be polled: it has been woken since, or not been polled yet.
+    due: AtomicBool,
     state: Mutex<State<T>>,
+    /// Where it is found.
+    index: Arc<Index<T>>,
 }
 
 struct State<T> {
     outcome: Option<Result<T, Lost>>,
-    /// A place for each subscriber, with its waker while it waits.
-    places: Vec<Place>,
-    subscribers: usize,
+    waiting: Waiting,
 }
 
-enum Place {
-    Free,
-    Taken(Option<Waker>),
+/// The outcome is there.
+const BEGUN: u64 = 1 << 63;
+/// Nobody may join any more.
+const OVER: u64 = 1 << 62;
+const SUBSCRIBERS: u64 = OVER - 1;
+
+/// What became of an attempt to poll the call.
+enum Drive<T> {
+    Ended(Result<T, Lost>),
+    Waits,
+    Busy,
 }
 
-impl Place {
-    const fn take_waker(&mut self) -> Option<Waker> {
-        match self {
-            Self::Taken(waker) => waker.take(),
-            Self::Free => None,
+impl<T: Clone + Send + Sync + 'static> Flight<T> {
+    /// A flight with its first subscriber.
+    pub(crate) fn new(key: RequestKey, call: BoxFuture<'static, T>, index: Arc<Index<T>>) -> Self {
+        Self {
+            word: AtomicU64::new(1),
+            keep: AtomicU64::new(0),
+            key,
+            call: Mutex::new(Some(call)),
+            due: AtomicBool::new(true),
+            state: Mutex::new(State { outcome: None, waiting: Waiting::new() }),
+            index,
         }
     }
-}
 
-impl<T: Clone + Send + 'static> Flight<T> {
-    pub(crate) fn new(call: BoxFuture<'static, T>) -> Self {
-        let state = State { outcome: None, places: Vec::new(), subscribers: 0 };
-        Self { call: Mutex::new(Some(call)), state: Mutex::new(state) }
+    pub(crate) const fn key(&self) -> &RequestKey {
+        &self.key
     }
 
-    /// A place among the subscribers; none when the flight has ended with an outcome that is not `open` to others, or
-    /// was cancelled.
-    pub(crate) fn join(&self, first: bool, open: fn(&T) -> bool) -> Option<usize> {
-        let mut state = self.state.lock();
-        let over = state.outcome.as_ref().is_some_and(|outcome| !outcome.as_ref().is_ok_and(open));
-        if over || (state.subscribers == 0 && !first) {
-            return None;
-        }
-        state.subscribers += 1;
-        let free = state.places.iter().position(|place| matches!(place, Place::Free));
-        let place = free.unwrap_or_else(|| {
-            state.places.push(Place::Free);
-            state.places.len() - 1
-        });
-        state.places[place] = Place::Taken(None);
-        Some(place)
+    /// How many subscribe.
+    pub(crate) fn subscribers(&self) -> u64 {
+        // Relaxed: a count for people.
+        self.word.load(Ordering::Relaxed) & SUBSCRIBERS
     }
 
-    /// Gives `place` back. Whether that was the last subscriber: then the call is cancelled.
-    pub(crate) fn leave(&self, place: usize) -> bool {
-        let (last, next) = {
-            let mut state = self.state.lock();
-            state.places[place] = Place::Free;
-            state.subscribers -= 1;
-            // The one who leaves may have been the only one whose turn it was: another takes over.
-            let next = state.places.iter_mut().find_map(Place::take_waker);
-            (state.subscribers == 0, next)
-        };
-        if let Some(waker) = next {
-            waker.wake();
+    /// Whether there is one more subscriber: not when it is over, when the last has left, or when there are `most`.
+    pub(crate) fn join(&self, most: u64) -> bool {
+        // Relaxed: the exchange below decides.
+        let mut seen = self.word.load(Ordering::Relaxed);
+        loop {
+            let subscribers = seen & SUBSCRIBERS;
+            if seen & OVER != 0 || subscribers == 0 || subscribers >= most {
+                return false;
+            }
+            if seen & BEGUN != 0 && !self.is_open() {
+                return false;
+            }
+            // Relaxed: what a subscriber reads is behind a lock.
+            match self.word.compare_exchange_weak(seen, seen + 1, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(actual) => seen = actual,
+            }
         }
-        if last {
-            let call = self.call.lock().take();
-            drop(call);
-        }
-        last
     }
 
-    /// Waits on behalf of `place`, driving the call if nobody else is at it. The flag says that this poll ended
-    /// the flight.
-    pub(crate) fn poll(self: &Arc<Self>, place: usize, cx: &mut Context<'_>) -> Poll<(Result<T, Lost>, bool)>
-    where
-        T: Sync,
-    {
+    /// Whether a newcomer would still get all of the outcome that is there.
+    fn is_open(&self) -> bool {
+        let state = self.state.lock();
+        let outcome = state.outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
+        outcome.is_some_and(|value| self.index.is_open(value))
+    }
+
+    /// One subscriber less. The last cancels the call.
+    pub(crate) fn leave(&self, seat: &mut Seat) {
+        let waker = if seat.is_taken() { self.state.lock().waiting.leave(seat) } else { None };
+        drop(waker);
+        // AcqRel: what subscribers did with the call comes before its end.
+        let before = self.word.fetch_sub(1, Ordering::AcqRel);
+        if before & SUBSCRIBERS > 1 {
+            return;
+        }
+        if before & OVER == 0 {
+            self.index.remove(self);
+        }
+        let call = self.call.lock().take();
+        drop(call);
+    }
+
+    /// Ends joining. Whoever is there stays.
+    pub(crate) fn close(&self) {
+        // Release: who finds it over finds what it has left behind.
+        let before = self.word.fetch_or(OVER, Ordering::AcqRel);
+        // Exactly one removes it: the last to leave, or who closes it before.
+        if before & OVER == 0 && before & SUBSCRIBERS > 0 {
+            self.index.remove(self);
+        }
+    }
+
+    /// Has the answer kept for at least so long, if it is one to keep.
+    pub(crate) fn keep_for(&self, ttl: Duration) {
+        let nanos = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
+        // Relaxed: an answer that is being given may miss it.
+        self.keep.fetch_max(nanos, Ordering::Relaxed);
+    }
+
+    /// For how long the answer is to be kept.
+    pub(crate) fn kept_for(&self) -> Duration {
+        Duration::from_nanos(self.keep.load(Ordering::Relaxed))
+    }
+
+    /// Waits on behalf of the owner of `seat`, driving the call if nobody else is at it.
+    pub(crate) fn poll(self: &Arc<Self>, seat: &mut Seat, cx: &mut Context<'_>) -> Poll<Result<T, Lost>> {
+        // Acquire: with the flag comes the outcome.
+        if self.word.load(Ordering::Acquire) & BEGUN == 0
+            && let Drive::Ended(outcome) = self.drive()
         {
+            return Poll::Ready(outcome);
+        }
+        let replaced = {
             let mut state = self.state.lock();
             if let Some(outcome) = &state.outcome {
-                return Poll::Ready((outcome.clone(), false));
+                let outcome = outcome.clone();
+                let waker = state.waiting.leave(seat);
+                drop(state);
+                drop(waker);
+                return Poll::Ready(outcome);
             }
-            match &mut state.places[place] {
-                Place::Taken(Some(waker)) => waker.clone_from(cx.waker()),
-                empty => *empty = Place::Taken(Some(cx.waker().clone())),
-            }
-        }
-        let Some(mut call) = self.call.try_lock() else { return Poll::Pending };
-        let Some(running) = call.as_mut() else {
-            // It ended between the two locks.
-            drop(call);
-            return match &self.state.lock().outcome {
-                Some(outcome) => Poll::Ready((outcome.clone(), false)),
-                None => Poll::Pending,
-            };
+            state.waiting.register(seat, cx.waker())
         };
+        drop(replaced);
+        // It may have become due before the registration, whose waker was then not among the woken. Whoever is at it
+        // looks again in the same way.
+        match self.drive() {
+            Drive::Ended(outcome) => Poll::Ready(outcome),
+            Drive::Waits | Drive::Busy => Poll::Pending,
+        }
+    }
+
+    /// Polls the call, if it is due.
+    fn drive(self: &Arc<Self>) -> Drive<T> {
+        // Acquire: what was done before the wake-up.
+        if !self.due.load(Ordering::Acquire) {
+            return Drive::Waits;
+        }
+        let Some(mut call) = self.call.try_lock() else { return Drive::Busy };
+        let Some(running) = call.as_mut() else { return Drive::Waits };
+        // AcqRel: a wake-up from here on is for the next poll.
+        if !self.due.swap(false, Ordering::AcqRel) {
+            return Drive::Waits;
+        }
         let waker = Waker::from(self.clone());
         let polled =
             std::panic::catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut Context::from_waker(&waker))));
         let outcome = match polled {
-            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Pending) => return Drive::Waits,
             Ok(Poll::Ready(value)) => Ok(value),
             Err(_panic) => Err(Lost),
         };
         // The call's own end comes after the outcome is known: nobody finds neither.
         let ended = call.take();
-        self.state.lock().outcome = Some(outcome.clone());
+        self.finish(&outcome);
         drop(call);
         drop(ended);
-        self.wake_all();
-        Poll::Ready((outcome, true))
+        Drive::Ended(outcome)
     }
-}
 
-impl<T> Flight<T> {
-    fn wake_all(&self) {
-        let wakers: Vec<Waker> = {
+    /// Has the outcome kept, told and, unless it can still be joined, taken off the index: in this order, so that
+    /// nobody in between finds neither.
+    fn finish(self: &Arc<Self>, outcome: &Result<T, Lost>) {
+        let open = outcome.as_ref().is_ok_and(|value| self.index.begun(self, value));
+        let wakers = {
             let mut state = self.state.lock();
-            state.places.iter_mut().filter_map(Place::take_waker).collect()
+            state.outcome = Some(outcome.clone());
+            state.waiting.take()
         };
-        wakers.into_iter().for_each(Waker::wake);
+        // Release: with the flag comes the outcome.
+        self.word.fetch_or(BEGUN, Ordering::Release);
+        if !open {
+            self.close();
+        }
+        wakers.wake();
+    }
+
+    /// What was begun is whole: has it kept, and then ends joining.
+    pub(crate) fn complete(&self) {
+        let outcome = self.state.lock().outcome.clone();
+        if let Some(Ok(value)) = outcome
+            && self.index.keep(self, &value)
+        {
+            self.close();
+        }
     }
 }
 
 /// The call's waker wakes every subscriber: the first to be polled takes the call on.
-impl<T: Send + Sync + 'static> Wake for Flight<T> {
+impl<T: Clone + Send + Sync + 'static> Wake for Flight<T> {
     fn wake(self: Arc<Self>) {
-        self.wake_all();
+        self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.wake_all();
-    }
-}
-
-#[cfg(test)]
-#[cfg(llm_loom)]
-mod loom_tests {
-    use std::future::Future;
-    use std::pin::Pin;
-
-    use loom::sync::Notify;
-    use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-    use super::*;
-
-    /// Wakes a thread of the model.
-    struct Thread(Notify);
-
-    impl Wake for Thread {
-        fn wake(self: Arc<Self>) {
-            self.0.notify();
-        }
-    }
-
-    fn wait(flight: &Arc<Flight<u32>>, place: usize) -> Result<u32, Lost> {
-        let thread = Arc::new(Thread(Notify::new()));
-        let waker = Waker::from(thread.clone());
-        loop {
-            match flight.poll(place, &mut Context::from_waker(&waker)) {
-                Poll::Ready((outcome, _)) => return outcome,
-                Poll::Pending => thread.0.wait(),
-            }
-        }
-    }
-
-    /// Pending until somebody else says so, as a socket is.
-    struct Gate {
-        open: Arc<AtomicBool>,
-        waker: Arc<Mutex<Option<Waker>>>,
-        polls: Arc<AtomicUsize>,
-    }
-
-    impl Future for Gate {
-        type Output = u32;
-
-        fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<u32> {
-            self.polls.fetch_add(1, Ordering::Relaxed);
-            *self.waker.lock() = Some(cx.waker().clone());
-            if self.open.load(Ordering::Acquire) { Poll::Ready(7) } else { Poll::Pending }
-        }
-    }
-
-    #[test]
-    fn no_subscriber_misses_the_end() {
-        loom::model(|| {
-            let (open, waker) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
-            let gate = Gate { open: open.clone(), waker: waker.clone(), polls: Arc::new(AtomicUsize::new(0)) };
-            let flight = Arc::new(Flight::new(Box::pin(gate) as BoxFuture<'static, u32>));
-            let (one, two) = (flight.join(true, |_| false).unwrap(), flight.join(false, |_| false).unwrap());
-            let other = {
-                let flight = flight.clone();
-                loom::thread::spawn(move || wait(&flight, two))
-            };
-            open.store(true, Ordering::Release);
-            let woken: Option<Waker> = waker.lock().take();
-            if let Some(woken) = woken {
-                woken.wake();
-            }
-            assert_eq!(wait(&flight, one), Ok(7));
-            assert_eq!(other.join().unwrap(), Ok(7));
-            // The gate keeps the flight's waker: without this the model would see a leak.
-            *waker.lock() = None;
-        });
-    }
-
-    #[test]
-    fn of_two_who_leave_exactly_one_may_be_the_last_and_nobody_joins_after() {
-        loom::model(|| {
-            let flight = Arc::new(Flight::new(Box::pin(async { 7u32 }) as BoxFuture<'static, u32>));
-            let one = flight.join(true, |_| false).unwrap();
-            let late = {
-                let flight = flight.clone();
-                loom::thread::spawn(move || match flight.join(false, |_| false) {
-                    Some(place) => {
-                        let outcome = wait(&flight, place);
-                        flight.leave(place);
-                        Some(outcome)
-                    }
-                    None => None,
-                })
-            };
-            let cancelled = flight.leave(one);
-            match late.join().unwrap() {
-                Some(outcome) => assert_eq!(outcome, Ok(7), "who joined is answered"),
-                None => assert!(cancelled),
-            }
-        });
+        // Release: what was done before the wake-up. Not a store, so that it follows the swap of who drives in the
+        // word's own order.
+        self.due.swap(true, Ordering::AcqRel);
+        let wakers = self.state.lock().waiting.take();
+        wakers.wake();
     }
 }

@@ -1,35 +1,76 @@
-//! All calls in flight, by what they ask.
+//! All calls in flight, by what they ask; in front of them, where wanted, the answers that are kept.
 
 use std::fmt;
-use std::hash::BuildHasherDefault;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use dashmap::{DashMap, Entry};
-use llm_core::BoxFuture;
+use hashbrown::HashTable;
+use llm_core::sync::{AtomicU64, AtomicUsize, Mutex, Ordering::Relaxed};
+use llm_core::{BoxFuture, Tick};
 
+use crate::cache::ResponseCache;
 use crate::flight::{Flight, Lost};
-use crate::key::{AsIs, RequestKey};
+use crate::key::{Fingerprint, RequestKey};
+use crate::waiting::Seat;
 
 /// The calls in flight, at most so many. Clones share them.
-pub struct Flights<T>(Arc<Index<T>>);
+pub struct Flights<T: Clone + Send + Sync + 'static>(Arc<Index<T>>);
 
-struct Index<T> {
+pub(crate) struct Index<T: Clone + Send + Sync + 'static> {
     /// Only finds flights; what holds about one is in the flight.
-    map: DashMap<RequestKey, Arc<Flight<T>>, BuildHasherDefault<AsIs>>,
+    shards: Box<[Shard<T>]>,
     max: usize,
-    /// Whether an outcome can still be joined.
-    open: fn(&T) -> bool,
+    subscribers: u64,
+    ongoing: fn(&T) -> Option<&dyn Ongoing>,
+    answers: Option<Answers<T>>,
     active: AtomicUsize,
+}
+
+/// On cache lines of its own.
+#[repr(align(64))]
+struct Shard<T: Clone + Send + Sync + 'static> {
+    flights: Mutex<HashTable<Arc<Flight<T>>>>,
     led: AtomicU64,
     joined: AtomicU64,
+    hits: AtomicU64,
+    alone: AtomicU64,
+}
+
+struct Answers<T> {
+    cache: ResponseCache<T>,
+    finished: fn(&T) -> Option<T>,
+}
+
+/// A model explores every lock there is.
+const SHARDS: usize = if cfg!(llm_loom) { 1 } else { 64 };
+
+/// The part of an outcome that goes on when the outcome is there: a stream that others may still join.
+pub trait Ongoing {
+    /// Whether somebody new would get everything from the start, and more is to come.
+    fn is_open(&self) -> bool;
+
+    /// Has `then` run once, when all has come and before anybody is told that it was all; at once if that has been
+    /// told already. Where it ends in any other way `then` is dropped.
+    fn before_end(&self, then: Box<dyn FnOnce() + Send>);
+}
+
+/// That a finished answer may be given, and is to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// For how long, from its end on. Zero gives one that is kept and keeps none.
+    pub ttl: Duration,
+    /// When the question was asked.
+    pub now: Tick,
 }
 
 /// What becomes of a call.
 #[derive(Debug)]
 pub enum Claim<T: Clone + Send + Sync + 'static> {
+    /// The same was answered before.
+    Hit(T),
     /// Nobody asks the same: this caller's call flies.
     Lead(Subscriber<T>),
     /// Somebody asks the same.
@@ -38,109 +79,295 @@ pub enum Claim<T: Clone + Send + Sync + 'static> {
     Full,
 }
 
-/// Counts of [`Flights`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Counts of [`Flights`], since the start unless they say otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct DedupStats {
     /// Flights under way.
     pub active_requests: usize,
-    /// Calls that flew, since the start.
-    pub led: u64,
-    /// Calls that followed another, since the start.
+    /// Callers in them.
+    pub total_subscribers: usize,
+    /// Calls that were claimed.
+    pub total_submitted: u64,
+    /// Calls that needed no upstream call: [`joined`](Self::joined) and [`hits`](Self::hits).
+    pub deduplicated: u64,
+    /// Their share of all; 0 before the first.
+    pub dedup_rate: f64,
+    /// Calls that followed another.
     pub joined: u64,
+    /// Calls that were answered by what was kept.
+    pub hits: u64,
 }
 
-impl<T> Clone for Flights<T> {
+impl<T: Clone + Send + Sync + 'static> Clone for Flights<T> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<T> fmt::Debug for Flights<T> {
+impl<T: Clone + Send + Sync + 'static> fmt::Debug for Flights<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flights").field("max", &self.0.max).finish_non_exhaustive()
     }
 }
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
-    /// No flights yet, and at most `max` at once.
+    /// No flights yet, and at most `max` at once. None of their answers is kept.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self::with_open(max, |_| false)
+        Self::builder(max).build()
     }
 
-    /// As [`new`](Self::new), where an outcome that is `open`, such as a stream that has begun, can still be joined
-    /// while somebody holds it.
+    /// Flights whose answers are streams or are kept, or that have room for so many.
     #[must_use]
-    pub fn with_open(max: usize, open: fn(&T) -> bool) -> Self {
-        Self(Arc::new(Index {
-            open,
-            map: DashMap::default(),
-            max,
-            active: AtomicUsize::new(0),
-            led: AtomicU64::new(0),
-            joined: AtomicU64::new(0),
-        }))
+    pub fn builder(max: usize) -> FlightsBuilder<T> {
+        FlightsBuilder { max, subscribers: u32::MAX, ongoing: |_| None, answers: None }
     }
 
-    /// Joins the flight of `key`, or starts one with the call that `start` makes. Nothing happens until the
-    /// subscriber is polled.
-    pub fn claim(&self, key: RequestKey, start: impl FnOnce() -> BoxFuture<'static, T>) -> Claim<T> {
-        if let Some(follower) = self.0.map.get(&key).and_then(|flight| self.follow(&key, flight.value())) {
-            return Claim::Follow(follower);
+    /// Gives the answer that is kept, joins the flight of `key`, or starts one with the call that `start` makes.
+    /// Nothing happens until the subscriber is polled. Without `keep` nothing is kept for this caller, nor is it given
+    /// what is kept.
+    ///
+    /// There is no moment between a flight and its answer that is kept: who asks then finds one of the two.
+    pub fn claim(
+        &self,
+        key: RequestKey,
+        keep: Option<Keep>,
+        start: impl FnOnce() -> BoxFuture<'static, T>,
+    ) -> Claim<T> {
+        let shard = self.0.shard(key.fingerprint());
+        // Relaxed here and below: counts, which publish nothing.
+        if let Some(answer) = self.0.answer(&key, keep) {
+            shard.hits.fetch_add(1, Relaxed);
+            return Claim::Hit(answer);
         }
-        // Relaxed: the bound may be passed by as many callers as race here, and it publishes nothing.
+        let joined = {
+            let flights = shard.flights.lock();
+            flights.find(hash(&key), |flight| self.0.join(flight, &key)).cloned()
+        };
+        if let Some(flight) = joined {
+            return shard.follow(flight, &key, keep);
+        }
+        // The bound may be passed by as many callers as race here.
         if self.0.active.load(Relaxed) >= self.0.max {
+            shard.alone.fetch_add(1, Relaxed);
             return Claim::Full;
         }
-        // Made before the entry is locked: nobody's code runs under a lock.
-        let flight = Arc::new(Flight::new(start()));
-        let place = flight.join(true, self.0.open).expect("a new flight can be joined");
-        let lead = Subscriber { flight: flight.clone(), place, key: key.clone(), flights: self.clone() };
-        let raced = match self.0.map.entry(key) {
-            Entry::Vacant(entry) => {
-                entry.insert(flight);
-                self.0.active.fetch_add(1, Relaxed);
-                None
+        // Made before the table is locked: nobody's code runs under a lock.
+        let flight = Arc::new(Flight::new(key, start(), self.0.clone()));
+        if let Some(keep) = keep {
+            flight.keep_for(keep.ttl);
+        }
+        match self.0.enter(shard, &flight, keep) {
+            Entered::Found(answer) => {
+                shard.hits.fetch_add(1, Relaxed);
+                Claim::Hit(answer)
             }
-            Entry::Occupied(mut entry) => {
-                let follower = self.follow(&lead.key, entry.get());
-                if follower.is_none() {
-                    // It has ended and is about to be removed by who ended it, who will find it replaced.
-                    entry.insert(flight);
-                }
-                follower
+            Entered::Joined(other) => shard.follow(other, flight.key(), keep),
+            Entered::Led => {
+                shard.led.fetch_add(1, Relaxed);
+                Claim::Lead(Subscriber { flight, seat: Seat::default() })
             }
+        }
+    }
+
+    /// Ends joining the flights of `key`: who asks the same from now on asks anew. Whoever is in one stays. Whether
+    /// there was one.
+    pub fn close(&self, key: &RequestKey) -> bool {
+        let found: Vec<_> = {
+            let flights = self.0.shard(key.fingerprint()).flights.lock();
+            flights.iter_hash(hash(key)).filter(|flight| flight.key() == key).cloned().collect()
         };
-        match raced {
-            Some(follower) => Claim::Follow(follower),
-            None => {
-                self.0.led.fetch_add(1, Relaxed);
-                Claim::Lead(lead)
-            }
-        }
-    }
-
-    fn follow(&self, key: &RequestKey, flight: &Arc<Flight<T>>) -> Option<Subscriber<T>> {
-        let place = flight.join(false, self.0.open)?;
-        self.0.joined.fetch_add(1, Relaxed);
-        Some(Subscriber { flight: flight.clone(), place, key: key.clone(), flights: self.clone() })
-    }
-
-    /// Takes `flight` off the index, if it is still the one of `key` there.
-    fn remove(&self, key: &RequestKey, flight: &Arc<Flight<T>>) {
-        if self.0.map.remove_if(key, |_, known| Arc::ptr_eq(known, flight)).is_some() {
-            self.0.active.fetch_sub(1, Relaxed);
-        }
+        found.iter().for_each(|flight| flight.close());
+        !found.is_empty()
     }
 
     /// The counts of the moment.
     #[must_use]
     pub fn stats(&self) -> DedupStats {
-        DedupStats {
-            active_requests: self.0.active.load(Relaxed),
-            led: self.0.led.load(Relaxed),
-            joined: self.0.joined.load(Relaxed),
+        let mut stats = DedupStats { active_requests: self.0.active.load(Relaxed), ..DedupStats::default() };
+        for shard in &self.0.shards {
+            let subscribers = shard.flights.lock().iter().map(|flight| flight.subscribers() as usize).sum::<usize>();
+            stats.total_subscribers += subscribers;
+            stats.joined += shard.joined.load(Relaxed);
+            stats.hits += shard.hits.load(Relaxed);
+            stats.total_submitted += shard.led.load(Relaxed) + shard.alone.load(Relaxed);
         }
+        stats.deduplicated = stats.joined + stats.hits;
+        stats.total_submitted += stats.deduplicated;
+        stats.dedup_rate = stats.deduplicated as f64 / stats.total_submitted.max(1) as f64;
+        stats
+    }
+
+    /// The answers that are kept, if any are.
+    #[must_use]
+    pub fn answers(&self) -> Option<&ResponseCache<T>> {
+        self.0.answers.as_ref().map(|answers| &answers.cache)
+    }
+}
+
+/// Where a call that was about to lead has found itself.
+enum Entered<T: Clone + Send + Sync + 'static> {
+    Found(T),
+    Joined(Arc<Flight<T>>),
+    Led,
+}
+
+const fn hash(key: &RequestKey) -> u64 {
+    key.fingerprint().low()
+}
+
+impl<T: Clone + Send + Sync + 'static> Shard<T> {
+    /// The claim of a caller who has joined `flight`.
+    fn follow(&self, flight: Arc<Flight<T>>, key: &RequestKey, keep: Option<Keep>) -> Claim<T> {
+        let subscriber = Subscriber { flight, seat: Seat::default() };
+        if subscriber.flight.key() != key {
+            // Another call of the same fingerprint: so rare that it may go alone.
+            self.alone.fetch_add(1, Relaxed);
+            return Claim::Full;
+        }
+        if let Some(keep) = keep {
+            subscriber.flight.keep_for(keep.ttl);
+        }
+        self.joined.fetch_add(1, Relaxed);
+        Claim::Follow(subscriber)
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Index<T> {
+    fn shard(&self, fingerprint: Fingerprint) -> &Shard<T> {
+        &self.shards[fingerprint.high() as usize % SHARDS]
+    }
+
+    fn answer(&self, key: &RequestKey, keep: Option<Keep>) -> Option<T> {
+        self.answers.as_ref().zip(keep).and_then(|(answers, keep)| answers.cache.find(key, keep.now))
+    }
+
+    /// Whether `flight` has a subscriber more. Keys are compared in full when the table's lock has been let go.
+    fn join(&self, flight: &Flight<T>, key: &RequestKey) -> bool {
+        flight.key().fingerprint() == key.fingerprint() && flight.join(self.subscribers)
+    }
+
+    /// Puts `flight` on the index, unless there is another that can be joined or the answer has come meanwhile.
+    fn enter(&self, shard: &Shard<T>, flight: &Arc<Flight<T>>, keep: Option<Keep>) -> Entered<T> {
+        let key = flight.key();
+        let mut flights = shard.flights.lock();
+        if let Some(other) = flights.find(hash(key), |other| self.join(other, key)) {
+            return Entered::Joined(other.clone());
+        }
+        // Whoever ended a flight has put its answer there first: who no longer finds the one finds the other.
+        let answers = self.answers.as_ref().zip(keep);
+        if let Some(answer) = answers.and_then(|(answers, keep)| answers.cache.peek(key, keep.now)) {
+            return Entered::Found(answer);
+        }
+        // Beside it there may be others of the same, which are over or full.
+        flights.insert_unique(hash(key), flight.clone(), |other| hash(other.key()));
+        self.active.fetch_add(1, Relaxed);
+        Entered::Led
+    }
+
+    /// Takes `flight` off the index, if it is still there. Called once for each that led.
+    pub(crate) fn remove(&self, flight: &Flight<T>) {
+        let key = flight.key();
+        let removed = {
+            let mut flights = self.shard(key.fingerprint()).flights.lock();
+            let entry = flights.find_entry(hash(key), |known| std::ptr::eq(&**known, flight));
+            entry.ok().map(|entry| entry.remove().0)
+        };
+        drop(removed);
+        self.active.fetch_sub(1, Relaxed);
+    }
+
+    /// Whether an outcome that is there can still be joined.
+    pub(crate) fn is_open(&self, value: &T) -> bool {
+        (self.ongoing)(value).is_some_and(Ongoing::is_open)
+    }
+
+    /// The outcome of `flight` is there: has it kept now, or when all of it has come. Whether it can still be joined.
+    pub(crate) fn begun(&self, flight: &Arc<Flight<T>>, value: &T) -> bool {
+        let Some(stream) = (self.ongoing)(value) else {
+            self.keep(flight, value);
+            return false;
+        };
+        if self.answers.is_some() {
+            // The stream is not to hold the flight, which holds the stream.
+            let flight = Arc::downgrade(flight);
+            stream.before_end(Box::new(move || {
+                if let Some(flight) = flight.upgrade() {
+                    flight.complete();
+                }
+            }));
+        }
+        stream.is_open()
+    }
+
+    /// Keeps the answer of `flight`, if somebody has asked for that and it is one to keep. Whether it is kept.
+    pub(crate) fn keep(&self, flight: &Flight<T>, value: &T) -> bool {
+        let ttl = flight.kept_for();
+        let Some(answers) = self.answers.as_ref().filter(|_| !ttl.is_zero()) else { return false };
+        // A panic would leave all who wait without an end.
+        let answer = std::panic::catch_unwind(AssertUnwindSafe(|| (answers.finished)(value)));
+        let Ok(Some(answer)) = answer else { return false };
+        answers.cache.put(flight.key().clone(), answer, ttl, answers.cache.now())
+    }
+}
+
+/// Makes [`Flights`].
+pub struct FlightsBuilder<T> {
+    max: usize,
+    subscribers: u32,
+    ongoing: fn(&T) -> Option<&dyn Ongoing>,
+    answers: Option<Answers<T>>,
+}
+
+impl<T: Clone + Send + Sync + 'static> FlightsBuilder<T> {
+    /// At most so many callers in a flight, at least one: the next one's call is a flight of its own, which others
+    /// join then. Default without a bound.
+    #[must_use]
+    pub const fn subscribers(mut self, most: u32) -> Self {
+        self.subscribers = most;
+        self
+    }
+
+    /// `part` finds what of an outcome goes on: such an outcome, a stream, can be joined while somebody holds it and
+    /// [`is_open`](Ongoing::is_open). Default nothing.
+    #[must_use]
+    pub const fn ongoing(mut self, part: fn(&T) -> Option<&dyn Ongoing>) -> Self {
+        self.ongoing = part;
+        self
+    }
+
+    /// Keeps answers in `cache`: `finished` makes of an outcome what is kept of it, or nothing when it is not whole
+    /// and good. It is called once, when all of the outcome has come.
+    #[must_use]
+    pub fn answers(mut self, cache: ResponseCache<T>, finished: fn(&T) -> Option<T>) -> Self {
+        self.answers = Some(Answers { cache, finished });
+        self
+    }
+
+    /// The flights.
+    #[must_use]
+    pub fn build(self) -> Flights<T> {
+        let shard = |_| Shard {
+            flights: Mutex::new(HashTable::new()),
+            led: AtomicU64::new(0),
+            joined: AtomicU64::new(0),
+            hits: AtomicU64::new(0),
+            alone: AtomicU64::new(0),
+        };
+        Flights(Arc::new(Index {
+            shards: (0..SHARDS).map(shard).collect(),
+            max: self.max,
+            subscribers: u64::from(self.subscribers.max(1)),
+            ongoing: self.ongoing,
+            answers: self.answers,
+            active: AtomicUsize::new(0),
+        }))
+    }
+}
+
+impl<T> fmt::Debug for FlightsBuilder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlightsBuilder").field("max", &self.max).finish_non_exhaustive()
     }
 }
 
@@ -148,9 +375,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
 #[must_use = "a flight moves only while somebody waits for it"]
 pub struct Subscriber<T: Clone + Send + Sync + 'static> {
     flight: Arc<Flight<T>>,
-    place: usize,
-    key: RequestKey,
-    flights: Flights<T>,
+    seat: Seat,
 }
 
 impl<T: Clone + Send + Sync + 'static> Future for Subscriber<T> {
@@ -158,25 +383,280 @@ impl<T: Clone + Send + Sync + 'static> Future for Subscriber<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let (outcome, ended) = std::task::ready!(this.flight.poll(this.place, cx));
-        let open = outcome.as_ref().is_ok_and(this.flights.0.open);
-        if ended && !open {
-            this.flights.remove(&this.key, &this.flight);
-        }
-        Poll::Ready(outcome)
+        this.flight.poll(&mut this.seat, cx)
     }
 }
 
 impl<T: Clone + Send + Sync + 'static> Drop for Subscriber<T> {
     fn drop(&mut self) {
-        if self.flight.leave(self.place) {
-            self.flights.remove(&self.key, &self.flight);
-        }
+        self.flight.leave(&mut self.seat);
     }
 }
 
 impl<T: Clone + Send + Sync + 'static> fmt::Debug for Subscriber<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscriber").field("place", &self.place).finish_non_exhaustive()
+        f.write_str("Subscriber(..)")
+    }
+}
+
+#[cfg(test)]
+#[cfg(llm_loom)]
+mod loom_tests {
+    use std::task::{Wake, Waker};
+
+    use futures_core::Stream;
+    use llm_core::{ManualClock, TenantId};
+    use loom::sync::Notify;
+    use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use loom::thread;
+
+    use super::*;
+    use crate::{Broadcast, CacheConfig, Listener};
+
+    /// Wakes a thread of the model.
+    struct Thread(Notify);
+
+    impl Wake for Thread {
+        fn wake(self: Arc<Self>) {
+            self.0.notify();
+        }
+    }
+
+    /// Polls until there is something, as a runtime does.
+    fn wait<U>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<U>) -> U {
+        let thread = Arc::new(Thread(Notify::new()));
+        let waker = Waker::from(thread.clone());
+        loop {
+            match poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(value) => return value,
+                Poll::Pending => thread.0.wait(),
+            }
+        }
+    }
+
+    fn answer<T: Clone + Send + Sync + 'static>(mut subscriber: Subscriber<T>) -> (T, Subscriber<T>) {
+        let answer = wait(|cx| Pin::new(&mut subscriber).poll(cx)).unwrap();
+        (answer, subscriber)
+    }
+
+    fn key() -> RequestKey {
+        RequestKey::new(TenantId::from("t"), "route", "body")
+    }
+
+    /// The world outside: a call that ends when another thread says so, as a socket does.
+    #[derive(Clone)]
+    struct World {
+        open: Arc<AtomicBool>,
+        waker: Arc<Mutex<Option<Waker>>>,
+        /// Calls that were made, not only prepared.
+        calls: Arc<AtomicUsize>,
+    }
+
+    impl World {
+        fn new(open: bool) -> Self {
+            Self {
+                open: Arc::new(AtomicBool::new(open)),
+                waker: Arc::new(Mutex::new(None)),
+                calls: Arc::new(AtomicUsize::new(0)),
+            }
+        }
+
+        fn call(&self) -> BoxFuture<'static, u32> {
+            Box::pin(Call { world: self.clone(), begun: false })
+        }
+
+        fn let_go(&self) {
+            self.open.store(true, Ordering::Release);
+            let woken = self.waker.lock().take();
+            if let Some(woken) = woken {
+                woken.wake();
+            }
+        }
+    }
+
+    struct Call {
+        world: World,
+        begun: bool,
+    }
+
+    impl Future for Call {
+        type Output = u32;
+
+        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<u32> {
+            if !std::mem::replace(&mut self.begun, true) {
+                self.world.calls.fetch_add(1, Ordering::Relaxed);
+            }
+            *self.world.waker.lock() = Some(cx.waker().clone());
+            if self.world.open.load(Ordering::Acquire) { Poll::Ready(7) } else { Poll::Pending }
+        }
+    }
+
+    impl Drop for Call {
+        fn drop(&mut self) {
+            // It holds the flight: without this the model would see a leak.
+            *self.world.waker.lock() = None;
+        }
+    }
+
+    fn subscriber(claim: Claim<u32>) -> Subscriber<u32> {
+        match claim {
+            Claim::Lead(subscriber) | Claim::Follow(subscriber) => subscriber,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn no_subscriber_misses_the_end() {
+        loom::model(|| {
+            let (flights, world) = (Flights::new(10), World::new(false));
+            let one = subscriber(flights.claim(key(), None, || world.call()));
+            let two = subscriber(flights.claim(key(), None, || world.call()));
+            let other = thread::spawn(move || answer(two).0);
+            world.let_go();
+            assert_eq!(answer(one).0, 7);
+            assert_eq!(other.join().unwrap(), 7);
+            assert_eq!(world.calls.load(Ordering::Relaxed), 1);
+            assert_eq!(flights.stats().active_requests, 0);
+        });
+    }
+
+    #[test]
+    fn who_leaves_takes_nobodys_turn_along() {
+        loom::model(|| {
+            let (flights, world) = (Flights::new(10), World::new(false));
+            let mut one = subscriber(flights.claim(key(), None, || world.call()));
+            let two = subscriber(flights.claim(key(), None, || world.call()));
+            let other = thread::spawn(move || answer(two).0);
+            let thread = Waker::from(Arc::new(Thread(Notify::new())));
+            let _ = Pin::new(&mut one).poll(&mut Context::from_waker(&thread));
+            world.let_go();
+            drop(one);
+            assert_eq!(other.join().unwrap(), 7);
+        });
+    }
+
+    #[test]
+    fn whoever_claims_while_the_last_leaves_is_answered_and_nothing_stays() {
+        loom::model(|| {
+            let (flights, world) = (Flights::new(10), World::new(true));
+            let one = subscriber(flights.claim(key(), None, || world.call()));
+            let late = {
+                let (flights, world) = (flights.clone(), world.clone());
+                thread::spawn(move || answer(subscriber(flights.claim(key(), None, || world.call()))).0)
+            };
+            drop(one);
+            assert_eq!(late.join().unwrap(), 7);
+            assert_eq!(world.calls.load(Ordering::Relaxed), 1);
+            let stats = flights.stats();
+            assert_eq!((stats.active_requests, stats.total_subscribers), (0, 0));
+            assert!(flights.0.shards.iter().all(|shard| shard.flights.lock().is_empty()));
+        });
+    }
+
+    #[test]
+    fn two_who_claim_at_once_make_one_call() {
+        loom::model(|| {
+            let (flights, world) = (Flights::new(10), World::new(false));
+            let other = {
+                let (flights, world) = (flights.clone(), world.clone());
+                thread::spawn(move || subscriber(flights.claim(key(), None, || world.call())))
+            };
+            let one = subscriber(flights.claim(key(), None, || world.call()));
+            let two = other.join().unwrap();
+            world.let_go();
+            assert_eq!((answer(one).0, answer(two).0), (7, 7));
+            assert_eq!(world.calls.load(Ordering::Relaxed), 1);
+        });
+    }
+
+    fn cache<T: Clone>(weigh: fn(&T) -> usize) -> (ResponseCache<T>, Keep) {
+        let clock = Arc::new(ManualClock::new());
+        let keep = Keep { ttl: Duration::from_secs(1), now: llm_core::Clock::now(&clock) };
+        let config = CacheConfig { max_entries: 1, ..CacheConfig::default() };
+        (ResponseCache::builder(config).clock(clock).build_for(weigh), keep)
+    }
+
+    #[test]
+    fn between_a_flight_and_its_answer_nobody_makes_a_second_call() {
+        loom::model(|| {
+            let (cache, keep) = cache(|_| 1);
+            let flights = Flights::builder(10).answers(cache, |answer| Some(*answer)).build();
+            let world = World::new(true);
+            let ask = move |flights: Flights<u32>, world: World| match flights.claim(key(), Some(keep), || world.call())
+            {
+                Claim::Hit(answer) => answer,
+                claim => answer(subscriber(claim)).0,
+            };
+            let other = {
+                let (flights, world) = (flights.clone(), world.clone());
+                thread::spawn(move || ask(flights, world))
+            };
+            assert_eq!(ask(flights.clone(), world.clone()), 7);
+            assert_eq!(other.join().unwrap(), 7);
+            assert_eq!(world.calls.load(Ordering::Relaxed), 1);
+            assert!(matches!(flights.claim(key(), Some(keep), || world.call()), Claim::Hit(7)));
+        });
+    }
+
+    /// Counts how often a stream is begun.
+    struct Two {
+        given: u32,
+        begun: Arc<AtomicUsize>,
+    }
+
+    impl Stream for Two {
+        type Item = Result<u32, ()>;
+
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            if self.given == 0 {
+                self.begun.fetch_add(1, Ordering::Relaxed);
+            }
+            self.given += 1;
+            Poll::Ready((self.given < 3).then_some(Ok(self.given)))
+        }
+    }
+
+    fn hear(mut listener: Listener<u32, ()>) -> Vec<u32> {
+        let mut heard = Vec::new();
+        while let Some(item) = wait(|cx| listener.poll_item(cx)) {
+            heard.push(item.unwrap());
+        }
+        heard
+    }
+
+    #[test]
+    fn between_a_stream_and_its_answer_nobody_makes_a_second_call() {
+        loom::model(|| {
+            type Numbers = Broadcast<u32, ()>;
+            let (cache, keep) = cache(Numbers::bytes);
+            let flights = Flights::<Numbers>::builder(10)
+                .ongoing(|numbers| Some(numbers))
+                .answers(cache, |numbers| numbers.is_complete().then(|| numbers.clone()))
+                .build();
+            let begun = Arc::new(AtomicUsize::new(0));
+            let ask = move |flights: Flights<Numbers>, begun: Arc<AtomicUsize>| {
+                let start = || -> BoxFuture<'static, Numbers> {
+                    Box::pin(async move { Broadcast::new(Box::pin(Two { given: 0, begun }), 100, |_| 1) })
+                };
+                match flights.claim(key(), Some(keep), start) {
+                    Claim::Hit(numbers) => hear(numbers.listen().unwrap()),
+                    Claim::Lead(subscriber) | Claim::Follow(subscriber) => {
+                        let (numbers, place) = answer(subscriber);
+                        let heard = hear(numbers.listen().unwrap());
+                        drop(place);
+                        heard
+                    }
+                    Claim::Full => panic!("there is room"),
+                }
+            };
+            let other = {
+                let (flights, begun) = (flights.clone(), begun.clone());
+                thread::spawn(move || ask(flights, begun))
+            };
+            assert_eq!(ask(flights.clone(), begun.clone()), [1, 2]);
+            assert_eq!(other.join().unwrap(), [1, 2]);
+            assert_eq!(begun.load(Ordering::Relaxed), 1);
+            assert_eq!(flights.stats().active_requests, 0);
+        });
     }
 }

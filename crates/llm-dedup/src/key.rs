@@ -1,13 +1,39 @@
 //! What makes two calls the same.
 
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use bytes::Bytes;
 use llm_core::{HashKey, TenantId, hash128};
 
 /// The hash of a call, keyed per process. Finds candidates; equality is always checked in full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint(u128);
+
+impl Fingerprint {
+    /// The hash of a call in these parts.
+    pub(crate) fn of(parts: &[&[u8]]) -> Self {
+        Self(hash128(HashKey::process(), parts))
+    }
+
+    /// For a table.
+    pub(crate) const fn low(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// For the choice among tables: nothing of it is in [`low`](Self::low).
+    pub(crate) const fn high(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+}
+
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.low());
+    }
+}
+
+/// Says whether two bodies mean the same.
+type Same = fn(&[u8], &[u8]) -> bool;
 
 /// A call, in all that can change its answer.
 #[derive(Clone, Debug)]
@@ -16,19 +42,40 @@ pub struct RequestKey {
     tenant: TenantId,
     route: Bytes,
     body: Bytes,
+    /// Whether bodies of one digest are the same although their bytes differ.
+    same: Option<Same>,
 }
 
 impl RequestKey {
-    /// The key of a call of `tenant`'s. `route` is everything beside the body that changes the answer: the
-    /// operation, the dialect, the headers that are sent on.
+    /// The key of a call of `tenant`'s whose body counts byte by byte. `route` is everything beside the body that
+    /// changes the answer: the operation, the dialect, the headers that are sent on.
     #[must_use]
     pub fn new(tenant: TenantId, route: impl Into<Bytes>, body: impl Into<Bytes>) -> Self {
-        Self::with_hash(HashKey::process(), tenant, route.into(), body.into())
+        let (route, body) = (route.into(), body.into());
+        let fingerprint = Self::fingerprint_of(tenant.as_str(), &route, &body);
+        Self { fingerprint, tenant, route, body, same: None }
     }
 
-    fn with_hash(key: HashKey, tenant: TenantId, route: Bytes, body: Bytes) -> Self {
-        let fingerprint = Fingerprint(hash128(key, &[tenant.as_str().as_bytes(), &route, &body]));
-        Self { fingerprint, tenant, route, body }
+    /// The key of a call whose body counts by its meaning: `digest` is the same for all bodies that mean the same, and
+    /// should differ for all others; it is to be keyed, or callers could aim for equal ones. `same` says whether two
+    /// bodies of one digest do mean the same; it is asked only where their bytes differ, and must be reflexive,
+    /// symmetric and transitive, and one function for all keys that meet.
+    #[must_use]
+    pub fn canonical(
+        tenant: TenantId,
+        route: impl Into<Bytes>,
+        body: impl Into<Bytes>,
+        digest: u128,
+        same: fn(&[u8], &[u8]) -> bool,
+    ) -> Self {
+        let (route, body) = (route.into(), body.into());
+        // Four parts, so that no body is a digest.
+        let fingerprint = Fingerprint::of(&[tenant.as_str().as_bytes(), &route, &digest.to_le_bytes(), b"canonical"]);
+        Self { fingerprint, tenant, route, body, same: Some(same) }
+    }
+
+    pub(crate) fn fingerprint_of(tenant: &str, route: &[u8], body: &[u8]) -> Fingerprint {
+        Fingerprint::of(&[tenant.as_bytes(), route, body])
     }
 
     /// The call's hash.
@@ -37,19 +84,49 @@ impl RequestKey {
         self.fingerprint
     }
 
+    /// Whose call it is.
+    #[must_use]
+    pub const fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// The call's body.
+    #[must_use]
+    pub const fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Whether it is the key of a call in these parts, byte by byte.
+    pub(crate) fn is(&self, tenant: &str, route: &[u8], body: &[u8]) -> bool {
+        self.same.is_none() && self.tenant == *tenant && self.route == route && self.body == body
+    }
+
+    /// The bytes that it refers to.
+    pub(crate) fn weight(&self) -> usize {
+        self.tenant.as_str().len() + self.route.len() + self.body.len()
+    }
+
+    /// The key in bytes of its own: what is kept would else keep the whole buffer that the call was read into.
+    pub(crate) fn compact(&self) -> Self {
+        let own = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
+        Self { route: own(&self.route), body: own(&self.body), ..self.clone() }
+    }
+
     #[cfg(test)]
     pub(crate) fn colliding(body: &'static str) -> Self {
         let body = Bytes::from_static(body.as_bytes());
-        Self { fingerprint: Fingerprint(7), tenant: TenantId::from("t"), route: Bytes::new(), body }
+        Self { fingerprint: Fingerprint(7), tenant: TenantId::from("t"), route: Bytes::new(), body, same: None }
     }
 }
 
 impl PartialEq for RequestKey {
     fn eq(&self, other: &Self) -> bool {
+        let meant = || self.same.zip(other.same).is_some_and(|(same, _)| same(&self.body, &other.body));
         self.fingerprint == other.fingerprint
             && self.tenant == other.tenant
             && self.route == other.route
-            && self.body == other.body
+            && self.same.is_some() == other.same.is_some()
+            && (self.body == other.body || meant())
     }
 }
 
@@ -57,13 +134,16 @@ impl Eq for RequestKey {}
 
 impl Hash for RequestKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.fingerprint.0 as u64);
+        self.fingerprint.hash(state);
     }
 }
 
 /// Takes a [`Fingerprint`] as it is: it is a keyed hash already.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct AsIs(u64);
+
+/// Makes [`AsIs`].
+pub(crate) type ByFingerprint = BuildHasherDefault<AsIs>;
 
 impl Hasher for AsIs {
     fn finish(&self) -> u64 {
@@ -102,6 +182,30 @@ mod tests {
     fn a_collision_is_not_an_equality() {
         assert_ne!(RequestKey::colliding("one"), RequestKey::colliding("two"));
         assert_eq!(RequestKey::colliding("one"), RequestKey::colliding("one"));
+    }
+
+    #[test]
+    fn of_one_digest_are_the_same_by_what_they_mean_and_only_those() {
+        fn folded(one: &[u8], other: &[u8]) -> bool {
+            one.eq_ignore_ascii_case(other)
+        }
+        let canonical = |tenant: &str, body: &'static str, digest| {
+            RequestKey::canonical(TenantId::from(tenant), "r", body, digest, folded)
+        };
+        assert_eq!(canonical("a", "Text", 1), canonical("a", "tEXT", 1));
+        assert_ne!(canonical("a", "text", 1), canonical("a", "test", 1));
+        assert_ne!(canonical("a", "text", 1), canonical("a", "text", 2));
+        assert_ne!(canonical("a", "text", 1), canonical("b", "text", 1));
+        let digest = 1u128.to_le_bytes();
+        assert_ne!(canonical("a", "text", 1).fingerprint(), key("a", b"r", &digest).fingerprint());
+    }
+
+    #[test]
+    fn a_key_in_bytes_of_its_own_is_the_same_key() {
+        let buffer = Bytes::from(vec![b'x'; 1000]);
+        let key = RequestKey::new(TenantId::from("t"), buffer.slice(1..3), buffer.slice(5..10));
+        assert_eq!(key.compact(), key);
+        assert_ne!(key.compact().body().as_ptr(), key.body().as_ptr());
     }
 
     proptest! {

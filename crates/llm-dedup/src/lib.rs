@@ -6,8 +6,11 @@
 //!
 //! An answer that is a stream is a [`Broadcast`]: each caller hears all of it from its start, at its own pace.
 //!
+//! A finished answer may be kept for a while, in a [`ResponseCache`]: who asks the same then is given it. There is no
+//! moment between the two in which a second call could start.
+//!
 //! # Limitations
-//! Answers are forgotten once given. Bodies are the same when their bytes are.
+//! One process. Bodies are the same when their bytes are, or when what made their [`RequestKey`] says so.
 //!
 //! # Example
 //! ```
@@ -16,19 +19,22 @@
 //!
 //! let flights = Flights::new(1000);
 //! let key = || RequestKey::new(TenantId::from("acme"), b"chat fast".as_slice(), b"{}".as_slice());
-//! let Claim::Lead(lead) = flights.claim(key(), || Box::pin(async { "answer" })) else { unreachable!() };
-//! let Claim::Follow(follower) = flights.claim(key(), || unreachable!()) else { unreachable!() };
+//! let Claim::Lead(lead) = flights.claim(key(), None, || Box::pin(async { "answer" })) else { unreachable!() };
+//! let Claim::Follow(follower) = flights.claim(key(), None, || unreachable!()) else { unreachable!() };
 //! drop(lead);
 //! # futures_util::future::FutureExt::now_or_never(async {
 //! assert_eq!(follower.await, Ok("answer"));
 //! # }).unwrap();
 //! ```
 mod broadcast;
+mod cache;
 mod flight;
 mod flights;
 mod key;
+mod waiting;
 
 pub use broadcast::{Broadcast, Interrupted, Listener};
+pub use cache::{CacheConfig, CacheStats, ResponseCache, ResponseCacheBuilder};
 pub use flight::Lost;
-pub use flights::{Claim, DedupStats, Flights, Subscriber};
+pub use flights::{Claim, DedupStats, Flights, FlightsBuilder, Keep, Ongoing, Subscriber};
 pub use key::{Fingerprint, RequestKey};

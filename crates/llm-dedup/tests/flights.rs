@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
 
 use llm_core::TenantId;
-use llm_dedup::{Claim, DedupStats, Flights, Lost, RequestKey, Subscriber};
+use llm_dedup::{Claim, Flights, Lost, RequestKey, Subscriber};
 use proptest::prelude::*;
 
 fn key(body: &'static str) -> RequestKey {
@@ -100,13 +100,13 @@ impl Task {
 }
 
 fn claim(flights: &Flights<u32>, world: &Arc<World>, body: &'static str) -> Claim<u32> {
-    flights.claim(key(body), || Box::pin(world.call()))
+    flights.claim(key(body), None, || Box::pin(world.call()))
 }
 
 fn subscriber(claim: Claim<u32>) -> Subscriber<u32> {
     match claim {
         Claim::Lead(subscriber) | Claim::Follow(subscriber) => subscriber,
-        Claim::Full => panic!("full"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -128,20 +128,23 @@ fn the_index_is_bounded_and_frees_its_places() {
     assert!(matches!(claim(&flights, &world, "c"), Claim::Full));
     assert!(matches!(claim(&flights, &world, "a"), Claim::Follow(_)));
     drop(kept);
-    assert_eq!(flights.stats(), DedupStats { active_requests: 0, led: 2, joined: 1 });
+    let stats = flights.stats();
+    assert_eq!((stats.active_requests, stats.total_subscribers), (0, 0));
+    assert_eq!((stats.total_submitted, stats.deduplicated, stats.joined, stats.hits), (4, 1, 1, 0));
+    assert!((stats.dedup_rate - 0.25).abs() < 1e-9);
     assert!(matches!(claim(&flights, &world, "c"), Claim::Lead(_)));
 }
 
 #[test]
 fn a_call_that_panics_is_lost_for_all_and_the_next_starts_anew() {
     let flights: Flights<u32> = Flights::new(10);
-    let lead = subscriber(flights.claim(key("a"), || Box::pin(async { panic!("on purpose") })));
-    let follower = subscriber(flights.claim(key("a"), || unreachable!()));
+    let lead = subscriber(flights.claim(key("a"), None, || Box::pin(async { panic!("on purpose") })));
+    let follower = subscriber(flights.claim(key("a"), None, || unreachable!()));
     let (mut lead, mut follower) = (Task::new(lead), Task::new(follower));
     follower.run();
     lead.run();
     assert_eq!((lead.answer, follower.answer), (Some(Err(Lost)), Some(Err(Lost))));
-    assert!(matches!(flights.claim(key("a"), || Box::pin(async { 1 })), Claim::Lead(_)));
+    assert!(matches!(flights.claim(key("a"), None, || Box::pin(async { 1 })), Claim::Lead(_)));
 }
 
 #[derive(Clone, Debug)]

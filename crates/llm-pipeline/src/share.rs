@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::HeaderMap;
 use llm_core::{BoxFuture, CallBody, Dialect, Error, ErrorKind, Frame, Sharing};
-use llm_dedup::{Broadcast, Claim, DedupStats, Flights, RequestKey, Subscriber};
+use llm_dedup::{Broadcast, Claim, DedupStats, Flights, Ongoing, RequestKey, Subscriber};
 
 use crate::heard::Heard;
 use crate::request::{Reply, Request, Response, Served, Whole};
@@ -37,7 +37,7 @@ const KEPT: usize = 256 << 10;
 impl Sharer {
     /// Shares at most `max` calls at once; those whose answer is a draw only if `sampled`.
     pub(crate) fn new(max: usize, sampled: bool) -> Self {
-        Self { flights: Flights::with_open(max, is_open), sampled }
+        Self { flights: Flights::builder(max).ongoing(ongoing).build(), sampled }
     }
 
     /// What the request must equal another in; none when it is not to be shared.
@@ -73,10 +73,11 @@ impl Sharer {
             let call = lead();
             Box::pin(async move { call.await.and_then(shareable) })
         };
-        match self.flights.claim(key, start) {
+        match self.flights.claim(key, None, start) {
             Claim::Lead(subscriber) => Some(Joined { subscriber, sharing: Sharing::Miss }),
             Claim::Follow(subscriber) => Some(Joined { subscriber, sharing: Sharing::Joined }),
-            Claim::Full => None,
+            // Nothing is kept.
+            Claim::Hit(_) | Claim::Full => None,
         }
     }
 }
@@ -104,9 +105,12 @@ impl Joined {
     }
 }
 
-/// Whether a flight whose answer is there can still be joined.
-fn is_open(answer: &Result<Shared, Error>) -> bool {
-    matches!(answer, Ok(Shared { content: Content::Stream { frames, .. }, .. }) if frames.is_open())
+/// What can still be joined when the answer is there: its stream.
+fn ongoing(answer: &Result<Shared, Error>) -> Option<&dyn Ongoing> {
+    match answer {
+        Ok(Shared { content: Content::Stream { frames, .. }, .. }) => Some(frames),
+        _ => None,
+    }
 }
 
 /// The frame in bytes of its own. What is kept would keep the whole buffer that it was read into, which is much larger
