@@ -30,9 +30,11 @@ mod broadcast;
 mod cache;
 mod flight;
 mod flights;
+mod idempotency;
 mod key;
 #[cfg(all(test, llm_loom))]
 mod model;
+mod resume;
 mod turn;
 mod waiting;
 
@@ -40,4 +42,6 @@ pub use broadcast::{Broadcast, Interrupted, Listener, NoRoom, Publisher};
 pub use cache::{CacheConfig, CacheStats, ResponseCache, ResponseCacheBuilder};
 pub use flight::Lost;
 pub use flights::{Claim, DedupStats, Flights, FlightsBuilder, Keep, Ongoing, Subscriber};
+pub use idempotency::{IdempotencyConfig, IdempotencyKeys, Idempotent, MAX_KEY, Reserved};
 pub use key::{Fingerprint, RequestKey};
+pub use resume::{NotAToken, Place, ResumeToken, Resumes};
