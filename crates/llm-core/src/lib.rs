@@ -59,11 +59,8 @@ pub use price::{LongPrompt, Multiplier, MultiplierError, Price, Rates, Tiers};
 pub use provider::Provider;
 pub use request::{CompletionRequest, Origin, ResponseFormat, Thinking};
 pub use response::{Choice, CompletionResponse, StopReason, StreamEvent};
-<<<<<<< HEAD
 pub use service_tier::ServiceTier;
-=======
 pub use slots::Slots;
->>>>>>> limits
 #[cfg(feature = "tokio")]
 pub use time::TokioClock;
 pub use time::{Clock, ManualClock, SystemClock, Tick};

@@ -2,66 +2,31 @@
 //!
 //! There is no owner and no task: whoever listens drives the source, and it ends with the last who holds it.
 
-use std::collections::VecDeque;
+mod listener;
+mod log;
+mod publisher;
+mod segment;
+
 use std::fmt;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
 
 use llm_core::BoxStream;
-use llm_core::sync::Mutex;
 
+use self::log::Part;
 use crate::flights::Ongoing;
 
-type Source<T, E> = BoxStream<Result<T, E>>;
+pub use self::listener::Listener;
+pub use self::publisher::{NoRoom, Publisher};
 
-/// A stream that many may listen to. Clones share it. An item is handed out by a clone: let that be cheap.
+/// A stream that many may listen to. Clones share it.
 ///
-/// Who comes late first gets all that was sent. That is kept up to a bound in bytes; beyond it nobody new may come,
-/// and what all have read is forgotten. The source is read no further ahead of the slowest listener than the bound.
-pub struct Broadcast<T, E>(Arc<Hold<T, E>>);
-
-/// What those share who have a part in a log. Its source knows the log as a waker, which is no part: with the last part
-/// the source ends.
-struct Hold<T, E>(Arc<Log<T, E>>);
-
-impl<T, E> Drop for Hold<T, E> {
-    fn drop(&mut self) {
-        let source = self.0.source.lock().take();
-        drop(source);
-    }
-}
-
-struct Log<T, E> {
-    /// Held while the source is polled. None once it has ended.
-    source: Mutex<Option<Source<T, E>>>,
-    state: Mutex<State<T, E>>,
-    most: usize,
-    weigh: fn(&T) -> usize,
-}
-
-struct State<T, E> {
-    /// What came and is still kept, and the number of its first.
-    log: VecDeque<T>,
-    first: u64,
-    /// What is kept weighs so much.
-    bytes: usize,
-    /// How the source has ended.
-    end: Option<Option<E>>,
-    /// Whether all has come and is kept; told before the end is.
-    complete: bool,
-    /// What is to be done before the end is told.
-    then: Vec<Box<dyn FnOnce() + Send>>,
-    /// Whether all that came is still kept.
-    open: bool,
-    /// Whether the source waits for the slowest listener.
-    stalled: bool,
-    places: Vec<Place>,
-}
-
-enum Place {
-    Free,
-    Taken { read: u64, waker: Option<Waker>, expelled: bool },
-}
+/// Who comes late first gets all that was sent. That is kept up to a bound in bytes; beyond it nobody new may come from
+/// the start, and what all have read is forgotten. The source is read no further ahead of the slowest listener than the
+/// bound: give or take an eighth, and one item.
+///
+/// What came lies in segments that are written once: a listener reads them without a lock, and nothing is copied for
+/// it. A log takes about 0.5 KB beside its items and 8 bytes a slot; a listener takes 64 bytes, its place in the log 16
+/// and its waker, while it waits, 16.
+pub struct Broadcast<T, E>(Part<T, E>);
 
 impl<T, E> Clone for Broadcast<T, E> {
     fn clone(&self) -> Self {
@@ -75,75 +40,89 @@ impl<T, E> fmt::Debug for Broadcast<T, E> {
     }
 }
 
-impl<T: Clone + Send + 'static, E: Clone + Send + 'static> Broadcast<T, E> {
+impl<T, E> Broadcast<T, E> {
     /// A broadcast of `source` that keeps items up to `most` bytes, as `weigh` tells them.
     #[must_use]
     pub fn new(source: BoxStream<Result<T, E>>, most: usize, weigh: fn(&T) -> usize) -> Self {
-        let state = State {
-            log: VecDeque::new(),
-            first: 0,
-            bytes: 0,
-            end: None,
-            complete: false,
-            then: Vec::new(),
-            open: true,
-            stalled: false,
-            places: Vec::new(),
-        };
-        let log = Log { source: Mutex::new(Some(source)), state: Mutex::new(state), most, weigh };
-        Self(Arc::new(Hold(Arc::new(log))))
+        Self(Part::new(Some(source), most, weigh))
+    }
+
+    /// As [`new`](Self::new), of what the publisher is given.
+    #[must_use]
+    pub fn by_hand(most: usize, weigh: fn(&T) -> usize) -> (Self, Publisher<T, E>) {
+        let part = Part::new(None, most, weigh);
+        let publisher = Publisher::new(&part);
+        (Self(part), publisher)
+    }
+
+    fn of(part: Part<T, E>) -> Self {
+        Self(part)
     }
 
     /// Whether somebody new would get everything from the start, and more is to come.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        let state = self.0.0.state.lock();
+        let state = self.0.lock();
         state.open && state.end.is_none()
     }
 
     /// Whether all has come, without an error, and is kept.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.0.0.state.lock().complete
+        self.0.lock().complete
     }
 
     /// All that has come, once it [is complete](Self::is_complete).
     #[must_use]
-    pub fn items(&self) -> Option<Vec<T>> {
-        let state = self.0.0.state.lock();
-        state.complete.then(|| state.log.iter().cloned().collect())
+    pub fn items(&self) -> Option<Vec<T>>
+    where
+        T: Clone,
+    {
+        let state = self.0.lock();
+        state.complete.then(|| state.items().cloned().collect())
     }
 
-    /// What is kept weighs so much.
+    /// What is kept weighs so much, the slots of the items included.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.0.0.state.lock().bytes
+        let state = self.0.lock();
+        state.bytes + state.size()
     }
 
-    /// Listens from the start. None when the start is no longer kept.
+    /// How many listen.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        self.0.lock().listeners
+    }
+
+    /// Listens from the start. None when that is closed to newcomers.
     #[must_use]
     pub fn listen(&self) -> Option<Listener<T, E>> {
-        let mut state = self.0.0.state.lock();
-        if !state.open {
-            return None;
-        }
-        let free = state.places.iter().position(|place| matches!(place, Place::Free));
-        let place = free.unwrap_or_else(|| {
-            state.places.push(Place::Free);
-            state.places.len() - 1
-        });
-        state.places[place] = Place::Taken { read: 0, waker: None, expelled: false };
-        Some(Listener { hold: self.0.clone(), place, over: false })
+        Listener::new(&self.0, |state| state.open.then_some(0))
+    }
+
+    /// Listens from item `from` on, as who comes back does; the first is 0. None when that is no longer kept, or more
+    /// than the next to come.
+    #[must_use]
+    pub fn listen_from(&self, from: u64) -> Option<Listener<T, E>> {
+        Listener::new(&self.0, |_| Some(from))
+    }
+
+    /// Keeps at least so many bytes of what all have read, less than half of the bound: for those who come back for
+    /// what they have missed.
+    pub fn keep_behind(&self, bytes: usize) {
+        let mut state = self.0.lock();
+        state.behind = state.behind.max(bytes.min(self.0.most() / 2));
     }
 }
 
-impl<T: Clone + Send + 'static, E: Clone + Send + 'static> Ongoing for Broadcast<T, E> {
+impl<T, E> Ongoing for Broadcast<T, E> {
     fn is_open(&self) -> bool {
         self.is_open()
     }
 
     fn before_end(&self, then: Box<dyn FnOnce() + Send>) {
-        let mut state = self.0.0.state.lock();
+        let mut state = self.0.lock();
         if state.end.is_none() {
             state.then.push(then);
             return;
@@ -156,239 +135,6 @@ impl<T: Clone + Send + 'static, E: Clone + Send + 'static> Ongoing for Broadcast
     }
 }
 
-impl<T, E> State<T, E> {
-    fn next(&self) -> u64 {
-        self.first + self.log.len() as u64
-    }
-
-    /// Forgets what all have read, once nobody new may come.
-    fn trim(&mut self, weigh: fn(&T) -> usize) {
-        if self.open {
-            return;
-        }
-        let slowest = self.places.iter().filter_map(Place::reads).min().unwrap_or_else(|| self.next());
-        while self.first < slowest {
-            let Some(item) = self.log.pop_front() else { break };
-            self.bytes -= weigh(&item);
-            self.first += 1;
-        }
-    }
-
-    /// Those who wait. Nothing is allocated for one.
-    fn take_wakers(&mut self) -> Wakers {
-        let mut waiting = self.places.iter_mut().filter_map(Place::take_waker);
-        Wakers { first: waiting.next(), more: waiting.collect() }
-    }
-}
-
-impl Place {
-    const fn reads(&self) -> Option<u64> {
-        match self {
-            Self::Taken { read, expelled: false, .. } => Some(*read),
-            _ => None,
-        }
-    }
-
-    const fn take_waker(&mut self) -> Option<Waker> {
-        match self {
-            Self::Taken { waker, .. } => waker.take(),
-            Self::Free => None,
-        }
-    }
-}
-
-struct Wakers {
-    first: Option<Waker>,
-    more: Vec<Waker>,
-}
-
-impl Wakers {
-    fn wake(self) {
-        self.first.into_iter().chain(self.more).for_each(Waker::wake);
-    }
-}
-
-/// What a listener finds.
-enum Found<T, E> {
-    Item(T),
-    End(Option<E>),
-    Expelled,
-    Nothing,
-}
-
-impl<T: Clone, E: Clone> Log<T, E> {
-    /// What is there for the listener at `place`, and whether taking it has made room for the source.
-    fn look(&self, place: usize, cx: &mut Context<'_>) -> (Found<T, E>, bool) {
-        let mut state = self.state.lock();
-        let (first, next) = (state.first, state.next());
-        let Place::Taken { read, waker, expelled } = &mut state.places[place] else { return (Found::Nothing, false) };
-        if *expelled {
-            return (Found::Expelled, false);
-        }
-        let at = *read;
-        if at < next {
-            *read += 1;
-            let item = state.log[(at - first) as usize].clone();
-            state.trim(self.weigh);
-            let room = state.stalled && state.bytes < self.most;
-            state.stalled &= !room;
-            return (Found::Item(item), room);
-        }
-        match waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            empty => *empty = Some(cx.waker().clone()),
-        }
-        match &state.end {
-            Some(end) => (Found::End(end.clone()), false),
-            None => (Found::Nothing, false),
-        }
-    }
-
-    /// Reads the next of the source, if there is room, on behalf of the listener at `place`, who looks again without
-    /// being woken. Whether anything came.
-    fn drive(&self, source: &mut Option<Source<T, E>>, waker: &Waker, place: usize) -> bool {
-        let room = {
-            let mut state = self.state.lock();
-            // While all is kept there is always room: the bound decides only whether it stays kept.
-            state.stalled = !state.open && state.bytes >= self.most;
-            !state.stalled
-        };
-        let Some(running) = source.as_mut().filter(|_| room) else { return false };
-        // One item: to ask for another that is not there costs as much as to read one that is.
-        let (item, end) = match running.as_mut().poll_next(&mut Context::from_waker(waker)) {
-            Poll::Pending => return false,
-            Poll::Ready(Some(Ok(item))) => (Some(item), None),
-            Poll::Ready(Some(Err(error))) => (None, Some(Some(error))),
-            Poll::Ready(None) => (None, Some(None)),
-        };
-        let ended = end.is_some().then(|| source.take());
-        if matches!(end, Some(None)) {
-            let then = {
-                let mut state = self.state.lock();
-                state.complete = state.open;
-                std::mem::take(&mut state.then)
-            };
-            then.into_iter().for_each(|then| then());
-        }
-        let wakers = {
-            let mut state = self.state.lock();
-            if let Some(item) = item {
-                state.bytes += (self.weigh)(&item);
-                state.log.push_back(item);
-            }
-            state.end = end;
-            state.open &= state.bytes <= self.most;
-            state.trim(self.weigh);
-            drop(state.places[place].take_waker());
-            state.take_wakers()
-        };
-        wakers.wake();
-        drop(ended);
-        true
-    }
-}
-
-/// The source's waker wakes all who wait: the first to be polled reads on.
-impl<T: Send + Sync + 'static, E: Send + Sync + 'static> Wake for Log<T, E> {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let wakers = self.state.lock().take_wakers();
-        wakers.wake();
-    }
-}
-
-/// Reads a [`Broadcast`] from its start, at its own pace. Dropping it is leaving.
-pub struct Listener<T, E> {
-    hold: Arc<Hold<T, E>>,
-    place: usize,
-    /// Whether its end has been told.
-    over: bool,
-}
-
-impl<T, E> fmt::Debug for Listener<T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener").field("place", &self.place).finish_non_exhaustive()
-    }
-}
-
-impl<T, E> Listener<T, E> {
-    fn log(&self) -> &Arc<Log<T, E>> {
-        &self.hold.0
-    }
-}
-
-impl<T, E> Listener<T, E>
-where
-    T: Clone + Send + Sync + 'static,
-    E: Clone + Send + Sync + 'static,
-{
-    /// The next item; none at the end, and behind an error.
-    pub fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Interrupted<E>>>> {
-        if self.over {
-            return Poll::Ready(None);
-        }
-        loop {
-            let (found, room) = self.log().look(self.place, cx);
-            let found = match found {
-                Found::Item(item) => Poll::Ready(Some(Ok(item))),
-                Found::End(None) => Poll::Ready(None),
-                Found::End(Some(error)) => Poll::Ready(Some(Err(Interrupted::Failed(error)))),
-                Found::Expelled => Poll::Ready(Some(Err(Interrupted::Expelled))),
-                Found::Nothing => Poll::Pending,
-            };
-            self.over = matches!(found, Poll::Ready(None | Some(Err(_))));
-            if found.is_ready() && !room {
-                return found;
-            }
-            let waker = Waker::from(self.log().clone());
-            let source = self.log().source.try_lock();
-            let came = source.is_some_and(|mut source| self.log().drive(&mut source, &waker, self.place));
-            if found.is_ready() {
-                // Who has taken an item need not come back soon: others are to look after the source.
-                waker.wake();
-                return found;
-            }
-            if !came {
-                return Poll::Pending;
-            }
-        }
-    }
-
-    /// Whether the source waits for the slowest listener.
-    #[must_use]
-    pub fn is_stalled(&self) -> bool {
-        self.log().state.lock().stalled
-    }
-
-    /// Ends the listeners that are furthest behind, so that the others can go on. Not this one.
-    pub fn expel_slowest(&self) {
-        let mut state = self.log().state.lock();
-        let others = |(at, place): (usize, &Place)| (at != self.place).then(|| place.reads()).flatten();
-        let Some(slowest) = state.places.iter().enumerate().filter_map(others).min() else { return };
-        let own = state.places[self.place].reads();
-        if own.is_none_or(|own| slowest >= own) {
-            return;
-        }
-        let mut wakers = Vec::new();
-        for place in &mut state.places {
-            if let Place::Taken { read, expelled, .. } = place
-                && *read == slowest
-            {
-                *expelled = true;
-                wakers.extend(place.take_waker());
-            }
-        }
-        state.trim(self.log().weigh);
-        let others = state.take_wakers();
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
-        others.wake();
-    }
-}
-
 /// Why a listener hears no more although the source had not ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Interrupted<E> {
@@ -398,52 +144,33 @@ pub enum Interrupted<E> {
     /// It read so slowly that others had to wait.
     #[error("it was read too slowly while others waited for the same")]
     Expelled,
-}
-
-impl<T, E> Drop for Listener<T, E> {
-    fn drop(&mut self) {
-        let mut state = self.log().state.lock();
-        state.places[self.place] = Place::Free;
-        state.trim(self.log().weigh);
-        // Its leaving may have made room, and it may have been the one whose turn it was.
-        let wakers = state.take_wakers();
-        drop(state);
-        wakers.wake();
-    }
+    /// The source broke down, or was given up.
+    #[error("the stream broke down")]
+    Lost,
 }
 
 #[cfg(test)]
 #[cfg(llm_loom)]
 mod loom_tests {
     use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
 
     use futures_core::Stream;
-    use loom::sync::Notify;
+    use llm_core::sync::Mutex;
     use loom::sync::atomic::{AtomicU32, Ordering};
+    use loom::thread;
 
     use super::*;
-
-    /// Wakes a thread of the model.
-    struct Thread(Notify);
-
-    impl Wake for Thread {
-        fn wake(self: Arc<Self>) {
-            self.0.notify();
-        }
-    }
+    use crate::model::{Thread, wait};
 
     /// All that a listener hears.
     fn hear(mut listener: Listener<u32, ()>) -> Vec<u32> {
-        let thread = Arc::new(Thread(Notify::new()));
-        let waker = Waker::from(thread.clone());
         let mut heard = Vec::new();
-        loop {
-            match listener.poll_item(&mut Context::from_waker(&waker)) {
-                Poll::Ready(Some(item)) => heard.push(item.unwrap()),
-                Poll::Ready(None) => return heard,
-                Poll::Pending => thread.0.wait(),
-            }
+        while let Some(item) = wait(|cx| listener.poll_item(cx)) {
+            heard.push(item.unwrap());
         }
+        heard
     }
 
     /// Items that another thread lets out, as a socket does.
@@ -470,61 +197,172 @@ mod loom_tests {
         }
     }
 
-    fn gate(all: u32) -> (Broadcast<u32, ()>, impl Fn(), Arc<Mutex<Option<Waker>>>) {
+    impl Drop for Gate {
+        fn drop(&mut self) {
+            // It holds the log: without this the model would see a leak.
+            *self.waker.lock() = None;
+        }
+    }
+
+    /// A log of items that weigh two, and what lets some out.
+    fn gate(all: u32, most: usize) -> (Broadcast<u32, ()>, impl Fn(u32)) {
         let (out, waker) = (Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new(None::<Waker>)));
         let source = Gate { out: out.clone(), waker: waker.clone(), given: 0, all };
-        let kept = waker.clone();
-        let let_out = move || {
-            out.fetch_add(1, Ordering::AcqRel);
+        let let_out = move |items| {
+            out.fetch_add(items, Ordering::AcqRel);
             let woken = waker.lock().take();
             if let Some(woken) = woken {
                 woken.wake();
             }
         };
-        // A bound of one item, so that the source stalls, too.
-        (Broadcast::new(Box::pin(source), 1, |_| 1), let_out, kept)
+        (Broadcast::new(Box::pin(source), most, |_| 2), let_out)
     }
 
     #[test]
     fn two_listeners_hear_everything_that_comes_meanwhile() {
         loom::model(|| {
-            let (broadcast, let_out, kept) = gate(1);
+            let (broadcast, let_out) = gate(1, 100);
             let (one, two) = (broadcast.listen().unwrap(), broadcast.listen().unwrap());
-            let other = loom::thread::spawn(move || hear(two));
-            let_out();
+            let other = thread::spawn(move || hear(two));
+            let_out(1);
             assert_eq!(hear(one), [1]);
             assert_eq!(other.join().unwrap(), [1]);
-            *kept.lock() = None;
+        });
+    }
+
+    #[test]
+    fn one_hears_what_two_threads_let_out() {
+        loom::model(|| {
+            let (broadcast, let_out) = gate(2, 100);
+            let one = broadcast.listen().unwrap();
+            let other = thread::spawn(move || hear(one));
+            let_out(1);
+            let_out(1);
+            assert_eq!(other.join().unwrap(), [1, 2]);
         });
     }
 
     #[test]
     fn who_leaves_takes_nobodys_turn_along() {
         loom::model(|| {
-            let (broadcast, let_out, kept) = gate(1);
-            let (one, two) = (broadcast.listen().unwrap(), broadcast.listen().unwrap());
-            let other = loom::thread::spawn(move || hear(two));
-            let thread = Arc::new(Thread(Notify::new()));
-            let mut one = one;
-            let _ = one.poll_item(&mut Context::from_waker(&Waker::from(thread)));
-            let_out();
+            let (broadcast, let_out) = gate(1, 100);
+            let (mut one, two) = (broadcast.listen().unwrap(), broadcast.listen().unwrap());
+            let other = thread::spawn(move || hear(two));
+            let (waker, _) = Thread::new();
+            let _ = one.poll_item(&mut Context::from_waker(&waker));
+            let_out(1);
             drop(one);
             assert_eq!(other.join().unwrap(), [1]);
-            *kept.lock() = None;
         });
     }
 
-    /// Items are there at once; the second has to wait until both have read the first.
+    /// One of two threads drives, the other has found it busy and must not be forgotten: the first does not come back,
+    /// nor does it leave, until the other has heard everything.
+    fn busy(broadcast: &Broadcast<u32, ()>, meanwhile: impl FnOnce() + 'static) {
+        let (mut one, two) = (broadcast.listen().unwrap(), broadcast.listen().unwrap());
+        let other = thread::spawn(move || hear(two));
+        let (waker, _) = Thread::new();
+        let _ = one.poll_item(&mut Context::from_waker(&waker));
+        meanwhile();
+        assert_eq!(other.join().unwrap(), [1]);
+        drop(one);
+    }
+
+    #[test]
+    fn who_found_the_source_busy_hears_what_comes_then() {
+        loom::model(|| {
+            let (broadcast, let_out) = gate(1, 100);
+            busy(&broadcast, move || let_out(1));
+        });
+    }
+
+    #[test]
+    fn who_found_the_source_busy_with_the_last_item_hears_the_end() {
+        loom::model(|| {
+            let (broadcast, let_out) = gate(1, 100);
+            let_out(1);
+            busy(&broadcast, || ());
+        });
+    }
+
+    /// Asks to be polled again twice before it gives its one item.
+    struct Restless(u32);
+
+    impl Stream for Restless {
+        type Item = Result<u32, ()>;
+
+        fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            self.0 += 1;
+            match self.0 {
+                1 | 2 => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                3 => Poll::Ready(Some(Ok(1))),
+                _ => Poll::Ready(None),
+            }
+        }
+    }
+
+    #[test]
+    fn who_found_the_source_busy_while_it_became_due_again_is_told() {
+        loom::model(|| busy(&Broadcast::new(Box::pin(Restless(0)), 100, |_| 1), || ()));
+    }
+
+    /// The second item has to wait until both have read the first.
     #[test]
     fn a_source_that_stalled_goes_on() {
         loom::model(|| {
-            let (broadcast, let_out, kept) = gate(3);
-            (0..3).for_each(|_| let_out());
+            let (broadcast, let_out) = gate(2, 1);
+            let_out(2);
+            let (mut one, two) = (broadcast.listen().unwrap(), broadcast.listen().unwrap());
+            assert!(wait(|cx| one.poll_item(cx)) == Some(Ok(1)));
+            let other = thread::spawn(move || hear(two));
+            assert!(wait(|cx| one.poll_item(cx)) == Some(Ok(2)));
+            drop(one);
+            assert_eq!(other.join().unwrap(), [1, 2]);
+        });
+    }
+
+    #[test]
+    fn who_leaves_makes_room() {
+        loom::model(|| {
+            let (broadcast, let_out) = gate(2, 1);
+            let_out(2);
             let (one, two) = (broadcast.listen().unwrap(), broadcast.listen().unwrap());
-            let other = loom::thread::spawn(move || hear(two));
-            assert_eq!(hear(one), [1, 2, 3]);
+            let other = thread::spawn(move || hear(two));
+            drop(one);
+            assert_eq!(other.join().unwrap(), [1, 2]);
+        });
+    }
+
+    #[test]
+    fn who_comes_while_it_begins_hears_it_from_the_start() {
+        loom::model(|| {
+            let (broadcast, let_out) = gate(2, 100);
+            let_out(2);
+            let one = broadcast.listen().unwrap();
+            let other = {
+                let broadcast = broadcast.clone();
+                thread::spawn(move || broadcast.listen().map(hear))
+            };
+            assert_eq!(hear(one), [1, 2]);
+            assert_eq!(other.join().unwrap(), Some(vec![1, 2]));
+        });
+    }
+
+    #[test]
+    fn what_is_fed_by_hand_is_heard_and_waits_for_room() {
+        loom::model(|| {
+            let (broadcast, mut publisher) = Broadcast::<u32, ()>::by_hand(1, |_| 1);
+            let listener = broadcast.listen().unwrap();
+            let other = thread::spawn(move || hear(listener));
+            for item in 1..=3 {
+                wait(|cx| publisher.poll_room(cx));
+                publisher.publish(item).unwrap();
+            }
+            publisher.finish();
             assert_eq!(other.join().unwrap(), [1, 2, 3]);
-            *kept.lock() = None;
         });
     }
 }

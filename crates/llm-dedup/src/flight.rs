@@ -6,10 +6,11 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use llm_core::BoxFuture;
-use llm_core::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
+use llm_core::sync::{AtomicU64, Mutex, Ordering};
 
 use crate::flights::Index;
 use crate::key::RequestKey;
+use crate::turn::{Begin, Turn};
 use crate::waiting::{Seat, Waiting};
 
 /// The call panicked: there is no answer.
@@ -19,18 +20,15 @@ pub struct Lost;
 
 /// A call in flight.
 ///
-/// Whoever is polled takes the call on, if it is due and nobody else is at it. Its waker wakes all who have registered,
-/// and who registers later looks again before waiting: no wake-up is lost, and nobody's leaving takes one along.
+/// Whoever is polled takes the call on in [turn](Turn). Its waker wakes all who have registered, and who registers later
+/// looks again before waiting: no wake-up is lost, and nobody's leaving takes one along.
 pub(crate) struct Flight<T: Clone + Send + Sync + 'static> {
     /// How many subscribe, and [`BEGUN`] and [`OVER`].
     word: AtomicU64,
     /// For how long its answer is to be kept, in nanoseconds; 0 is not at all.
     keep: AtomicU64,
     key: RequestKey,
-    /// Held while the call is polled. Empty once it has ended or was cancelled.
-    call: Mutex<Option<BoxFuture<'static, T>>>,
-    /// Whether the call is to be polled: it has been woken since, or not been polled yet.
-    due: AtomicBool,
+    call: Turn<BoxFuture<'static, T>>,
     state: Mutex<State<T>>,
     /// Where it is found.
     index: Arc<Index<T>>,
@@ -50,8 +48,10 @@ const SUBSCRIBERS: u64 = OVER - 1;
 /// What became of an attempt to poll the call.
 enum Drive<T> {
     Ended(Result<T, Lost>),
+    /// It is not due, or somebody else is at it.
+    NotMine,
+    /// It has not ended; meanwhile others may have found it busy.
     Waits,
-    Busy,
 }
 
 impl<T: Clone + Send + Sync + 'static> Flight<T> {
@@ -61,8 +61,7 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
             word: AtomicU64::new(1),
             keep: AtomicU64::new(0),
             key,
-            call: Mutex::new(Some(call)),
-            due: AtomicBool::new(true),
+            call: Turn::new(Some(call)),
             state: Mutex::new(State { outcome: None, waiting: Waiting::new() }),
             index,
         }
@@ -117,8 +116,7 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
         if before & OVER == 0 {
             self.index.remove(self);
         }
-        let call = self.call.lock().take();
-        drop(call);
+        drop(self.call.end());
     }
 
     /// Ends joining. Whoever is there stays.
@@ -163,26 +161,22 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
             state.waiting.register(seat, cx.waker())
         };
         drop(replaced);
-        // It may have become due before the registration, whose waker was then not among the woken. Whoever is at it
-        // looks again in the same way.
+        // It may have become due before the registration, which was then not among the woken.
         match self.drive() {
-            Drive::Ended(outcome) => Poll::Ready(outcome),
-            Drive::Waits | Drive::Busy => Poll::Pending,
+            Drive::Ended(outcome) => return Poll::Ready(outcome),
+            Drive::Waits if self.call.is_due() => self.wake_all(),
+            Drive::Waits | Drive::NotMine => {}
         }
+        Poll::Pending
     }
 
     /// Polls the call, if it is due.
     fn drive(self: &Arc<Self>) -> Drive<T> {
-        // Acquire: what was done before the wake-up.
-        if !self.due.load(Ordering::Acquire) {
-            return Drive::Waits;
-        }
-        let Some(mut call) = self.call.try_lock() else { return Drive::Busy };
-        let Some(running) = call.as_mut() else { return Drive::Waits };
-        // AcqRel: a wake-up from here on is for the next poll.
-        if !self.due.swap(false, Ordering::AcqRel) {
-            return Drive::Waits;
-        }
+        let mut call = match self.call.begin() {
+            Begin::Mine(call) => call,
+            Begin::Idle | Begin::Busy => return Drive::NotMine,
+        };
+        let Some(running) = call.polled() else { return Drive::Waits };
         let waker = Waker::from(self.clone());
         let polled =
             std::panic::catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut Context::from_waker(&waker))));
@@ -197,6 +191,11 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
         drop(call);
         drop(ended);
         Drive::Ended(outcome)
+    }
+
+    fn wake_all(&self) {
+        let wakers = self.state.lock().waiting.take();
+        wakers.wake();
     }
 
     /// Has the outcome kept, told and, unless it can still be joined, taken off the index: in this order, so that
@@ -234,10 +233,7 @@ impl<T: Clone + Send + Sync + 'static> Wake for Flight<T> {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // Release: what was done before the wake-up. Not a store, so that it follows the swap of who drives in the
-        // word's own order.
-        self.due.swap(true, Ordering::AcqRel);
-        let wakers = self.state.lock().waiting.take();
-        wakers.wake();
+        self.call.call();
+        self.wake_all();
     }
 }

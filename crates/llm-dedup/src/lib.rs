@@ -32,10 +32,13 @@ mod flight;
 mod flights;
 mod idempotency;
 mod key;
+#[cfg(all(test, llm_loom))]
+mod model;
 mod similarity;
+mod turn;
 mod waiting;
 
-pub use broadcast::{Broadcast, Interrupted, Listener};
+pub use broadcast::{Broadcast, Interrupted, Listener, NoRoom, Publisher};
 pub use cache::{CacheConfig, CacheStats, ResponseCache, ResponseCacheBuilder};
 pub use flight::Lost;
 pub use flights::{Claim, DedupStats, Flights, FlightsBuilder, Keep, Ongoing, Subscriber};

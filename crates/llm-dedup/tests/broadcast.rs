@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
 
-use futures_util::Stream;
-use llm_dedup::{Broadcast, Interrupted, Listener};
+use futures_util::{Stream, StreamExt};
+use llm_dedup::{Broadcast, Interrupted, Listener, NoRoom};
 use proptest::prelude::*;
 
 /// A source that gives so many items and is let out one by one.
@@ -156,8 +156,9 @@ fn the_slowest_can_be_expelled_so_that_the_others_go_on() {
     fast.listener.expel_slowest();
     fast.run(1000);
     assert_eq!((fast.heard.len(), fast.end), (100, Some(None)));
-    slow.run(1);
+    slow.run(100);
     assert_eq!(slow.end, Some(Some(Interrupted::Expelled)));
+    assert!(slow.heard.len() < 5, "{}", slow.heard.len());
     let waker = Waker::from(slow.woken.clone());
     assert_eq!(slow.listener.poll_item(&mut Context::from_waker(&waker)), Poll::Ready(None));
 }
@@ -172,6 +173,123 @@ fn the_source_ends_with_the_last_who_holds_it() {
     assert!(!world.dropped.load(SeqCst));
     drop(one);
     assert!(world.dropped.load(SeqCst));
+}
+
+/// All that comes before there is nothing or an end.
+fn read(listener: &mut Listener<usize, &'static str>) -> Vec<usize> {
+    let mut heard = Vec::new();
+    while let Poll::Ready(Some(Ok(item))) = listener.poll_item(&mut Context::from_waker(Waker::noop())) {
+        heard.push(item);
+    }
+    heard
+}
+
+#[test]
+fn who_comes_back_goes_on_where_it_was() {
+    let (broadcast, world) = broadcast(100, false, 10_000);
+    world.let_out(40);
+    let mut first = broadcast.listen().unwrap();
+    assert_eq!((first.position(), read(&mut first).len(), first.position()), (0, 40, 40));
+    world.let_out(60);
+    for from in [0, 1, 3, 4, 19, 20, 35, 39, 40] {
+        let mut again = broadcast.listen_from(from).unwrap();
+        assert_eq!(again.position(), from);
+        assert!(read(&mut again).into_iter().eq(from as usize + 1..=100));
+    }
+    assert!(broadcast.listen_from(101).is_none());
+    assert_eq!(read(&mut broadcast.listen_from(100).unwrap()), [0usize; 0]);
+    assert!(broadcast.is_complete() && !broadcast.is_open());
+    assert!(broadcast.items().unwrap().into_iter().eq(1..=100));
+}
+
+#[test]
+fn of_a_long_stream_only_what_was_asked_for_stays_behind() {
+    let (broadcast, world) = broadcast(1000, false, 800);
+    broadcast.keep_behind(300);
+    world.let_out(1000);
+    let mut first = Task::new(&broadcast).unwrap();
+    first.run(600);
+    assert!(broadcast.listen().is_none() && broadcast.listen_from(500).is_none());
+    let mut again = broadcast.listen_from(570).unwrap();
+    drop(first);
+    assert!(read(&mut again).into_iter().eq(571..=1000));
+}
+
+#[test]
+fn a_stream_is_read_on_for_who_is_away_as_far_as_there_is_room() {
+    let (log, world) = broadcast(100, false, 10_000);
+    world.let_out(50);
+    let mut away = log.listen().unwrap();
+    let woken = Arc::new(Woken(AtomicBool::new(false)));
+    let fill = |listener: &mut Listener<usize, &'static str>| {
+        listener.poll_fill(&mut Context::from_waker(&Waker::from(woken.clone())))
+    };
+    assert_eq!((fill(&mut away), away.position()), (Poll::Pending, 0));
+    world.let_out(50);
+    assert!(woken.0.swap(false, SeqCst));
+    while fill(&mut away).is_pending() {
+        assert!(woken.0.swap(false, SeqCst), "it goes on by itself");
+    }
+    assert_eq!(read(&mut away).len(), 100);
+
+    let (log, world) = broadcast(1000, false, 200);
+    world.let_out(1000);
+    let mut away = log.listen().unwrap();
+    while fill(&mut away).is_pending() && woken.0.swap(false, SeqCst) {}
+    let polls = world.polls.load(SeqCst);
+    assert!((20..30).contains(&polls), "{polls}");
+    assert!(away.is_stalled());
+    assert_eq!(read(&mut away).len(), 1000);
+}
+
+#[test]
+fn what_is_fed_by_hand_waits_for_room_and_ends_as_told() {
+    let (log, mut publisher) = Broadcast::<usize, &'static str>::by_hand(50, |_| 10);
+    let mut listener = log.listen().unwrap();
+    let mut published = 0;
+    while publisher.publish(published).is_ok() {
+        published += 1;
+    }
+    assert!((5..8).contains(&published), "{published}");
+    assert_eq!(publisher.publish(0), Err(NoRoom));
+    let woken = Arc::new(Woken(AtomicBool::new(false)));
+    let waker = Waker::from(woken.clone());
+    assert!(publisher.poll_room(&mut Context::from_waker(&waker)).is_pending());
+    assert!(read(&mut listener).into_iter().eq(0..published));
+    assert!(woken.0.load(SeqCst) && publisher.publish(published).is_ok());
+    publisher.fail("broken");
+    assert_eq!(read(&mut listener), [published]);
+    let mut second = Broadcast::<usize, &'static str>::by_hand(50, |_| 10);
+    let mut listener = second.0.listen().unwrap();
+    assert!(!second.1.is_abandoned());
+    second.1.publish(1).unwrap();
+    drop(second.1);
+    let mut next = || listener.poll_item(&mut Context::from_waker(Waker::noop()));
+    assert_eq!(next(), Poll::Ready(Some(Ok(1))));
+    assert_eq!(next(), Poll::Ready(Some(Err(Interrupted::Lost))));
+    assert_eq!(next(), Poll::Ready(None));
+}
+
+#[test]
+fn who_feeds_a_log_that_nobody_holds_can_tell() {
+    let (log, publisher) = Broadcast::<usize, &'static str>::by_hand(50, |_| 10);
+    let listener = log.listen().unwrap();
+    drop(log);
+    assert!(!publisher.is_abandoned());
+    drop(listener);
+    assert!(publisher.is_abandoned());
+}
+
+#[test]
+fn a_source_that_panics_is_lost_for_all() {
+    let source = futures_util::stream::iter([1, 2]).map(|item| if item == 2 { panic!("on purpose") } else { Ok(item) });
+    let log = Broadcast::<usize, &'static str>::new(Box::pin(source), 100, |_| 10);
+    let (mut one, mut two) = (log.listen().unwrap(), log.listen().unwrap());
+    let next =
+        |listener: &mut Listener<usize, &'static str>| listener.poll_item(&mut Context::from_waker(Waker::noop()));
+    assert_eq!((next(&mut one), next(&mut two)), (Poll::Ready(Some(Ok(1))), Poll::Ready(Some(Ok(1)))));
+    let lost = || Poll::Ready(Some(Err(Interrupted::Lost)));
+    assert_eq!((next(&mut one), next(&mut two)), (lost(), lost()));
 }
 
 #[derive(Clone, Debug)]

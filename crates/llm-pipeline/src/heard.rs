@@ -54,6 +54,6 @@ impl<S: Clone + Send + Sync + 'static> Stream for Heard<S> {
 fn interruption(interrupted: Interrupted<Error>) -> Error {
     match interrupted {
         Interrupted::Failed(error) => error,
-        Interrupted::Expelled => Error::new(ErrorKind::StreamInterrupted, interrupted.to_string()),
+        Interrupted::Expelled | Interrupted::Lost => Error::new(ErrorKind::StreamInterrupted, interrupted.to_string()),
     }
 }

@@ -4,7 +4,10 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use llm_core::Tick;
-use llm_core::sync::{AtomicU64, Ordering::Relaxed};
+use llm_core::sync::AtomicU64;
+#[cfg(llm_loom)]
+use llm_core::sync::Ordering::AcqRel;
+use llm_core::sync::Ordering::{Relaxed, Release};
 use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
@@ -88,9 +91,9 @@ impl<V> Store<V> {
         now: Tick,
         is: impl FnOnce(&RequestKey) -> bool,
     ) -> Option<Arc<Kept<V>>> {
-        // A model does not see into the table: what is put begins by counting its bytes.
+        // A model does not see into the table, whose locks publish what was put: it sees the count of its bytes.
         #[cfg(llm_loom)]
-        self.counts.bytes.load(Relaxed);
+        self.counts.bytes.fetch_or(0, AcqRel);
         let kept = self.entries.get(&fingerprint)?;
         if now >= kept.expires_at {
             let removed = self.entries.remove_if(&fingerprint, |known| Arc::ptr_eq(known, &kept));
@@ -106,7 +109,8 @@ impl<V> Store<V> {
             return false;
         }
         let fingerprint = key.fingerprint();
-        self.counts.bytes.fetch_add(bytes, Relaxed);
+        // Release for models alone: see `find`.
+        self.counts.bytes.fetch_add(bytes, Release);
         let kept = Arc::new(Kept { key, value, expires_at, bytes, least: self.least, counts: self.counts.clone() });
         let mut out = Out { coming: Some(kept.clone()), ..Out::default() };
         self.entries.insert_with_lifecycle(fingerprint, kept, &mut out);
