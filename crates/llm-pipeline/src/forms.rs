@@ -18,22 +18,38 @@ pub(crate) enum Form {
     Stream {
         /// Whether the usage is to be told in a chunk of its own.
         usage: bool,
+        /// The first frame that is wanted, where frames are to be numbered.
+        numbered_from: Option<u64>,
     },
 }
 
 /// The largest event of a stream that is put together.
 const LARGEST_EVENT: usize = 32 << 20;
 
-/// A stream without the usage chunk, if `form` did not ask for it.
+/// A stream, from its start, as `form` wants it: without the usage chunk if that was not asked for, and with the frames'
+/// numbers, from the first that is wanted on, if those were.
 pub(crate) fn shown(frames: impl Stream<Item = Result<Frame, Error>> + Send + 'static, form: Form) -> Frames {
-    if form == (Form::Stream { usage: true }) {
-        return Box::pin(frames);
-    }
-    Box::pin(
-        frames.map(|frame| {
-            frame.map(|frame| if frame.usage_only { Frame { bytes: Bytes::new(), ..frame } } else { frame })
-        }),
-    )
+    let Form::Stream { usage, numbered_from } = form else { return Box::pin(frames) };
+    let hidden = move |frame: &Frame| frame.usage_only && !usage;
+    let Some(first) = numbered_from else {
+        if usage {
+            return Box::pin(frames);
+        }
+        let blank = move |frame: Frame| if hidden(&frame) { Frame { bytes: Bytes::new(), ..frame } } else { frame };
+        return Box::pin(frames.map(move |frame| frame.map(blank)));
+    };
+    let numbered = move |number: u64, frame: Frame| {
+        let unwanted = number < first || frame.bytes.is_empty() || hidden(&frame);
+        let bytes =
+            if unwanted { Bytes::new() } else { [format!("id: {number}\n").as_bytes(), &frame.bytes].concat().into() };
+        Frame { bytes, ..frame }
+    };
+    let mut number = 0;
+    Box::pin(frames.map(move |frame| {
+        let frame = frame.map(|frame| numbered(number, frame));
+        number += 1;
+        frame
+    }))
 }
 
 /// A whole answer as `form` wants it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use llm_breaker::{CircuitBreaker, Permit, Refused};
 use llm_core::{Call, CallBody, Clock, Error, ErrorKind, Model, Observer, Sharing, TenantId, Tick};
-use llm_dedup::{CacheStats, DedupStats, ResponseCache};
+use llm_dedup::{CacheStats, DedupStats, ResponseCache, SimilarityStats};
 use llm_ratelimit::{Cost, Headroom, LimitStats};
 use llm_router::{Plan, Reason, Strategy};
 
@@ -72,8 +72,9 @@ impl Pipeline {
 
     /// A finished answer or an identical call in flight answers for this one too; else this one leads, or goes alone.
     async fn claim(&self, request: Request, route: Arc<Route>) -> Result<Response, Error> {
-        let wanted = self.0.sharer.as_ref().and_then(|sharer| Some((sharer, sharer.wanted(&request)?)));
-        let (Some((sharer, wanted)), CallBody::Wire(envelope)) = (wanted, &request.body) else {
+        let sharer = self.0.sharer.as_ref();
+        let wanted = sharer.map(|sharer| sharer.wanted(&request)).transpose()?.flatten();
+        let (Some((sharer, wanted)), CallBody::Wire(envelope)) = (sharer.zip(wanted), &request.body) else {
             return self.clone().infer(request, route, Sharing::Bypass).await;
         };
         let lead = {
@@ -375,6 +376,12 @@ impl Pipeline {
     #[must_use]
     pub fn answers(&self) -> Option<CacheStats> {
         self.0.sharer.as_ref().and_then(Sharer::answers).map(ResponseCache::stats)
+    }
+
+    /// What became of questions that were compared with others; none where they are not.
+    #[must_use]
+    pub fn similarity(&self) -> Option<SimilarityStats> {
+        self.0.sharer.as_ref().and_then(Sharer::similarity)
     }
 
     /// Forgets the finished answers of `tenant`, or of all; how many there were.

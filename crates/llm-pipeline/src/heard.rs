@@ -5,9 +5,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
+use futures_util::StreamExt;
 use llm_core::{Error, ErrorKind, Frame};
 use llm_dedup::{Interrupted, Listener, Subscriber};
 use tokio::time::Sleep;
+
+use crate::linger::Drain;
 
 /// How long those who have heard all that came wait for one who reads nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,6 +51,12 @@ impl<S: Clone + Send + Sync + 'static> Stream for Heard<S> {
             this.patience = None;
             this.listener.expel_slowest();
         }
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> Drain for Heard<S> {
+    async fn drain(mut self) {
+        while let Some(Ok(_)) = self.next().await {}
     }
 }
 

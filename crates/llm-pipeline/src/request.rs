@@ -45,6 +45,10 @@ pub struct Request {
     pub headers: HeaderMap,
     /// Whether another's answer may be its own.
     pub cache: CacheUse,
+    /// The caller's name for what it asks, by which it comes back to it.
+    pub idempotency_key: Option<Box<str>>,
+    /// The number of the last frame that the caller got of a stream to which it comes back.
+    pub last_frame: Option<u64>,
     /// When the request arrived.
     pub received: Tick,
     /// When its caller stops waiting.

@@ -1,20 +1,26 @@
 //! Which requests may share a call or a finished answer, and what they share of it.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_core::Stream;
 use futures_util::StreamExt;
 use http::HeaderMap;
 use llm_core::{BoxFuture, CallBody, Clock, Dialect, Envelope, Error, ErrorKind, Frame, Sharing, Tick};
 use llm_dedup::{
-    Broadcast, CacheConfig, Claim, DedupStats, Flights, Keep, Ongoing, RequestKey, ResponseCache, Subscriber,
+    Broadcast, CacheConfig, Claim, DedupStats, Flights, IdempotencyKeys, Keep, Ongoing, RequestKey, ResponseCache,
+    SimilarityStats, Subscriber,
 };
 use llm_providers::wire::openai::same_request;
 
 use crate::forms::{self, Assembly, Form};
 use crate::heard::Heard;
+use crate::linger::{Drain, Grace};
 use crate::request::{CacheUse, Reply, Request, Response, Served, Whole};
+use crate::similar::{Question, Similar};
 
 /// What may be shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,18 +33,35 @@ pub struct SharingConfig {
     pub window: Duration,
     /// Bytes of finished answers that are kept at most.
     pub max_bytes: usize,
+    /// How long a caller's name for a request stands for it, and its answer is kept for who comes back.
+    pub idempotency_ttl: Duration,
+    /// How long a named request goes on whose caller has left.
+    pub resume_grace: Duration,
+    /// The bits in which near-duplicates may differ, and how long a question is remembered; none: there are none.
+    pub similar: Option<(u32, Duration)>,
 }
 
 impl Default for SharingConfig {
     fn default() -> Self {
-        Self { max_entries: 10_000, sampled: true, window: Duration::from_secs(300), max_bytes: 64 << 20 }
+        Self {
+            max_entries: 10_000,
+            sampled: true,
+            window: Duration::from_secs(300),
+            max_bytes: 64 << 20,
+            idempotency_ttl: Duration::from_secs(3600),
+            resume_grace: Duration::from_secs(30),
+            similar: None,
+        }
     }
 }
 
 /// The calls in flight that may be joined, and the finished answers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sharer {
     flights: Flights<Answer>,
+    names: Arc<IdempotencyKeys>,
+    similar: Option<Similar>,
+    grace: Grace,
     config: SharingConfig,
 }
 
@@ -81,38 +104,72 @@ pub(crate) struct Wanted {
     key: RequestKey,
     keep: Option<Keep>,
     form: Form,
+    /// Whether its caller has a name for it, by which it can come back.
+    named: bool,
+    /// What may be nearly the same as another question.
+    similar: Option<Question>,
 }
 
 impl Sharer {
     /// Shares as `config` says; answers that `old` has kept go on where it is the same.
     pub(crate) fn new(config: SharingConfig, clock: Arc<dyn Clock>, old: Option<&Self>) -> Self {
         if let Some(old) = old.filter(|old| old.config == config) {
-            return Self { flights: old.flights.clone(), config };
+            return old.clone();
         }
         let kept = CacheConfig {
-            max_entries: if config.window.is_zero() { 0 } else { config.max_entries },
+            max_entries: config.max_entries,
             default_ttl: config.window,
             max_prompt_len: LONGEST_QUESTION,
         };
         let cache = ResponseCache::builder(kept).max_bytes(config.max_bytes).clock(clock).build_for(weight);
         let flights = Flights::builder(config.max_entries).subscribers(MOST_SUBSCRIBERS).ongoing(ongoing);
-        Self { flights: flights.answers(cache, finished).build(), config }
+        Self {
+            flights: flights.answers(cache, finished).build(),
+            names: Arc::new(IdempotencyKeys::new(config.max_entries, config.idempotency_ttl)),
+            similar: config.similar.map(|(threshold, ttl)| Similar::new(threshold, ttl, config.max_entries)),
+            grace: Grace::new(config.resume_grace),
+            config,
+        }
     }
 
     /// What the request must equal another in, and whether its answer may be an old one; none when it is not to be
     /// shared.
-    pub(crate) fn wanted(&self, request: &Request) -> Option<Wanted> {
-        let CallBody::Wire(envelope) = &request.body else { return None };
+    ///
+    /// # Errors
+    /// `Conflict` when its caller's name for it is another request's; `InvalidRequest` when it comes back to nothing that
+    /// has a name.
+    pub(crate) fn wanted(&self, request: &Request) -> Result<Option<Wanted>, Error> {
+        let CallBody::Wire(envelope) = &request.body else { return Ok(None) };
         let keep = self.keep(envelope, request.cache, request.received);
         let sharable = request.cache != CacheUse::Bypass && (!envelope.sampled || self.config.sampled);
-        if !sharable && keep.is_none() {
-            return None;
+        let named = request.idempotency_key.as_deref();
+        if request.last_frame.is_some() && named.is_none() {
+            let message = "last-event-id goes with the idempotency-key that the stream was asked for with";
+            return Err(Error::new(ErrorKind::InvalidRequest, message).with_param("last-event-id"));
         }
-        let form = if envelope.stream { Form::Stream { usage: envelope.wants_usage } } else { Form::Whole };
+        if !sharable && keep.is_none() && named.is_none() {
+            return Ok(None);
+        }
+        let numbered_from = named.map(|_| request.last_frame.map_or(0, |last| last.saturating_add(1)));
+        let form = match envelope.stream {
+            true => Form::Stream { usage: envelope.wants_usage, numbered_from },
+            false => Form::Whole,
+        };
         let route = route(envelope, &request.headers);
         let (tenant, body) = (request.caller.tenant.clone(), envelope.body.clone());
-        let key = RequestKey::canonical(tenant, route, body, envelope.digest.bits(), same_request);
-        Some(Wanted { key, keep, form })
+        let key = RequestKey::canonical(tenant.clone(), route.clone(), body, envelope.digest.bits(), same_request);
+        let Some(name) = named else {
+            let similar = keep.and_then(|_| Question::of(envelope, tenant, route));
+            return Ok(Some(Wanted { key, keep, form, named: false, similar }));
+        };
+        if self.names.register(name, &key, request.received).is_err() {
+            let message = "the idempotency-key was given with another request before";
+            let error = Error::new(ErrorKind::Conflict, message).with_param("idempotency-key");
+            return Err(error.with_code("idempotency_key_reused"));
+        }
+        let key = RequestKey::new(tenant, "idempotency-key", Bytes::copy_from_slice(name.as_bytes()));
+        let keep = Some(Keep { ttl: self.names.ttl(), now: request.received });
+        Ok(Some(Wanted { key, keep, form, named: true, similar: None }))
     }
 
     /// Whether a finished answer may answer, and for how long the answer is kept: by default where it is no draw.
@@ -140,18 +197,44 @@ impl Sharer {
     where
         F: Future<Output = Result<Response, Error>> + Send + 'static,
     {
-        let Wanted { key, keep, form } = wanted;
+        let Wanted { key, keep, form, named, similar } = wanted;
+        let grace = named.then(|| self.grace.clone());
+        let claimed = |found, sharing| Some(Claimed { found, sharing, form, grace });
+        if let Some(answer) = self.near(&key, keep, similar.as_ref()) {
+            return claimed(Found::Finished(answer), Sharing::Hit);
+        }
+        let learnt = self
+            .similar
+            .as_ref()
+            .zip(similar)
+            .zip(keep)
+            .map(|((index, question), keep)| (index, question, keep, key.clone()));
         let start = || -> BoxFuture<'static, _> {
             let call = lead();
             Box::pin(async move { call.await.and_then(|response| shareable(response, dialect)) })
         };
         let (found, sharing) = match self.flights.claim(key, keep, start) {
             Claim::Hit(answer) => (Found::Finished(answer), Sharing::Hit),
-            Claim::Lead(subscriber) => (Found::Flying(subscriber), Sharing::Miss),
+            Claim::Lead(subscriber) => {
+                if let Some((index, question, keep, key)) = learnt {
+                    index.learn(question, key, keep.now);
+                }
+                (Found::Flying(subscriber), Sharing::Miss)
+            }
             Claim::Follow(subscriber) => (Found::Flying(subscriber), Sharing::Joined),
             Claim::Full => return None,
         };
-        Some(Claimed { found, sharing, form })
+        claimed(found, sharing)
+    }
+
+    /// A finished answer to a question that is nearly the same.
+    fn near(&self, key: &RequestKey, keep: Option<Keep>, question: Option<&Question>) -> Option<Answer> {
+        let (now, near) = (keep?.now, self.similar.as_ref()?.find(question?, keep?.now)?);
+        if near == *key { None } else { self.flights.answers()?.find(&near, now) }
+    }
+
+    pub(crate) fn similarity(&self) -> Option<SimilarityStats> {
+        self.similar.as_ref().map(Similar::stats)
     }
 }
 
@@ -177,6 +260,8 @@ pub(crate) struct Claimed {
     found: Found,
     sharing: Sharing,
     form: Form,
+    /// How long it goes on when its caller leaves.
+    grace: Option<Grace>,
 }
 
 enum Found {
@@ -187,13 +272,22 @@ enum Found {
 impl Claimed {
     /// Waits for the answer, or its stream's beginning. None when the stream's beginning is no longer kept: then the
     /// caller is to go alone.
+    ///
+    /// # Errors
+    /// The call's own; `Conflict` where a caller comes back to a stream whose beginning is no longer kept.
     pub(crate) async fn response(self) -> Result<Option<Response>, Error> {
-        let Self { found, sharing, form } = self;
+        let Self { found, sharing, form, grace } = self;
         let (shared, place) = match found {
             Found::Finished(answer) => (answer?, None),
             Found::Flying(mut subscriber) => {
                 let lost = |lost: llm_dedup::Lost| Error::new(ErrorKind::Internal, lost.to_string());
-                ((&mut subscriber).await.map_err(lost)??, Some(subscriber))
+                match &grace {
+                    None => ((&mut subscriber).await.map_err(lost)??, Some(subscriber)),
+                    Some(grace) => {
+                        let (answer, subscriber) = grace.of(Waiting(subscriber)).await;
+                        (answer.map_err(lost)??, Some(subscriber.0))
+                    }
+                }
             }
         };
         let Shared { dialect, content, served } = &*shared;
@@ -202,16 +296,13 @@ impl Claimed {
             Content::Whole(whole) => forms::of_whole(dialect, whole.clone(), form)?,
             Content::Frames { headers, frames } => forms::of_frames(dialect, headers, frames.clone(), form)?,
             Content::Stream { headers, frames } => {
-                let Some(listener) = frames.listen() else { return Ok(None) };
-                let mut heard = Heard::new(listener, place);
-                if form == Form::Whole {
-                    let mut assembly = Assembly::new(dialect)?;
-                    while let Some(frame) = heard.next().await {
-                        assembly.push(&frame?)?;
-                    }
-                    assembly.finish(headers)?
-                } else {
-                    Reply::Frames { headers: headers.clone(), frames: forms::shown(heard, form) }
+                let Some(listener) = frames.listen() else {
+                    return if grace.is_none() { Ok(None) } else { Err(too_far()) };
+                };
+                let heard = Heard::new(listener, place);
+                match grace {
+                    None => heard_as(heard, dialect, headers, form).await?,
+                    Some(grace) => heard_as(grace.of(heard), dialect, headers, form).await?,
                 }
             }
         };
@@ -221,6 +312,50 @@ impl Claimed {
         };
         Ok(Some(Response { reply, served: Served { sharing, ..served } }))
     }
+}
+
+/// A stream that is heard from its start, as `form` wants it.
+async fn heard_as(
+    mut heard: impl Stream<Item = Result<Frame, Error>> + Send + Unpin + 'static,
+    dialect: Dialect,
+    headers: &HeaderMap,
+    form: Form,
+) -> Result<Reply, Error> {
+    if form != Form::Whole {
+        return Ok(Reply::Frames { headers: headers.clone(), frames: forms::shown(heard, form) });
+    }
+    let mut assembly = Assembly::new(dialect)?;
+    while let Some(frame) = heard.next().await {
+        assembly.push(&frame?)?;
+    }
+    assembly.finish(headers)
+}
+
+/// Waits for a flight's answer.
+struct Waiting(Subscriber<Answer>);
+
+impl Future for Waiting {
+    type Output = Result<Answer, llm_dedup::Lost>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.get_mut().0).poll(cx)
+    }
+}
+
+impl Drain for Waiting {
+    async fn drain(mut self) {
+        if let Ok(Ok(shared)) = (&mut self.0).await
+            && let Content::Stream { frames, .. } = &shared.content
+            && let Some(listener) = frames.listen()
+        {
+            Heard::new(listener, Some(self.0)).drain().await;
+        }
+    }
+}
+
+fn too_far() -> Error {
+    let message = "the stream cannot be resumed: its beginning is no longer kept";
+    Error::new(ErrorKind::Conflict, message).with_param("idempotency-key").with_code("stream_not_resumable")
 }
 
 /// What can still be joined when the answer is there: its stream.
@@ -316,6 +451,8 @@ mod tests {
             }),
             headers: HeaderMap::new(),
             cache: CacheUse::default(),
+            idempotency_key: None,
+            last_frame: None,
             received: Tick::ZERO,
             deadline: None,
             follower: None,
@@ -327,22 +464,22 @@ mod tests {
     }
 
     fn keeps(request: &Request) -> Option<Duration> {
-        sharer(true).wanted(request).unwrap().keep.map(|keep| keep.ttl)
+        sharer(true).wanted(request).unwrap().unwrap().keep.map(|keep| keep.ttl)
     }
 
     #[test]
     fn the_unwilling_go_alone() {
-        assert!(sharer(true).wanted(&request(false, true)).is_some());
-        assert!(sharer(true).wanted(&request(true, true)).is_some());
-        assert!(sharer(true).wanted(&Request { cache: CacheUse::Bypass, ..request(false, false) }).is_none());
+        assert!(sharer(true).wanted(&request(false, true)).unwrap().is_some());
+        assert!(sharer(true).wanted(&request(true, true)).unwrap().is_some());
+        assert!(sharer(true).wanted(&Request { cache: CacheUse::Bypass, ..request(false, false) }).unwrap().is_none());
     }
 
     #[test]
     fn draws_are_shared_only_where_that_is_wanted() {
-        assert!(sharer(false).wanted(&request(false, true)).is_none());
-        assert!(sharer(false).wanted(&request(false, false)).is_some());
+        assert!(sharer(false).wanted(&request(false, true)).unwrap().is_none());
+        assert!(sharer(false).wanted(&request(false, false)).unwrap().is_some());
         let on = CacheUse::On { ttl: None };
-        assert!(sharer(false).wanted(&Request { cache: on, ..request(false, true) }).is_some());
+        assert!(sharer(false).wanted(&Request { cache: on, ..request(false, true) }).unwrap().is_some());
     }
 
     #[test]
@@ -360,7 +497,7 @@ mod tests {
     fn headers_that_are_sent_on_keep_calls_apart() {
         let mut other = request(false, true);
         other.headers.insert("openai-beta", HeaderValue::from_static("assistants=v2"));
-        let key = |request: &Request| sharer(true).wanted(request).unwrap().key;
+        let key = |request: &Request| sharer(true).wanted(request).unwrap().unwrap().key;
         assert_ne!(key(&request(false, true)), key(&other));
         assert_eq!(key(&request(false, true)), key(&request(true, true)));
     }

@@ -69,12 +69,20 @@ impl App {
             path = path.default_route(DefaultRoute::Provider(ProviderId::from(provider.as_str())));
         }
         let dedup = &config.deduplication;
-        path = path.sharing(dedup.enabled.then_some(SharingConfig {
-            max_entries: dedup.max_entries,
-            sampled: dedup.share_sampled,
-            window: Duration::from_secs(dedup.window_s),
-            max_bytes: dedup.max_bytes,
-        }));
+        path = path.sharing(
+            dedup.enabled.then_some(SharingConfig {
+                max_entries: dedup.max_entries,
+                sampled: dedup.share_sampled,
+                window: Duration::from_secs(dedup.window_s),
+                max_bytes: dedup.max_bytes,
+                idempotency_ttl: dedup.idempotency_ttl.0,
+                resume_grace: dedup.resume_grace.0,
+                similar: config
+                    .semantic_dedup
+                    .as_ref()
+                    .map(|similar| (similar.similarity_threshold, Duration::from_secs(similar.window_secs))),
+            }),
+        );
         let pipeline = path.build(old.map(|old| &old.pipeline)).map_err(|error| AppError(error.to_string()))?;
         let limits = Limits {
             max_body_bytes: config.server.max_body_bytes,

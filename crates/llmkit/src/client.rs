@@ -64,6 +64,8 @@ impl Client {
             body,
             headers: HeaderMap::new(),
             cache: llm_pipeline::CacheUse::Bypass,
+            idempotency_key: None,
+            last_frame: None,
             received: self.path.now(),
             deadline: None,
             follower: None,

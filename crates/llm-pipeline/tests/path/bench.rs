@@ -173,6 +173,8 @@ impl Bench {
             body,
             headers: HeaderMap::new(),
             cache: llm_pipeline::CacheUse::default(),
+            idempotency_key: None,
+            last_frame: None,
             received: self.clock.now(),
             deadline: None,
             follower: None,

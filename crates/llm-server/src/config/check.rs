@@ -50,6 +50,10 @@ pub(crate) fn problems(config: &Config, environment: &Environment) -> Vec<Proble
     limits(config, &mut problems);
     problems.unless(config.deduplication.max_entries > 0, "deduplication.max_entries", "at least 1");
     problems.unless(config.deduplication.max_bytes > 0, "deduplication.max_bytes", "at least 1");
+    if let Some(similar) = &config.semantic_dedup {
+        problems.unless(similar.similarity_threshold <= 6, "semantic_dedup.similarity_threshold", "0 to 6");
+        problems.unless(similar.window_secs > 0, "semantic_dedup.window_secs", "at least 1");
+    }
     traces(config, &mut problems);
     problems.0
 }

@@ -31,6 +31,8 @@ pub struct Config {
     pub limits: Vec<Limit>,
     /// Sharing of identical calls.
     pub deduplication: Deduplication,
+    /// Answers to questions that are nearly the same. Without the section there are none.
+    pub semantic_dedup: Option<SemanticDedup>,
     /// Logs and metrics.
     pub observability: Observability,
     /// What models cost and how much they take.
@@ -483,11 +485,39 @@ pub struct Deduplication {
     pub max_entries: usize,
     /// Bytes of finished answers that are kept at most, at least 1.
     pub max_bytes: usize,
+    /// How long an `Idempotency-Key` stands for its request, and the answer is kept for it.
+    pub idempotency_ttl: Span,
+    /// How long a request with an `Idempotency-Key` goes on whose caller has left.
+    pub resume_grace: Span,
+}
+
+/// `[semantic_dedup]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SemanticDedup {
+    /// The bits of 64 in which the fingerprints of two questions may differ, 0 to 6.
+    pub similarity_threshold: u32,
+    /// How long a question is remembered, in seconds, at least 1.
+    pub window_secs: u64,
+}
+
+impl Default for SemanticDedup {
+    fn default() -> Self {
+        Self { similarity_threshold: 3, window_secs: 300 }
+    }
 }
 
 impl Default for Deduplication {
     fn default() -> Self {
-        Self { enabled: true, share_sampled: true, window_s: 300, max_entries: 10_000, max_bytes: 64 << 20 }
+        Self {
+            enabled: true,
+            share_sampled: true,
+            window_s: 300,
+            max_entries: 10_000,
+            max_bytes: 64 << 20,
+            idempotency_ttl: Span::secs(3600),
+            resume_grace: Span::secs(30),
+        }
     }
 }
 

@@ -9,7 +9,6 @@ const PENDING: &[(&str, &str)] = &[
     ("pipeline", "names the pipeline"),
     ("pipelines", "runs several pipelines"),
     ("stages", "sets up the stages"),
-    ("semantic_dedup", "answers near-duplicates"),
     ("distributed", "joins several nodes"),
     ("guard", "inspects prompts"),
     ("templates", "keeps prompt templates"),

@@ -164,6 +164,8 @@ fn asked(
         body: llm_core::CallBody::Wire(envelope),
         headers: forwarded(headers),
         cache: cache_use(headers)?,
+        idempotency_key: idempotency_key(headers)?,
+        last_frame: number(headers, &LAST_EVENT_ID, 0, "number of a frame")?,
         received,
         deadline: deadline(headers, received)?,
         follower: None,
@@ -263,6 +265,13 @@ fn cache_use(headers: &HeaderMap) -> Result<CacheUse, Error> {
     }
 }
 
+/// The caller's name for its request.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<str>>, Error> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let key = value.to_str().ok().map(str::trim).filter(|key| (1..=255).contains(&key.len()));
+    key.map(|key| Some(key.into())).ok_or_else(|| bad_header(&IDEMPOTENCY_KEY, "not 1 to 255 visible characters"))
+}
+
 fn deadline(headers: &HeaderMap, received: Tick) -> Result<Option<Tick>, Error> {
     let millis = number(headers, &X_LLMKIT_DEADLINE_MS, 1, "positive number of milliseconds")?;
     Ok(millis.map(|millis| received.after(Duration::from_millis(millis))))
@@ -281,6 +290,8 @@ fn bad_header(name: &HeaderName, what: &str) -> Error {
         .with_code("invalid_value")
 }
 
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_LLMKIT_ATTEMPTS: HeaderName = HeaderName::from_static("x-llmkit-attempts");
 const X_LLMKIT_CACHE: HeaderName = HeaderName::from_static("x-llmkit-cache");

@@ -70,6 +70,9 @@ impl Telemetry {
         if let Some(answers) = pipeline.answers() {
             self.0.set_answers(answers.entries, answers.evictions);
         }
+        if let Some(similar) = pipeline.similarity() {
+            self.0.set_similarity(similar.hits, similar.misses, similar.mean_distance);
+        }
         let circuits = pipeline.circuits();
         self.0.set_circuits(circuits.iter().map(|circuit| (circuit.provider.as_str(), word(circuit.stats.state))));
         let tallies = pipeline.tallies();

@@ -189,3 +189,111 @@ fn nothing_is_kept_without_a_window() {
     let on = &[("x-llmkit-cache", "on")];
     assert_eq!([ask(&gateway, COLD, &[]), ask(&gateway, COLD, on)].each_ref().map(cached), ["miss", "miss"]);
 }
+
+const NAMED: (&str, &str) = ("idempotency-key", "order-1");
+
+#[test]
+fn a_named_request_is_made_once_and_its_name_is_nobody_elses() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "[server]\napi_keys = [\"a\", \"b\"]\n");
+    let addr = gateway.addr();
+    let ask = |key: &str, text: &str, headers: &[(&str, &str)]| {
+        let headers: Vec<_> = headers.iter().copied().chain([("x-api-key", key)]).collect();
+        post(addr, "/v1/chat/completions", &headers, chat_body("up/sim?ttft=100ms", text, "").as_bytes())
+    };
+    let together: Vec<_> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..5).map(|_| scope.spawn(|| ask("a", "buy", &[NAMED]))).collect();
+        asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+    });
+    let again = ask("a", "buy", &[NAMED]);
+    assert_eq!((again.status, cached(&again)), (200, "hit"));
+    assert!(together.iter().all(|answer| answer.body == again.body));
+    assert_eq!(upstream.count("requests"), 1);
+    let other = ask("a", "sell", &[NAMED]);
+    assert_eq!((other.status, other.error()["code"].as_str()), (409, Some("idempotency_key_reused")));
+    assert_eq!(cached(&ask("b", "sell", &[NAMED])), "miss");
+    // Sampled answers are kept for their name alone.
+    assert_eq!(cached(&ask("a", "buy", &[])), "miss");
+    assert_eq!(ask("a", "buy", &[("idempotency-key", "")]).status, 400);
+    assert_eq!(ask("a", "buy", &[("last-event-id", "3")]).error()["param"], "last-event-id");
+    // What failed is made anew.
+    let failing = |text: &str| {
+        let body = chat_body("up/sim?fail_first=1,status=400", text, "");
+        post(gateway.addr(), "/v1/chat/completions", &[("x-api-key", "a"), ("idempotency-key", "f")], body.as_bytes())
+    };
+    assert_eq!([failing("x").status, failing("x").status, failing("x").status], [400, 200, 200]);
+}
+
+#[test]
+fn a_caller_who_was_cut_off_comes_back_to_what_it_has_not_heard_and_pays_once() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "");
+    let body = chat_body("up/sim?tokens=30&gap=20ms", "same", ",\"stream\":true");
+    let plain = post(gateway.addr(), "/v1/chat/completions", &[], body.as_bytes());
+    assert!(!plain.text().contains("id: "));
+    for (name, left_after) in [("early", 0), ("amid", 7)] {
+        let before = upstream.count("requests");
+        let named = ("idempotency-key", name);
+        let mut first = Connection::open(gateway.addr());
+        first.request("POST", "/v1/chat/completions", &[named], body.as_bytes());
+        first.head().unwrap();
+        let mut heard = String::new();
+        for _ in 0..=left_after {
+            heard.push_str(&String::from_utf8(first.chunk().unwrap()).unwrap());
+        }
+        drop(first);
+        let last = heard.lines().rev().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned();
+        let back = post(gateway.addr(), "/v1/chat/completions", &[named, ("last-event-id", &last)], body.as_bytes());
+        assert_eq!((back.status, cached(&back)), (200, "joined"), "{}", back.text());
+        heard.push_str(&back.text());
+        let ids: Vec<u64> = heard.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect();
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
+        assert!(heard.ends_with("data: [DONE]\n\n"));
+        let whole = post(gateway.addr(), "/v1/chat/completions", &[named], body.as_bytes());
+        assert_eq!((cached(&whole), whole.text()), ("hit", heard));
+        assert_eq!((upstream.count("requests") - before, upstream.count("cancelled")), (1, 0));
+    }
+}
+
+#[test]
+fn who_has_left_for_longer_than_the_grace_is_not_waited_for() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "[deduplication]\nresume_grace = \"50ms\"\n");
+    let body = chat_body("up/sim?stall_after=2", "same", ",\"stream\":true");
+    let mut first = Connection::open(gateway.addr());
+    first.request("POST", "/v1/chat/completions", &[NAMED], body.as_bytes());
+    first.head().unwrap();
+    drop(first);
+    upstream.stats("cancelled=1&active=0");
+}
+
+#[test]
+fn a_question_that_is_nearly_the_same_is_given_the_same_answer_where_that_is_wanted() {
+    let upstream = Upstream::start();
+    let keys = "[server]\napi_keys = [\"a\", \"b\"]\n";
+    let off = Gateway::before(&upstream, keys);
+    let on = Gateway::before(&upstream, &format!("{keys}[semantic_dedup]\nsimilarity_threshold = 3\n"));
+    let ask = |gateway: &Gateway, key: &str, text: &str, more: &str| {
+        let body = chat_body("up/sim", text, more);
+        let answer = post(gateway.addr(), "/v1/chat/completions", &[("x-api-key", key)], body.as_bytes());
+        cached(&answer).to_owned()
+    };
+    const ASKED: &str = "What is the capital of France?";
+    const NEARLY: &str = "what is the capital of france";
+    assert_eq!([ask(&off, "a", ASKED, COLD), ask(&off, "a", NEARLY, COLD)], ["miss", "miss"]);
+    assert_eq!([ask(&on, "a", ASKED, COLD), ask(&on, "a", NEARLY, COLD)], ["miss", "hit"]);
+    let tool = ",\"temperature\":0,\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]";
+    for (key, text, more) in [
+        ("b", NEARLY, COLD),
+        ("a", "What is the capital of Germany?", COLD),
+        ("a", "What is the capital of France!", ",\"temperature\":0,\"seed\":1"),
+        ("a", "What was the capital of France", ""),
+        ("a", ASKED, tool),
+        ("a", NEARLY, tool),
+    ] {
+        assert_eq!(ask(&on, key, text, more), "miss", "{key} {text} {more}");
+    }
+    let metrics = get(on.addr(), "/metrics", &[]).text();
+    assert!(metrics.contains("\ndedup_semantic_hits_total 1\n"), "{metrics}");
+    assert!(metrics.contains("\navg_similarity_score 0"), "{metrics}");
+}
