@@ -109,7 +109,7 @@ pub enum ConfigError {
 
 impl CircuitBreakerConfig {
     /// A single call 1.5 deviations slower than usual opens it, by any of its times: of healthy streams with heavy
-    /// tails about one in six. For callers with somewhere else to go. Probes again after 10 s.
+    /// tails about one in seven. For callers with somewhere else to go. Probes again after 10 s.
     #[must_use]
     pub fn aggressive() -> Self {
         let anomaly = Anomaly { z: 1.5, outliers: Some(1) };

@@ -207,6 +207,20 @@ mod tests {
     }
 
     #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let documented = TokenBudgetConfig {
+            max_tokens_per_request: 4096,
+            max_tokens_per_period: 100_000,
+            period: Duration::from_secs(3600),
+        };
+        assert_eq!(TokenBudgetConfig::default(), documented);
+        let (budget, _) = budget();
+        let shared = budget.clone();
+        let reservation = budget.reserve(1000).unwrap();
+        assert_eq!((shared.remaining(), reservation.to_string()), (99_000, "1000".to_owned()));
+    }
+
+    #[test]
     fn a_request_has_a_cap_and_a_period_has_one() {
         let (budget, clock) = budget();
         assert_eq!(budget.reserve(4097), Err(OverBudget::Request { tokens: 4097, most: 4096 }));

@@ -39,6 +39,10 @@ fn a_list_limits_the_keys_it_names_and_counts_the_others() {
         .map(|m| (m.model_id.as_str(), m.requests_allowed, m.requests_denied, m.current_tokens))
         .collect();
     assert_eq!(shown, [("claude", 0, 0, 1.0), ("gpt-4o", 2, 1, 0.0)]);
+    let json = serde_json::to_value(&stats.per_model[1]).unwrap();
+    let expected =
+        serde_json::json!({"model_id": "gpt-4o", "requests_allowed": 2, "requests_denied": 1, "current_tokens": 0.0});
+    assert_eq!(json, expected);
 }
 
 #[test]
