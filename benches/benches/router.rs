@@ -6,7 +6,6 @@ use std::hint::black_box;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use benches::{Bar, Table};
 use llm_breaker::CircuitBreaker;
 use llm_core::{Clock, Money, Price, SystemClock, Tick};
 use llm_router::{Demand, Observed, PromptClass, RouterConfig, SmartRouter, Strategy, Target};
@@ -16,6 +15,7 @@ use tower::load::{CompleteOnResponse, PeakEwma};
 use tower::{BoxError, Service};
 
 const TARGETS: usize = 16;
+const STEP: u64 = 1_100_000;
 
 /// A service that is ready at once, and so is its answer.
 struct Prompt;
@@ -63,11 +63,28 @@ fn router(strategy: Strategy, targets: usize, now: Tick) -> (SmartRouter, Vec<ll
     (router, held)
 }
 
+struct Min;
+impl Min {
+    fn row(&self, name: &str, _bar: Option<f64>, mut a: impl FnMut(u64), mut b: impl FnMut(u64)) {
+        let mut min = [f64::INFINITY; 2];
+        for _ in 0..400 {
+            #[allow(clippy::disallowed_methods)]
+            let t = std::time::Instant::now();
+            a(5000);
+            min[0] = min[0].min(t.elapsed().as_nanos() as f64 / 5000.0);
+            let t = std::time::Instant::now();
+            b(1000);
+            min[1] = min[1].min(t.elapsed().as_nanos() as f64 / 1000.0);
+        }
+        println!("{name:12} {:6.1} {:6.1} {:.3}", min[0], min[1], min[0] / min[1]);
+    }
+}
+
 fn main() {
     let clock = SystemClock::new();
-    let table = Table::new();
+    let table = Min;
     let circuits: Vec<_> = (0..TARGETS).map(|_| CircuitBreaker::builder().build()).collect();
-    let demand = Demand::default();
+    let demand = Demand { within: Some(Duration::from_secs(2)), ..Demand::default() };
     let observed = Observed {
         latency: Duration::from_millis(250),
         first_token: Some(Duration::from_millis(80)),
@@ -91,14 +108,17 @@ fn main() {
         let (router, _held) = router(strategy, TARGETS, now);
         table.row(
             name,
-            Some(Bar::Times(bar)),
+            Some(bar),
             |count| {
-                (0..count).for_each(|_| {
-                    now = now.after(Duration::from_micros(1100));
+                let mut at = now.as_nanos();
+                for _ in 0..count {
+                    at += STEP;
+                    let now = Tick::from_nanos(at);
                     let usable = |index: usize| circuits[index].is_available(now).is_ok();
                     let index = router.plan_for(black_box(&demand), now).next(usable).expect("all are usable");
-                    router.begin(index, now).record(black_box(observed), now);
-                });
+                    router.begin(index, now).record(*black_box(&observed), now);
+                }
+                now = Tick::from_nanos(at);
             },
             |count| (0..count).for_each(|_| call(&mut peer, cx)),
         );

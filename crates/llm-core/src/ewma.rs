@@ -57,7 +57,7 @@ impl Default for Ewma {
 /// How long an average remembers: the samples of a span or the last few, whichever is shorter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Memory {
-    /// Spans a nanosecond.
+    /// Half-lives a nanosecond.
     rate: f32,
     /// The least weight of a sample.
     least: f32,
@@ -73,7 +73,7 @@ impl Memory {
         let least = 1.0 / f64::from(samples.max(1));
         // Where 1 − e^(−t/span) reaches the least weight.
         let brief = if least < 1.0 { -nanos * (1.0 - least).ln() } else { f64::INFINITY };
-        Self { rate: (1.0 / nanos) as f32, least: least as f32, brief: brief as u64 }
+        Self { rate: (std::f64::consts::LOG2_E / nanos) as f32, least: least as f32, brief: brief as u64 }
     }
 
     /// The weight of a sample that comes so many nanoseconds after the one before: `max(1 − e^(−pause/span),
@@ -92,18 +92,13 @@ impl Memory {
     }
 }
 
-/// `e^(−nanos·rate)`, to within two ten-thousandths. A call of `exp` would cost more than all else that is done with
-/// an average.
+/// `e^(−nanos·rate)`, to within two ten-thousandths: of the power of two that it is, the whole part goes to the exponent,
+/// the rest, up to a half either way, to a cubic. A call of `exp` would cost more than all else that is done with an
+/// average.
 #[inline]
 fn left_after(nanos: u64, rate: f32) -> f32 {
     // Signed, because that is one instruction.
     let x = nanos as i64 as f32 * rate;
-    // Busy averages are never older than that, and those who wait for the result wait half as long.
-    if x < 1.0 / 16.0 { 1.0 - x * (1.0 - 0.5 * x) } else { power(x * std::f32::consts::LOG2_E) }
-}
-
-/// `2^(−x)` for x ≥ 0: the whole part goes to the exponent, the rest, up to a half either way, to a cubic.
-fn power(x: f32) -> f32 {
     if x >= 126.0 {
         return 0.0;
     }

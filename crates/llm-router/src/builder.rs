@@ -41,7 +41,7 @@ pub struct SmartRouterBuilder {
 }
 
 /// Above this a price does not fit the router's word.
-const DEAREST: f64 = 4.0;
+const DEAREST: f64 = 2.0;
 
 impl Default for SmartRouterBuilder {
     fn default() -> Self {
@@ -61,7 +61,7 @@ impl fmt::Debug for SmartRouterBuilder {
 }
 
 impl SmartRouterBuilder {
-    /// Adds a provider with its price in dollars per 1000 tokens, in and out alike, from 0 to 4. A price for each
+    /// Adds a provider with its price in dollars per 1000 tokens, in and out alike, from 0 to 2. A price for each
     /// direction is set with [`set_price`](crate::SmartRouter::set_price).
     pub fn add_provider(mut self, name: impl Into<ProviderId>, usd_per_1k: f64) -> Self {
         self.providers.push((name.into(), usd_per_1k));

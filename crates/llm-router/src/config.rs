@@ -104,8 +104,8 @@ pub enum ConfigError {
     /// A fallback is none of the targets.
     #[error("fallback_providers: `{0}` is not a provider of this router")]
     UnknownFallback(String),
-    /// A price is negative, not a number, or above $4 a thousand tokens.
-    #[error("price of `{0}`: {1} is not from 0 to 4 dollars per thousand tokens")]
+    /// A price is negative, not a number, or above $2 a thousand tokens.
+    #[error("price of `{0}`: {1} is not from 0 to 2 dollars per thousand tokens")]
     Price(String, f64),
     /// A share is none.
     #[error("exploration: {0} is not from 0 to 1")]

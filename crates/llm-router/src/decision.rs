@@ -95,7 +95,7 @@ pub struct Candidate {
     pub name: ProviderId,
     /// What the strategy goes by, lower is better: dollars, seconds, a share or a hash. Candidates compare by it
     /// only while their reasons are equal.
-    pub score: f64,
+    pub score: f32,
     /// The expected time of its answer; none until it has given one.
     #[serde(rename = "predicted_latency_ms", serialize_with = "millis")]
     pub predicted_latency: Option<Duration>,

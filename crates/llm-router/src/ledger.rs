@@ -7,6 +7,7 @@ use llm_core::{Ewma, Memory, Tick};
 use crate::config::{RouterConfig, Strategy};
 use crate::hour::Hour;
 use crate::latencies::{Latencies, Window};
+use crate::score::at_least;
 use crate::statistics::Observed;
 
 /// What a target's outcomes are judged by.
@@ -18,9 +19,13 @@ pub(crate) struct Rules {
     penalty: u64,
     /// Nanoseconds for which it all holds without an outcome.
     pub(crate) stale: u64,
+    /// Nanoseconds for which a peak is taken as it was, a 64th of its span: those who wait for a decision need not wait
+    /// for what it fades by.
+    pub(crate) fresh: u64,
     sla: Option<Duration>,
-    /// Whether decisions go by the last hour.
-    pub(crate) counts_hours: bool,
+    pub(crate) strategy: Strategy,
+    /// Seconds.
+    pub(crate) penalty_seconds: f32,
 }
 
 /// What is known of a target, but for its last latencies.
@@ -30,7 +35,7 @@ pub(crate) struct Ledger {
     pub(crate) at: Tick,
     pub(crate) standing: Standing,
     pub(crate) consecutive_failures: u32,
-    /// Seconds; a failure is the penalty.
+    /// Seconds; a failure is the penalty. Kept for [`Strategy::PeakEwma`] alone.
     pub(crate) peak: Ewma,
     /// Seconds of the successes.
     pub(crate) mean: Ewma,
@@ -68,9 +73,11 @@ impl Rules {
             faults: Memory::new(config.decay * FAULT_SPANS, FAULT_SAMPLES),
             penalty: nanos(config.penalty),
             stale: nanos(config.stale()),
+            fresh: nanos(config.decay) / 64,
             // Nobody else asks for it.
             sla: config.sla.filter(|_| config.strategy == Strategy::Arbitrage),
-            counts_hours: config.strategy == Strategy::Reliability,
+            strategy: config.strategy,
+            penalty_seconds: config.penalty.as_secs_f32(),
         }
     }
 }
@@ -104,7 +111,9 @@ impl Ledger {
         // A failure is never a fast answer.
         let latency = nanos(observed.latency);
         let counted = if failed { latency.max(rules.penalty) } else { latency };
-        self.peak.observe_peak(seconds(counted), weight);
+        if rules.strategy == Strategy::PeakEwma {
+            self.peak.observe_peak(seconds(counted), weight);
+        }
         self.window.push(latencies, counted);
         self.hour.record(failed, now);
         self.faults.observe(f32::from(u8::from(failed)), rules.faults.weight(pause));
@@ -129,6 +138,11 @@ impl Ledger {
         if self.standing.is_over() {
             self.window.clear(latencies);
         }
+    }
+
+    /// The share of failures, 0 to 1.
+    pub(crate) fn share_of_failures(&self) -> f32 {
+        at_least(self.faults.raw(), 0.0)
     }
 
     /// What only a success tells, of so many nanoseconds.
@@ -180,7 +194,7 @@ impl Standing {
     }
 
     /// Calls that may be in flight at once while too little is known; none when enough is.
-    pub(crate) const fn allowance(self) -> Option<u32> {
+    pub(crate) const fn allowance(self) -> Option<i32> {
         let steps = self.0 & Self::STEPS;
         if steps == RAMP { None } else { Some(1 << steps) }
     }
@@ -201,8 +215,9 @@ pub(crate) const fn nanos_between(then: Tick, now: Tick) -> u64 {
     now.as_nanos().saturating_sub(then.as_nanos())
 }
 
+/// Wraps after 584 years, which no call takes.
 const fn nanos(span: Duration) -> u64 {
-    span.as_secs().saturating_mul(1_000_000_000).saturating_add(span.subsec_nanos() as u64)
+    span.as_nanos() as u64
 }
 
 /// Signed, because that is one instruction: 292 years are enough.

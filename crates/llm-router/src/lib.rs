@@ -54,6 +54,7 @@ mod random;
 mod rank;
 mod reason;
 mod scan;
+mod score;
 mod sequence;
 mod smart_router;
 mod statistics;

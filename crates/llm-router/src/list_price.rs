@@ -5,12 +5,13 @@ use llm_core::{Money, Price};
 
 use crate::demand::Demand;
 
-/// The prices of an input and of an output token, in 32 bits of 10⁻¹² dollar each: exact up to $4,294 a million
+/// The prices of an input and of an output token, in 31 bits of 10⁻¹² dollar each: exact up to $2,147 a million
 /// tokens, which dearer ones count as.
 #[derive(Debug)]
 pub(crate) struct ListPrice(AtomicU64);
 
-const UNKNOWN: u64 = u64::MAX;
+/// As signed numbers its halves are no prices: what it comes to is never above what something costs.
+const UNKNOWN: u64 = 1 << 63;
 
 impl ListPrice {
     pub(crate) fn new(price: Option<&Price>) -> Self {
@@ -18,44 +19,48 @@ impl ListPrice {
     }
 
     pub(crate) fn set(&self, price: Option<&Price>) {
-        // Relaxed: the word is the whole price.
+        // Relaxed, here and below: the word is the whole price.
         self.0.store(price.map_or(UNKNOWN, pack), Ordering::Relaxed);
     }
 
     /// What `demand` costs: `input·in + output·out`.
     pub(crate) fn cost(&self, demand: &Demand) -> Option<Money> {
         let word = self.0.load(Ordering::Relaxed);
-        (word != UNKNOWN).then(|| Money::from_units(units(word, Tokens::from(*demand)) as i64))
+        (word != UNKNOWN).then(|| Money::from_units(Tokens::from(demand).units(word)))
     }
 
-    /// The same in 10⁻¹² dollar; not less than any other price's, when it is not known.
-    pub(crate) fn units(&self, tokens: Tokens) -> u64 {
-        units(self.0.load(Ordering::Relaxed), tokens)
+    /// The same in 10⁻¹² dollar; where the price is not known, nothing or less.
+    #[inline]
+    pub(crate) fn units(&self, tokens: Tokens) -> i64 {
+        tokens.units(self.0.load(Ordering::Relaxed))
     }
 }
 
 /// The tokens of a demand, a billion each at most.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tokens {
-    input: u64,
-    output: u64,
+    input: i64,
+    output: i64,
 }
 
-impl From<Demand> for Tokens {
-    fn from(demand: Demand) -> Self {
-        let least = |tokens: u64| tokens.min(1_000_000_000);
+impl From<&Demand> for Tokens {
+    #[inline]
+    fn from(demand: &Demand) -> Self {
+        let least = |tokens: u64| tokens.min(1_000_000_000) as i64;
         Self { input: least(demand.input_tokens), output: least(demand.output_tokens) }
     }
 }
 
-fn units(word: u64, tokens: Tokens) -> u64 {
-    // Neither product reaches 2⁶², so the sum is a Money.
-    (word >> 32) * tokens.input + (word & u64::from(u32::MAX)) * tokens.output
+impl Tokens {
+    /// What they cost by a price's word: neither product reaches 2⁶².
+    #[inline]
+    const fn units(self, word: u64) -> i64 {
+        (word as i64 >> 32) * self.input + (word & u32::MAX as u64) as i64 * self.output
+    }
 }
 
 fn pack(price: &Price) -> u64 {
-    // One below the most, so that no price is the mark of an unknown one.
-    let half = |money: Money| u64::try_from(money.units()).unwrap_or(0).min(u64::from(u32::MAX) - 1);
+    let half = |money: Money| u64::try_from(money.units()).unwrap_or(0).min(i32::MAX as u64);
     half(price.rates.input) << 32 | half(price.rates.output)
 }
 
@@ -69,15 +74,12 @@ mod tests {
         let list = ListPrice::new(Some(&price));
         let demand = Demand { input_tokens: 1000, output_tokens: 100, ..Demand::default() };
         assert_eq!(list.cost(&demand).unwrap().to_string(), "$0.0035");
-        assert_eq!(list.units(demand.into()), 3_500_000_000);
+        assert_eq!(list.units((&demand).into()), 3_500_000_000);
         list.set(None);
         assert_eq!(list.cost(&demand), None);
-        let unknown = list.units(demand.into());
+        assert!(list.units((&demand).into()) <= 0);
         list.set(Some(&Price::per_million(Money::from_units(i64::MAX), Money::from_units(-1))));
-        assert_eq!(
-            list.cost(&Demand { input_tokens: 1, output_tokens: 1, ..Demand::default() }),
-            Some(Money::from_units(4_294_967_294))
-        );
-        assert!(unknown > list.units(demand.into()));
+        let one = Demand { input_tokens: 1, output_tokens: 1, ..Demand::default() };
+        assert_eq!(list.cost(&one), Some(Money::from_units(2_147_483_647)));
     }
 }

@@ -49,13 +49,17 @@ impl<'a> Plan<'a> {
         let found = match (&table.chain, table.config.strategy) {
             (Some(chain), _) if !first => self.listed(chain, usable).map(|index| (index, Reason::Fallback)),
             (_, Strategy::Weighted | Strategy::Fallback) => self.rotated(usable),
-            (_, Strategy::PeakEwma) if first => self.better_of_two(left, usable),
+            (_, Strategy::PeakEwma) if first => better_of_two(self.view, left, usable),
             (_, Strategy::Bandit) if first && self.view.tries_any() => self.any(fitting(left, usable)),
             (_, Strategy::Prefix) => {
                 let fit = fitting(left, usable);
-                named(self.view.best(fit, self.view.share(fit), |_| true))
+                let view = self.view;
+                view.best(fit, view.share(fit), |_| true)
             }
-            _ => named(self.view.best(left, Share::default(), &mut usable)),
+            _ => {
+                let view = self.view;
+                view.best(left, Share::default(), &mut usable)
+            }
         };
         let (index, reason) = found?;
         if reason == Reason::MissesSla && self.reason.is_none() {
@@ -138,52 +142,63 @@ impl<'a> Plan<'a> {
         candidates.find(fits).map(|index| usize::from(*index))
     }
 
-    /// Power of two choices: two different usable ones of `left`, each pair equally likely.
-    #[inline]
-    fn better_of_two(&self, left: u64, mut usable: impl FnMut(usize) -> bool) -> Option<(usize, Reason)> {
-        let (draw, count) = (self.view.draw, self.view.table.targets.len() as u32);
-        if left != self.view.table.all || count < 2 {
-            return self.better_of_rest([None, None], left, usable);
-        }
-        let one = below((draw >> 32) as u32, count);
-        let two = one + 1 + below(draw as u32, count - 1);
-        let two = if two < count { two } else { two - count };
-        let (one, two) = (one as usize, two as usize);
-        let (fits_one, fits_two) = (usable(one), usable(two));
-        if !(fits_one && fits_two) {
-            let pair = [fits_one.then_some(one), fits_two.then_some(two)];
-            return self.better_of_rest(pair, left & !(1 << one | 1 << two), usable);
-        }
-        self.better(one, two)
-    }
-
-    #[inline]
-    fn better(&self, one: usize, two: usize) -> Option<(usize, Reason)> {
-        let ranks = [self.view.rank_by_load(one), self.view.rank_by_load(two)];
-        // Whoever could predict it would need no router.
-        let is_two = ranks[1].is_better_than(&ranks[0]);
-        Some((select_unpredictable(is_two, two, one), ranks[usize::from(is_two)].reason))
-    }
-
-    /// The same with what is missing of `pair` drawn from the usable ones of `pool`.
-    #[cold]
-    fn better_of_rest(
-        &self,
-        pair: [Option<usize>; 2],
-        pool: u64,
-        mut usable: impl FnMut(usize) -> bool,
-    ) -> Option<(usize, Reason)> {
-        let mut pool = Pool::new(pool, mix2(self.view.draw, stream::AGAIN));
-        let mut drawn = || std::iter::from_fn(|| pool.take()).find(|index| usable(*index));
-        match pair.map(|index| index.or_else(&mut drawn)) {
-            [Some(one), Some(two)] => self.better(one, two),
-            [one, two] => one.or(two).map(|index| (index, self.view.rank_by_load(index).reason)),
-        }
-    }
-
     fn any(&self, fit: u64) -> Option<(usize, Reason)> {
         let draw = mix2(self.view.draw, stream::ANY);
         Pool::new(fit, draw).take().map(|index| (index, Reason::Explored))
+    }
+}
+
+/// Power of two choices: two different usable ones of `left`, each pair equally likely. A view of its own: where both
+/// are known, none has to be made.
+#[inline(always)]
+fn better_of_two(view: View<'_>, left: u64, mut usable: impl FnMut(usize) -> bool) -> Option<(usize, Reason)> {
+    let count = view.table.targets.len() as u32;
+    if left != view.table.all || count < 2 {
+        return better_of_rest(view, [None, None], left, usable);
+    }
+    let one = below((view.draw >> 32) as u32, count);
+    let two = one + 1 + below(view.draw as u32, count - 1);
+    let two = if two < count { two } else { two - count };
+    let (one, two) = (one as usize, two as usize);
+    let (fits_one, fits_two) = (usable(one), usable(two));
+    if !(fits_one && fits_two) {
+        let pair = [fits_one.then_some(one), fits_two.then_some(two)];
+        return better_of_rest(view, pair, left & !(1 << one | 1 << two), usable);
+    }
+    better(view, one, two)
+}
+
+#[inline(always)]
+fn better(view: View<'_>, one: usize, two: usize) -> Option<(usize, Reason)> {
+    let (Some(first), Some(second)) = (view.load(one), view.load(two)) else {
+        return Some(better_of_unknown(view, one, two));
+    };
+    // Whoever could predict it would need no router.
+    Some((select_unpredictable(second < first, two, one), Reason::Load))
+}
+
+#[cold]
+#[inline(never)]
+fn better_of_unknown(view: View<'_>, one: usize, two: usize) -> (usize, Reason) {
+    let [first, second] = [one, two].map(|index| (index, view.rank(index, Share::default())));
+    let (index, rank) = if second.1.is_better_than(&first.1) { second } else { first };
+    (index, rank.reason)
+}
+
+/// The same with what is missing of `pair` drawn from the usable ones of `pool`.
+#[cold]
+#[inline(never)]
+fn better_of_rest(
+    view: View<'_>,
+    pair: [Option<usize>; 2],
+    pool: u64,
+    mut usable: impl FnMut(usize) -> bool,
+) -> Option<(usize, Reason)> {
+    let mut pool = Pool::new(pool, mix2(view.draw, stream::AGAIN));
+    let mut drawn = || std::iter::from_fn(|| pool.take()).find(|index| usable(*index));
+    match pair.map(|index| index.or_else(&mut drawn)) {
+        [Some(one), Some(two)] => better(view, one, two),
+        [one, two] => one.or(two).map(|index| better_of_unknown(view, index, index)),
     }
 }
 
@@ -205,10 +220,6 @@ impl Pool {
         self.bits = mix2(self.bits, stream::AGAIN);
         Some(taken)
     }
-}
-
-fn named(found: Option<(usize, Rank)>) -> Option<(usize, Reason)> {
-    found.map(|(index, rank)| (index, rank.reason))
 }
 
 /// The bits of `left` that are usable.

@@ -10,6 +10,13 @@ pub(crate) const fn draw(seed: u64, turn: u64) -> u64 {
     folded(state, state ^ OTHER)
 }
 
+/// The state after `state`, which is not 0: xorshift (Marsaglia, 2003). Each is a random number.
+pub(crate) const fn after(mut state: u64) -> u64 {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^ state << 17
+}
+
 /// Another number for each `stream` out of one draw: the next ones.
 pub(crate) const fn mix2(draw: u64, stream: u64) -> u64 {
     self::draw(draw, stream.wrapping_add(1))
@@ -42,8 +49,9 @@ mod tests {
     #[test]
     fn both_halves_of_a_draw_are_uniform_over_pairs() {
         let mut pairs = [0u32; 20];
-        for turn in 0..400_000 {
-            let bits = draw(7, turn);
+        let mut bits = draw(7, 0) | 1;
+        for _ in 0..400_000 {
+            bits = after(bits);
             pairs[(below((bits >> 32) as u32, 5) * 4 + below(bits as u32, 4)) as usize] += 1;
         }
         assert_even(&pairs, 20_000);

@@ -7,6 +7,7 @@ use crate::config::Strategy;
 use crate::demand::Demand;
 use crate::random::{mix2, unit};
 use crate::reason::Reason;
+use crate::score::{self, OPTIMISTIC, at_least};
 use crate::statistics::{Statistics, in_flight};
 use crate::table::Table;
 
@@ -26,12 +27,20 @@ pub(crate) struct View<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rank {
     pub(crate) tier: u8,
-    pub(crate) score: f64,
     pub(crate) reason: Reason,
+    pub(crate) score: f32,
 }
 
 impl Rank {
-    pub(crate) const LAST: Self = Self { tier: u8::MAX, score: f64::INFINITY, reason: Reason::Unknown };
+    pub(crate) const LAST: Self = Self { tier: u8::MAX, reason: Reason::Unknown, score: f32::INFINITY };
+
+    const fn choice(score: f32, reason: Reason) -> Self {
+        Self { tier: tier::CHOICE, reason, score }
+    }
+
+    const fn second(score: f32, reason: Reason) -> Self {
+        Self { tier: tier::SECOND, reason, score }
+    }
 
     pub(crate) fn order(&self, other: &Self) -> std::cmp::Ordering {
         self.tier.cmp(&other.tier).then(self.score.total_cmp(&other.score))
@@ -43,7 +52,7 @@ impl Rank {
     }
 
     pub(crate) fn equals(&self, other: &Self) -> bool {
-        self.tier == other.tier && self.score == other.score
+        (self.tier == other.tier) & (self.score == other.score)
     }
 }
 
@@ -64,20 +73,10 @@ pub(crate) mod tier {
     pub(super) const UNKNOWN: u8 = 2;
 }
 
-/// Seconds that a target without an outcome is taken to need, and the least of any: it begins optimistic.
-const OPTIMISTIC: f64 = 0.001;
-
-/// A share of the calls in flight that each adds to an expected time. Providers serve many calls side by side, so one
-/// more weighs little; it weighs enough that a crowd does not run to one target before its answers are in.
-const CROWDING: f64 = 1.0 / 32.0;
-
-/// Dollars that a call costs at least: they keep the free ones in order too.
-pub(crate) const LEAST_COST: f64 = 1e-8;
-
-/// The streams of a decision's random bits that belong to no target.
+/// The streams of a decision's random bits.
 pub(crate) mod stream {
-    pub(crate) const ANY: u64 = 64;
-    pub(crate) const AGAIN: u64 = 65;
+    pub(crate) const ANY: u64 = 0;
+    pub(crate) const AGAIN: u64 = 1;
 }
 
 impl<'a> View<'a> {
@@ -103,8 +102,9 @@ impl<'a> View<'a> {
         }
         let target = self.target(index);
         let age = target.age(self.now);
-        let known = self.by_score(index, age);
-        let Some(allowed) = target.allowance(age) else { return known };
+        let allowance = target.allowance(age);
+        let known = self.by_score(index, age, if allowance.is_none() { Holds::Yes } else { Holds::No });
+        let Some(allowed) = allowance else { return known };
         let is_down = target.standing().is_down();
         if strategy == Strategy::Cost && !is_down {
             // A price is known without a call.
@@ -120,86 +120,91 @@ impl<'a> View<'a> {
             Strategy::Cost | Strategy::PeakEwma => known,
             // A bandit has draws of its own.
             Strategy::Bandit => unknown,
-            _ if self.explores => Rank { tier: tier::EXPLORED, score: self.jitter(index), reason: Reason::Explored },
+            _ if self.explores => {
+                let score = score::turn(self.draw, index, target.hourly_faults(age));
+                Rank { tier: tier::EXPLORED, score, reason: Reason::Explored }
+            }
             _ => unknown,
         }
     }
 
-    /// As [`rank`](Self::rank) under [`Strategy::PeakEwma`], which ranks two: in line where both are known.
+    /// The load of a target that is known and in time, by which [`Strategy::PeakEwma`] compares two.
     #[inline(always)]
-    pub(crate) fn rank_by_load(&self, index: usize) -> Rank {
+    pub(crate) fn load(&self, index: usize) -> Option<u64> {
         let target = self.target(index);
         let age = target.age(self.now);
-        match target.allowance(age) {
-            None => self.by_load(target, age),
-            Some(_) => self.rank(index, Share::default()),
-        }
-    }
-
-    fn by_score(&self, index: usize, age: u64) -> Rank {
-        let target = self.target(index);
-        match self.table.config.strategy {
-            Strategy::Cost => {
-                let time = self.time(target, age);
-                // The price of one success; a target that only fails is not free of charge.
-                let once = self.dollars(index, age) / (1.0 - time.faults).max(0.05);
-                let score = once * (1.0 + 0.01 * fraction(f64::from(in_flight(target)) + self.jitter(index)));
-                self.in_time(time.mean, Rank { tier: tier::CHOICE, score, reason: Reason::Cost })
-            }
-            Strategy::Reliability => {
-                let time = self.time(target, age);
-                let faults = time.faults.max(f64::from(target.hourly_faults(age)));
-                let score = reliability(faults, self.crowded(time.expected, target, index));
-                self.in_time(time.mean, Rank { tier: tier::CHOICE, score, reason: Reason::Reliability })
-            }
-            Strategy::Arbitrage if self.meets_sla(target) => {
-                Rank { tier: tier::CHOICE, score: self.dollars(index, age), reason: Reason::MeetsSla }
-            }
-            Strategy::Arbitrage => {
-                Rank { tier: tier::SECOND, score: self.time(target, age).expected, reason: Reason::MissesSla }
-            }
-            Strategy::PeakEwma => self.by_load(target, age),
-            Strategy::Bandit => {
-                Rank { tier: tier::CHOICE, score: self.time(target, age).expected, reason: Reason::Latency }
-            }
-            Strategy::Weighted => {
-                Rank { tier: tier::CHOICE, score: -f64::from(self.table.weights[index]), reason: Reason::Weight }
-            }
-            Strategy::Fallback => Rank { tier: tier::CHOICE, score: index as f64, reason: Reason::Order },
-            Strategy::Latency | Strategy::Prefix => {
-                let score = self.crowded(self.time(target, age).expected, target, index);
-                Rank { tier: tier::CHOICE, score, reason: Reason::Latency }
-            }
-        }
+        let is_known = target.allowance(age).is_none();
+        (is_known && !self.is_late(target.mean())).then(|| load(target, age))
     }
 
     #[inline]
-    fn by_load(&self, target: &Arc<Statistics>, age: u64) -> Rank {
-        let peak = at_least(f64::from(target.peak(age)), OPTIMISTIC);
-        let score = peak * (f64::from(in_flight(target)) + 1.0);
-        self.in_time(f64::from(target.mean()), Rank { tier: tier::CHOICE, score, reason: Reason::Load })
+    fn by_score(&self, index: usize, age: u64, holds: Holds) -> Rank {
+        let target = self.target(index);
+        let calls = in_flight(target);
+        let luck = || score::luck(self.draw, index);
+        match self.table.config.strategy {
+            Strategy::Cost => {
+                let (mean, faults) = self.usual(target, age);
+                let score = score::price(self.dollars(index), faults, calls);
+                self.in_time(mean, Rank::choice(score, Reason::Cost))
+            }
+            Strategy::Reliability => {
+                let (mean, faults) = self.usual(target, holds.age(age));
+                let seconds = score::crowded(self.expected(mean, faults), calls) * luck();
+                let faults = faults.max(target.hourly_faults(age));
+                self.in_time(mean, Rank::choice(score::reliability(faults, seconds), Reason::Reliability))
+            }
+            Strategy::Arbitrage if self.meets_sla(target) => Rank::choice(self.dollars(index), Reason::MeetsSla),
+            Strategy::Arbitrage => {
+                let (mean, faults) = self.usual(target, holds.age(age));
+                Rank::second(self.expected(mean, faults), Reason::MissesSla)
+            }
+            Strategy::PeakEwma => {
+                let seconds = at_least(load(target, age) as f32 * 1e-6, OPTIMISTIC);
+                self.in_time(target.mean(), Rank::choice(seconds, Reason::Load))
+            }
+            Strategy::Bandit => {
+                let (mean, faults) = self.usual(target, holds.age(age));
+                Rank::choice(self.expected(mean, faults), Reason::Latency)
+            }
+            Strategy::Weighted => Rank::choice(-(self.table.weights[index] as f32), Reason::Weight),
+            Strategy::Fallback => Rank::choice(index as f32, Reason::Order),
+            Strategy::Latency | Strategy::Prefix => {
+                let (mean, faults) = self.usual(target, holds.age(age));
+                Rank::choice(score::crowded(self.expected(mean, faults), calls) * luck(), Reason::Latency)
+            }
+        }
     }
 
     /// Weighted rendezvous hashing, `−ln(u) / weight` (Schindelhauer and Schomaker, 2005), with bounded loads
     /// (Mirrokni, Thorup and Zadimoghaddam, 2018): at most `⌈bound · (calls + 1) · weight / weights⌉` each.
+    #[inline(never)]
     fn by_prefix(&self, index: usize, share: Share) -> Rank {
-        let weight = u64::from(self.table.weights[index]);
+        let weight = self.table.weights[index];
         if weight == 0 {
-            return Rank { tier: tier::SECOND, score: index as f64, reason: Reason::Fallback };
+            return Rank::second(index as f32, Reason::Fallback);
         }
-        let score = -self.uniform(index).ln() / weight as f64;
-        let calls = (share.in_flight + 1) as f64;
-        let most = (self.table.config.load_bound * calls * weight as f64 / share.weight.max(1) as f64).ceil();
-        if f64::from(in_flight(self.target(index))) + 1.0 <= most {
-            Rank { tier: tier::CHOICE, score, reason: Reason::Prefix }
+        let (calls, weight) = ((share.in_flight + 1) as f64, f64::from(weight));
+        let most = (self.table.config.load_bound * calls * weight / share.weight.max(1) as f64).ceil();
+        let score = (-self.uniform(index).ln() / weight) as f32;
+        if f64::from(in_flight(self.target(index)) + 1) <= most {
+            Rank::choice(score, Reason::Prefix)
         } else {
-            Rank { tier: tier::SECOND, score, reason: Reason::Overflow }
+            Rank::second(score, Reason::Overflow)
         }
     }
 
     /// The prefix's hash at a target: above 0, so that its logarithm is finite, to 1.
-    pub(crate) fn uniform(&self, index: usize) -> f64 {
+    fn uniform(&self, index: usize) -> f64 {
         1.0 - unit(mix2(self.demand.prefix, self.table.keys[index]))
+    }
+
+    /// What the score of a target by the prefix is at least: −ln(u) ≥ 1 − u.
+    pub(crate) fn least_distance(&self, index: usize) -> f32 {
+        match self.table.weights[index] {
+            0 => f32::INFINITY,
+            weight => (1.0 - self.uniform(index)) as f32 / weight as f32,
+        }
     }
 
     /// The calls in flight and the weights of the targets in `mask`.
@@ -208,15 +213,15 @@ impl<'a> View<'a> {
             return Share::default();
         }
         bits(mask).fold(Share::default(), |share, index| Share {
-            in_flight: share.in_flight + u64::from(in_flight(self.target(index))),
+            in_flight: share.in_flight + in_flight(self.target(index)) as u64,
             weight: share.weight + u64::from(self.table.weights[index]),
         })
     }
 
     /// The expected time of an answer, in seconds, until the target has given one: none.
-    pub(crate) fn predicted_seconds(&self, index: usize) -> Option<f64> {
+    pub(crate) fn predicted_seconds(&self, index: usize) -> Option<f32> {
         let mean = self.target(index).mean();
-        (!mean.is_nan()).then_some(f64::from(mean))
+        (!mean.is_nan()).then_some(mean)
     }
 
     /// The expected cost of the demand: by the list price, else as the calls so far did on average.
@@ -228,24 +233,24 @@ impl<'a> View<'a> {
         self.table.prices[index].cost(&self.demand).or_else(usual)
     }
 
-    fn time(&self, target: &Statistics, age: u64) -> Time {
+    /// Seconds of a success and the share of failures.
+    fn usual(&self, target: &Statistics, age: u64) -> (f32, f32) {
         let (mean, faults) = target.usual(age);
-        let (mean, faults) = (at_least(f64::from(mean), OPTIMISTIC), f64::from(faults));
-        // A failure never counts as less than a success, so that the mean is the least.
-        let penalty = at_least(mean, self.table.penalty);
-        Time { mean, faults, expected: mean + (penalty - mean) * faults }
+        (at_least(mean, OPTIMISTIC), faults)
     }
 
-    fn crowded(&self, seconds: f64, target: &Arc<Statistics>, index: usize) -> f64 {
-        seconds * crowd(target) * (1.0 + 0.05 * self.jitter(index))
+    fn expected(&self, mean: f32, faults: f32) -> f32 {
+        score::expected(mean, faults, self.table.penalty)
     }
 
     /// `rank`, or where what takes `seconds` stands when less than that is left.
-    fn in_time(&self, seconds: f64, rank: Rank) -> Rank {
-        if self.demand.within.is_some_and(|left| seconds > left.as_secs_f64()) {
-            return Rank { tier: tier::SECOND, score: seconds, reason: Reason::MissesDeadline };
-        }
-        rank
+    fn in_time(&self, seconds: f32, rank: Rank) -> Rank {
+        if self.is_late(seconds) { Rank::second(seconds, Reason::MissesDeadline) } else { rank }
+    }
+
+    #[inline]
+    fn is_late(&self, seconds: f32) -> bool {
+        self.demand.within.is_some_and(|left| seconds > left.as_secs_f32())
     }
 
     fn meets_sla(&self, target: &Statistics) -> bool {
@@ -256,50 +261,35 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The expected cost; above every known one, and then by time, where it is not known.
-    fn dollars(&self, index: usize, age: u64) -> f64 {
-        if let Some(cost) = self.table.prices[index].cost(&self.demand) {
-            return cost.units() as f64 * 1e-12 + LEAST_COST;
+    /// The expected cost in dollars; above every known one where it is not known.
+    #[inline]
+    fn dollars(&self, index: usize) -> f32 {
+        let listed = self.table.prices[index].cost(&self.demand);
+        listed.map_or_else(|| self.target(index).dollars(), |cost| (cost.units() as f64 * 1e-12) as f32)
+    }
+}
+
+/// Whether what is known of a target still holds.
+#[derive(Clone, Copy)]
+enum Holds {
+    Yes,
+    /// Its failures fade.
+    No,
+}
+
+impl Holds {
+    const fn age(self, age: u64) -> u64 {
+        match self {
+            Self::Yes => 0,
+            Self::No => age,
         }
-        let target = self.target(index);
-        let usual = f64::from(target.usual_cost());
-        if usual.is_nan() { 1e9 * (1.0 + self.time(target, age).expected) } else { usual + LEAST_COST }
-    }
-
-    /// From 0 to 1, another for each target and decision.
-    fn jitter(&self, index: usize) -> f64 {
-        if self.draw == 0 { 0.0 } else { unit(mix2(self.draw, index as u64)) }
     }
 }
 
-/// What a target's time is expected to be.
-struct Time {
-    /// Seconds of a success.
-    mean: f64,
-    /// The share of failures.
-    faults: f64,
-    /// Seconds in which a failure counts as the penalty.
-    expected: f64,
-}
-
-/// What the calls in flight make of an expected time.
-pub(crate) fn crowd(target: &Arc<Statistics>) -> f64 {
-    1.0 + CROWDING * f64::from(in_flight(target))
-}
-
-/// The greater of both; `floor` where `value` is not a number.
-fn at_least(value: f64, floor: f64) -> f64 {
-    if value > floor { value } else { floor }
-}
-
-/// The score of [`Strategy::Reliability`], rising with both.
-pub(crate) fn reliability(faults: f64, seconds: f64) -> f64 {
-    faults + 0.01 * fraction(seconds)
-}
-
-/// `x / (1 + x)`: from 0 to 1, rising.
-fn fraction(x: f64) -> f64 {
-    x / (1.0 + x)
+/// The peak in microseconds times one more than the calls in flight: in whole numbers, which compare sooner.
+#[inline]
+fn load(target: &Arc<Statistics>, age: u64) -> u64 {
+    target.peak(age) * (in_flight(target) as u64 + 1)
 }
 
 /// The places of the bits in `mask`, the lowest first.

@@ -89,7 +89,7 @@ impl SmartRouter {
     }
 
     /// Sets a target's price per token; without one its cost is what its calls cost on average. A direction dearer
-    /// than $4,294 a million tokens counts as that.
+    /// than $2,147 a million tokens counts as that.
     ///
     /// # Panics
     /// When there is no such target.
@@ -146,7 +146,7 @@ impl SmartRouter {
         Ok(Decision {
             provider: self.table.names[index].clone(),
             index,
-            predicted_latency_ms: view.predicted_seconds(index).unwrap_or(0.0) * 1000.0,
+            predicted_latency_ms: view.predicted_seconds(index).map_or(0.0, |seconds| f64::from(seconds) * 1000.0),
             predicted_cost: view.predicted_cost(index).map_or(0.0, |cost| cost.as_dollars()),
             fallback_chain: FallbackChain::new(self.table.names.clone(), plan.rest(usable)),
             reason,
@@ -182,7 +182,7 @@ impl SmartRouter {
             index,
             name: self.table.names[index].clone(),
             score: rank.score,
-            predicted_latency: view.predicted_seconds(index).and_then(|s| Duration::try_from_secs_f64(s).ok()),
+            predicted_latency: view.predicted_seconds(index).and_then(|s| Duration::try_from_secs_f32(s).ok()),
             predicted_cost: view.predicted_cost(index),
             reason: rank.reason,
         };

@@ -6,11 +6,12 @@ use llm_core::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering};
 use llm_core::{Money, ProviderId, Tick};
 use serde::{Serialize, Serializer};
 
+use crate::config::Strategy;
 use crate::hour::Counts;
 use crate::latencies::Latencies;
 use crate::ledger::{Ledger, Rules, Standing, nanos_between};
 use crate::pair::Pair;
-use crate::rank::reliability;
+use crate::score::{self, OPTIMISTIC, at_least};
 
 /// How one call went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,13 +88,13 @@ pub(crate) struct Statistics {
     at: AtomicU64,
     /// Seconds of a success and the share of failures at that time.
     usual: Pair,
-    /// Seconds of a call at its worst, and the share of failures in the hour up to that time.
-    worst: Pair,
     /// Dollars a call.
     cost: AtomicU32,
     standing: AtomicU32,
-    /// What a score of reliability is at least.
-    least_faults: AtomicU32,
+    /// What the strategy looks at first: a score's least, or a peak in microseconds.
+    merit: AtomicU32,
+    /// The share of failures in the hour up to that time, for the strategy that goes by it.
+    hourly: AtomicU32,
     rules: Rules,
     ledger: Mutex<Ledger>,
     latencies: Latencies,
@@ -108,10 +109,10 @@ impl Statistics {
         let statistics = Self {
             at: AtomicU64::new(0),
             usual: Pair::new(0.0, 0.0),
-            worst: Pair::new(0.0, 0.0),
             cost: AtomicU32::new(0),
             standing: AtomicU32::new(0),
-            least_faults: AtomicU32::new(0),
+            merit: AtomicU32::new(0),
+            hourly: AtomicU32::new(0),
             rules,
             ledger: Mutex::new(ledger.clone()),
             latencies: Latencies::new(),
@@ -130,19 +131,31 @@ impl Statistics {
     fn publish(&self, ledger: &Ledger) {
         // Relaxed, here and below: each word is whole by itself and publishes nothing else.
         self.at.store(ledger.at.as_nanos(), Ordering::Relaxed);
-        let mean = ledger.mean.raw();
-        self.usual.set(mean, ledger.faults.value().unwrap_or(0.0));
-        if self.rules.counts_hours {
-            let hourly = ledger.hour.latest().faults();
-            self.worst.set(ledger.peak.raw(), hourly);
-            // A hair less, for what single precision makes of it.
-            let least = reliability(hourly.into(), mean.into()) * (1.0 - 1e-6);
-            self.least_faults.store((least as f32).to_bits(), Ordering::Relaxed);
-        } else {
-            self.worst.set(ledger.peak.raw(), 0.0);
-        }
+        self.usual.set(ledger.mean.raw(), ledger.share_of_failures());
+        self.publish_merit(ledger);
         self.cost.store(ledger.cost.raw().to_bits(), Ordering::Relaxed);
         self.standing.store(ledger.standing.bits(), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn publish_merit(&self, ledger: &Ledger) {
+        let faults = ledger.share_of_failures();
+        let time = || score::expected(at_least(ledger.mean.raw(), OPTIMISTIC), faults, self.rules.penalty_seconds);
+        let merit = match self.rules.strategy {
+            Strategy::PeakEwma => {
+                let micros = at_least(ledger.peak.raw(), OPTIMISTIC) * 1e6;
+                return self.merit.store(micros as u32, Ordering::Relaxed);
+            }
+            Strategy::Latency | Strategy::Bandit => time(),
+            Strategy::Reliability => {
+                let hourly = ledger.hour.latest().faults();
+                self.hourly.store(hourly.to_bits(), Ordering::Relaxed);
+                score::reliability(faults.max(hourly), time())
+            }
+            _ => return,
+        };
+        let is_known = ledger.standing.allowance().is_none();
+        self.merit.store((if is_known { merit } else { f32::INFINITY }).to_bits(), Ordering::Relaxed);
     }
 
     /// Nanoseconds since the latest outcome. What fades is asked for by it, so that it is read once.
@@ -158,7 +171,7 @@ impl Statistics {
 
     /// Calls that may be in flight at once while too little is known of the target; none when enough is.
     #[inline]
-    pub(crate) fn allowance(&self, age: u64) -> Option<u32> {
+    pub(crate) fn allowance(&self, age: u64) -> Option<i32> {
         if age > self.rules.stale { Some(1) } else { self.standing().allowance() }
     }
 
@@ -177,22 +190,24 @@ impl Statistics {
         (mean, if faults == 0.0 { 0.0 } else { faults * self.rules.faults.left(age) })
     }
 
-    /// Seconds, faded; a failure is the penalty. Not a number before the first outcome.
+    /// Microseconds of a call at its worst under [`Strategy::PeakEwma`], faded; a failure is the penalty.
     #[inline]
-    pub(crate) fn peak(&self, age: u64) -> f32 {
-        self.worst.get().0 * self.rules.latency.left(age)
+    pub(crate) fn peak(&self, age: u64) -> u64 {
+        let peak = self.merit.load(Ordering::Relaxed);
+        if age <= self.rules.fresh { peak.into() } else { (peak as f32 * self.rules.latency.left(age)) as u64 }
     }
 
     /// The share of failures in the hour up to the latest outcome, careful where there were few calls; an hour later,
     /// that of no calls.
     pub(crate) fn hourly_faults(&self, age: u64) -> f32 {
-        if age > HOUR { Counts::default().faults() } else { self.worst.get().1 }
+        if age > HOUR { Counts::default().faults() } else { f32::from_bits(self.hourly.load(Ordering::Relaxed)) }
     }
 
-    /// What the score of [`Strategy::Reliability`](crate::Strategy::Reliability) comes to with no failures of late,
-    /// nothing in flight and the luckiest draw; not a number before the first success.
-    pub(crate) fn least_faults(&self) -> f32 {
-        f32::from_bits(self.least_faults.load(Ordering::Relaxed))
+    /// What the score of a known target is at least, by the strategies that go by time or failures; infinite for one that
+    /// is not known well enough to be the choice.
+    #[inline]
+    pub(crate) fn merit(&self) -> f32 {
+        f32::from_bits(self.merit.load(Ordering::Relaxed))
     }
 
     /// Whether the 95th percentile of the last latencies is within `limit`.
@@ -204,12 +219,19 @@ impl Statistics {
     pub(crate) fn usual_cost(&self) -> f32 {
         f32::from_bits(self.cost.load(Ordering::Relaxed))
     }
+
+    /// The same; above every known cost, and then by time, before the first.
+    pub(crate) fn dollars(&self) -> f32 {
+        let usual = self.usual_cost();
+        if usual.is_nan() { 1e9 * (1.0 + at_least(self.mean(), OPTIMISTIC)) } else { usual }
+    }
 }
 
 /// Calls in flight: each holds its target, and so does the table.
 #[inline]
-pub(crate) fn in_flight(target: &Arc<Statistics>) -> u32 {
-    (Arc::strong_count(target) as u32).saturating_sub(1)
+pub(crate) fn in_flight(target: &Arc<Statistics>) -> i32 {
+    // Signed, because floating-point numbers are made of it.
+    Arc::strong_count(target) as i32 - 1
 }
 
 pub(crate) fn health(target: &Arc<Statistics>, name: &ProviderId, now: Tick) -> TargetHealth {
@@ -230,7 +252,61 @@ pub(crate) fn health(target: &Arc<Statistics>, name: &ProviderId, now: Tick) -> 
         success_rate: hour.success_rate(),
         calls: hour.calls(),
         consecutive_failures: ledger.consecutive_failures,
-        in_flight: in_flight(target),
+        in_flight: in_flight(target) as u32,
         tokens_per_second: ledger.tokens_per_second.value().map(f64::from),
+    }
+}
+
+#[cfg(all(test, llm_loom))]
+mod loom_tests {
+    use super::*;
+    use crate::config::RouterConfig;
+
+    const NOW: Tick = Tick::from_nanos(3_600_000_000_000);
+
+    fn target(strategy: Strategy) -> Arc<Statistics> {
+        Arc::new(Statistics::new(Rules::new(&RouterConfig::from(strategy))))
+    }
+
+    fn took(seconds: u64) -> Observed {
+        Observed { latency: Duration::from_secs(seconds), ..Observed::default() }
+    }
+
+    #[test]
+    fn no_outcome_is_lost_to_another() {
+        loom::model(|| {
+            let target = target(Strategy::PeakEwma);
+            let other = {
+                let target = target.clone();
+                loom::thread::spawn(move || target.record(&Observed { failed: true, ..took(1) }, NOW))
+            };
+            target.record(&took(9), NOW);
+            other.join().unwrap();
+            let known = health(&target, &"a".into(), NOW);
+            assert_eq!((known.calls, known.success_rate), (2, Some(0.5)));
+            assert_eq!((known.p50, known.p99), (Some(Duration::from_secs(9)), Some(Duration::from_secs(30))));
+            // The failure came last, or the success forgave it.
+            assert!(known.consecutive_failures <= 1);
+            let peak = if known.consecutive_failures == 1 { 30_000_000 } else { 30_000_000 - 21_000_000 / 32 };
+            assert!(target.peak(0).abs_diff(peak) <= 2, "{}", target.peak(0));
+        });
+    }
+
+    #[test]
+    fn what_is_read_beside_an_outcome_is_from_before_or_after_it() {
+        loom::model(|| {
+            let target = target(Strategy::Latency);
+            let other = {
+                let target = target.clone();
+                loom::thread::spawn(move || target.record(&took(2), NOW))
+            };
+            let (mean, faults) = target.usual(target.age(NOW));
+            assert!(mean.is_nan() || mean == 2.0, "{mean}");
+            assert_eq!(faults, 0.0);
+            assert!(matches!(target.allowance(target.age(NOW)), Some(1 | 2)));
+            assert!(target.meets(Duration::from_secs(2)));
+            other.join().unwrap();
+            assert_eq!(target.usual(0), (2.0, 0.0));
+        });
     }
 }

@@ -9,12 +9,15 @@ use llm_core::{HashKey, Price, ProviderId, Tick, hash128};
 use crate::config::{ConfigError, RouterConfig, Strategy, Target};
 use crate::ledger::Rules;
 use crate::list_price::ListPrice;
-use crate::random::draw;
+use crate::random::{after, draw};
 use crate::sequence::sequence;
 use crate::statistics::Statistics;
 
 /// Most targets of one router: a plan keeps a bit for each.
 pub(crate) const MAX_TARGETS: usize = 64;
+
+/// Odd, its bits evenly mixed: it takes near times far apart.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -35,6 +38,7 @@ pub(crate) struct Table {
     pub(crate) fallbacks: Box<[u8]>,
     /// Who follows the first choice and in which order, where the configuration says so.
     pub(crate) chain: Option<Box<[u8]>>,
+    /// The place in the rotation, for the strategies that keep one, else the state of the random draws.
     turn: AtomicU64,
     /// Who was the best of the last decision that looked at all.
     likely: AtomicU32,
@@ -42,8 +46,7 @@ pub(crate) struct Table {
     pub(crate) all: u64,
     pub(crate) sla_misses: AtomicU64,
     /// Seconds that a failure counts as.
-    pub(crate) penalty: f64,
-    seed: u64,
+    pub(crate) penalty: f32,
     /// Draws below it explore.
     explored: u64,
 }
@@ -86,6 +89,8 @@ impl Table {
             _ => Box::default(),
         };
         let rules = Rules::new(&config);
+        let rotates = matches!(config.strategy, Strategy::Weighted | Strategy::Fallback);
+        let seed = config.seed.unwrap_or_else(|| RandomState::new().hash_one("router"));
         let key = |entry: &Entry| hash128(HashKey::fixed(0), &[entry.name.as_str().as_bytes()]) as u64;
         Ok(Self {
             targets: entries.iter().map(|_| Arc::new(Statistics::new(rules))).collect(),
@@ -96,14 +101,13 @@ impl Table {
             sequence,
             fallbacks,
             chain: (!chain.is_empty()).then_some(chain),
-            turn: AtomicU64::new(0),
+            turn: AtomicU64::new(if rotates { 0 } else { draw(seed, 0) | 1 }),
             likely: AtomicU32::new(0),
             all: u64::MAX.checked_shr((MAX_TARGETS - entries.len()) as u32).unwrap_or(0),
             sla_misses: AtomicU64::new(0),
-            penalty: config.penalty.as_secs_f64(),
+            penalty: config.penalty.as_secs_f32(),
             // Saturates: a share of 1 is every draw but one.
             explored: (config.exploration * 2f64.powi(64)) as u64,
-            seed: config.seed.unwrap_or_else(|| RandomState::new().hash_one("router")),
             config,
         })
     }
@@ -111,15 +115,15 @@ impl Table {
     /// The next decision's place in the rotation, or its random bits, whichever the strategy goes by, and 0.
     #[inline]
     pub(crate) fn turn(&self, now: Tick) -> (usize, u64) {
-        // Relaxed: the counter hands out places and publishes nothing else.
+        // Relaxed: the word hands out places or numbers and publishes nothing else.
         if matches!(self.config.strategy, Strategy::Weighted | Strategy::Fallback) {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
             return ((turn % (self.sequence.len() as u64).max(1)) as usize, 0);
         }
-        // Two decisions that meet may have one turn: their times tell them apart, and a bus lock is saved.
-        let turn = self.turn.load(Ordering::Relaxed);
-        self.turn.store(turn.wrapping_add(1), Ordering::Relaxed);
-        (0, draw(self.seed ^ now.as_nanos(), turn))
+        // Two decisions that meet may take the same number: their times tell them apart, and a bus lock is saved.
+        let state = self.turn.load(Ordering::Relaxed);
+        self.turn.store(after(state), Ordering::Relaxed);
+        (0, state ^ now.as_nanos().wrapping_mul(SPREAD))
     }
 
     // Relaxed, both: a wrong guess costs a closer look, no more.
@@ -139,5 +143,25 @@ impl Table {
     /// Whether enough is known of any target.
     pub(crate) fn knows_any(&self, now: Tick) -> bool {
         self.targets.iter().any(|target| target.allowance(target.age(now)).is_none())
+    }
+}
+
+#[cfg(all(test, llm_loom))]
+mod loom_tests {
+    use super::*;
+
+    #[test]
+    fn two_decisions_never_have_the_same_place_in_the_rotation() {
+        loom::model(|| {
+            let entry = |name: &str| Entry { name: name.into(), target: Target { weight: 1 }, price: None };
+            let table = Table::try_new(Strategy::Weighted.into(), &[entry("a"), entry("b")], &[]).unwrap();
+            let table = Arc::new(table);
+            let other = {
+                let table = table.clone();
+                loom::thread::spawn(move || table.turn(Tick::ZERO).0)
+            };
+            let ours = table.turn(Tick::ZERO).0;
+            assert_ne!(ours, other.join().unwrap());
+        });
     }
 }

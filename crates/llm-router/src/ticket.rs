@@ -53,7 +53,7 @@ mod loom_tests {
     #[test]
     fn no_call_stays_in_flight_after_its_ticket() {
         loom::model(|| {
-            let target = Arc::new(Statistics::new(Rules::new(&RouterConfig::from(Strategy::Latency)), None));
+            let target = Arc::new(Statistics::new(Rules::new(&RouterConfig::from(Strategy::Latency))));
             let theirs = Ticket::new(&target, 0, NOW);
             let other = loom::thread::spawn(move || drop(theirs));
             let ours = Ticket::new(&target, 0, NOW);
