@@ -6,9 +6,10 @@ use std::hint::black_box;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use benches::{Bar, Table};
 use llm_breaker::CircuitBreaker;
 use llm_core::{Clock, Money, Price, SystemClock, Tick};
-use llm_router::{Demand, Observed, PromptClass, RouterConfig, SmartRouter, Strategy, Target};
+use llm_router::{Demand, Observed, RouterConfig, SmartRouter, Strategy, Target};
 use tower::balance::p2c::Balance;
 use tower::discover::ServiceList;
 use tower::load::{CompleteOnResponse, PeakEwma};
@@ -63,26 +64,9 @@ fn router(strategy: Strategy, targets: usize, now: Tick) -> (SmartRouter, Vec<ll
     (router, held)
 }
 
-struct Min;
-impl Min {
-    fn row(&self, name: &str, _bar: Option<f64>, mut a: impl FnMut(u64), mut b: impl FnMut(u64)) {
-        let mut min = [f64::INFINITY; 2];
-        for _ in 0..400 {
-            #[allow(clippy::disallowed_methods)]
-            let t = std::time::Instant::now();
-            a(5000);
-            min[0] = min[0].min(t.elapsed().as_nanos() as f64 / 5000.0);
-            let t = std::time::Instant::now();
-            b(1000);
-            min[1] = min[1].min(t.elapsed().as_nanos() as f64 / 1000.0);
-        }
-        println!("{name:12} {:6.1} {:6.1} {:.3}", min[0], min[1], min[0] / min[1]);
-    }
-}
-
 fn main() {
     let clock = SystemClock::new();
-    let table = Min;
+    let table = Table::new();
     let circuits: Vec<_> = (0..TARGETS).map(|_| CircuitBreaker::builder().build()).collect();
     let demand = Demand { within: Some(Duration::from_secs(2)), ..Demand::default() };
     let observed = Observed {
@@ -108,7 +92,7 @@ fn main() {
         let (router, _held) = router(strategy, TARGETS, now);
         table.row(
             name,
-            Some(bar),
+            Some(Bar::Times(bar)),
             |count| {
                 let mut at = now.as_nanos();
                 for _ in 0..count {
@@ -123,5 +107,4 @@ fn main() {
             |count| (0..count).for_each(|_| call(&mut peer, cx)),
         );
     }
-    let _ = PromptClass::General;
 }
