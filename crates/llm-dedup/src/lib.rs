@@ -26,6 +26,7 @@
 //! assert_eq!(follower.await, Ok("answer"));
 //! # }).unwrap();
 //! ```
+mod aggregator;
 mod broadcast;
 mod cache;
 mod flight;
@@ -34,14 +35,17 @@ mod idempotency;
 mod key;
 #[cfg(all(test, llm_loom))]
 mod model;
+mod multiplexer;
 mod similarity;
 mod turn;
 mod waiting;
 
+pub use aggregator::{AggStats, StreamAggregator, StreamChunk};
 pub use broadcast::{Broadcast, Interrupted, Listener, NoRoom, Publisher};
 pub use cache::{CacheConfig, CacheStats, ResponseCache, ResponseCacheBuilder};
 pub use flight::Lost;
 pub use flights::{Claim, DedupStats, Flights, FlightsBuilder, Keep, Ongoing, Subscriber};
 pub use idempotency::{Conflict, IdempotencyKeys};
 pub use key::{Fingerprint, RequestKey};
+pub use multiplexer::{MultiplexerStats, Opening, StreamingMultiplexer, Subscription};
 pub use similarity::{Embedder, Scope, SimilarityConfig, SimilarityIndex, SimilarityStats};
