@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use llmkit::{
-    CircuitBreaker, CircuitState, ClientBuilder, CompletionRequest, Message, RateLimiter, SimConfig, SimProvider,
-    Strategy, TargetConfig, TokenBucketConfig,
+    CircuitBreaker, CircuitState, ClientBuilder, CompletionRequest, Message, Optimization, RateLimiter, SimConfig,
+    SimProvider, SmartRouter, Strategy, StreamingMultiplexer, TargetConfig, TokenBucketConfig,
 };
 
 #[tokio::main]
@@ -24,6 +24,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             "fast",
             Strategy::Fallback,
             vec![target("flaky", "sim?error_rate=1"), target("steady", "sim?tokens=5")],
+        )
+        .with_streaming_multiplexer(StreamingMultiplexer::new())
+        .with_smart_router(
+            SmartRouter::builder()
+                .add_provider("flaky", 0.003)
+                .add_provider("steady", 0.003)
+                .optimize_for(Optimization::Cost)
+                .build(),
         )
         .with_rate_limiter(RateLimiter::new(TokenBucketConfig::new(2, 3)))
         .with_circuit_breaker(breaker.clone())

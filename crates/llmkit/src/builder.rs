@@ -33,6 +33,8 @@ pub struct ClientBuilder {
     path: PipelineBuilder,
     providers: Vec<ProviderId>,
     default: Option<DefaultRoute>,
+    #[cfg(feature = "streaming-multiplexer")]
+    multiplexer: Option<llm_dedup::StreamingMultiplexer>,
 }
 
 impl Default for ClientBuilder {
@@ -44,7 +46,13 @@ impl Default for ClientBuilder {
 impl ClientBuilder {
     /// A client without providers, limits or circuits of its own; failed calls are tried again.
     pub fn new() -> Self {
-        Self { path: Pipeline::builder().sharing(None), providers: Vec::new(), default: None }
+        Self {
+            path: Pipeline::builder().sharing(None),
+            providers: Vec::new(),
+            default: None,
+            #[cfg(feature = "streaming-multiplexer")]
+            multiplexer: None,
+        }
     }
 
     /// Adds a provider. With one provider, requests name its models; with several, `provider/model`.
@@ -78,6 +86,14 @@ impl ClientBuilder {
         targets: Vec<llm_pipeline::TargetConfig>,
     ) -> Self {
         self.path = self.path.model(llm_pipeline::ModelConfig::new(name, strategy, targets));
+        self
+    }
+
+    /// Shares one call among those who ask the same at one time: what is asked is streamed, and each caller gets the form
+    /// that it asked for.
+    #[cfg(feature = "streaming-multiplexer")]
+    pub fn with_streaming_multiplexer(mut self, multiplexer: llm_dedup::StreamingMultiplexer) -> Self {
+        self.multiplexer = Some(multiplexer);
         self
     }
 
@@ -134,6 +150,9 @@ impl ClientBuilder {
             (None, [only]) => DefaultRoute::Provider(only.clone()),
             (None, _) => DefaultRoute::None,
         };
-        Ok(Client::new(self.path.default_route(default).build(None)?))
+        let client = Client::new(self.path.default_route(default).build(None)?);
+        #[cfg(feature = "streaming-multiplexer")]
+        let client = client.sharing(self.multiplexer);
+        Ok(client)
     }
 }

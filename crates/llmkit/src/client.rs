@@ -17,11 +17,39 @@ use llm_pipeline::{Caller, Pipeline, Reply, Request};
 pub struct Client {
     path: Pipeline,
     caller: Arc<Caller>,
+    #[cfg(feature = "streaming-multiplexer")]
+    multiplexer: Option<llm_dedup::StreamingMultiplexer>,
 }
 
 impl Client {
     pub(crate) fn new(path: Pipeline) -> Self {
-        Self { path, caller: Arc::new(Caller::new("default")) }
+        Self {
+            path,
+            caller: Arc::new(Caller::new("default")),
+            #[cfg(feature = "streaming-multiplexer")]
+            multiplexer: None,
+        }
+    }
+
+    #[cfg(feature = "streaming-multiplexer")]
+    pub(crate) fn sharing(self, multiplexer: Option<llm_dedup::StreamingMultiplexer>) -> Self {
+        Self { multiplexer, ..self }
+    }
+
+    /// The stream of an identical request, or of this one if there is none.
+    #[cfg(feature = "streaming-multiplexer")]
+    fn shared(&self, request: &CompletionRequest) -> Option<llm_dedup::Subscription> {
+        let multiplexer = self.multiplexer.as_ref()?;
+        let (client, asked) = (self.clone(), request.clone());
+        let opening = || -> llm_dedup::Opening {
+            Box::pin(async move {
+                match client.ask(CallBody::Stream(Box::new(asked))).await? {
+                    Reply::Events(events) => Ok(events),
+                    other => Err(unexpected(&other)),
+                }
+            })
+        };
+        Some(multiplexer.subscribe_with(request, opening))
     }
 
     /// Completes `request`. Dropping the future cancels the call.
@@ -29,7 +57,12 @@ impl Client {
     /// # Errors
     /// What kept the request from being answered; [`Error::retry_after`] says when to try again.
     pub async fn complete(&self, request: impl Into<CompletionRequest>) -> Result<CompletionResponse, Error> {
-        match self.ask(CallBody::Completion(Box::new(request.into()))).await? {
+        let request = request.into();
+        #[cfg(feature = "streaming-multiplexer")]
+        if let Some(events) = self.shared(&request) {
+            return self.collected(events).await;
+        }
+        match self.ask(CallBody::Completion(Box::new(request))).await? {
             Reply::Completion(response) => Ok(*response),
             other => Err(unexpected(&other)),
         }
@@ -40,7 +73,12 @@ impl Client {
     /// # Errors
     /// As [`complete`](Self::complete); what goes wrong after the first event is the stream's last item.
     pub async fn stream(&self, request: impl Into<CompletionRequest>) -> Result<Events, Error> {
-        match self.ask(CallBody::Stream(Box::new(request.into()))).await? {
+        let request = request.into();
+        #[cfg(feature = "streaming-multiplexer")]
+        if let Some(events) = self.shared(&request) {
+            return Ok(Events(Box::pin(events)));
+        }
+        match self.ask(CallBody::Stream(Box::new(request))).await? {
             Reply::Events(events) => Ok(Events(events)),
             other => Err(unexpected(&other)),
         }
@@ -55,6 +93,19 @@ impl Client {
             Reply::Embeddings(response) => Ok(*response),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// The answer that a shared stream makes up.
+    #[cfg(feature = "streaming-multiplexer")]
+    async fn collected(&self, mut events: llm_dedup::Subscription) -> Result<CompletionResponse, Error> {
+        let asked = self.path.now();
+        let mut collector = llm_providers::wire::Collector::new(llm_core::Dialect::OpenAi);
+        while let Some(event) = std::future::poll_fn(|cx| Pin::new(&mut events).poll_next(cx)).await {
+            collector.add(event?);
+        }
+        let mut response = collector.into_response();
+        response.latency = Some(self.path.now().since(asked));
+        Ok(response)
     }
 
     async fn ask(&self, body: CallBody) -> Result<Reply, Error> {

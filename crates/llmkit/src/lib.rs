@@ -4,7 +4,7 @@
 //! crate of its own and can be taken alone; here they stand behind features.
 //!
 //! # Limitations
-//! Concurrent identical requests are not joined by the client; the gateway joins them.
+//! A client keeps no finished answers; the gateway does.
 //!
 //! # Example
 //! ```
@@ -35,6 +35,11 @@ pub use llm_pipeline::RetryPolicy;
 
 #[cfg(feature = "circuit-breaker")]
 pub use llm_breaker::{Anomaly, CircuitBreaker, CircuitBreakerConfig, CircuitState, FailureRate, HealthMetrics};
+#[cfg(feature = "streaming-multiplexer")]
+pub use llm_dedup::{
+    AggStats, CacheConfig, CacheStats, Embedder, MultiplexerStats, ResponseCache as PromptCache, SimilarityConfig,
+    SimilarityIndex as SemanticDeduplicator, StreamAggregator, StreamChunk, StreamingMultiplexer,
+};
 #[cfg(feature = "sim")]
 pub use llm_providers::{EchoProvider, SimConfig, SimProvider};
 #[cfg(feature = "openai")]

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use llmkit::{
     BuildError, CapConfig, CircuitBreaker, CircuitState, Client, ClientBuilder, CompletionRequest, EmbeddingRequest,
     ErrorKind, LimitConfig, Message, MeterConfig, OpenAiConfig, OpenAiProvider, RateLimiter, RetryPolicy, SimConfig,
-    SimProvider, SmartRouter, StopReason, Strategy, StreamEvent, TargetConfig, TokenBucketConfig,
+    SimProvider, SmartRouter, StopReason, Strategy, StreamEvent, StreamingMultiplexer, TargetConfig, TokenBucketConfig,
 };
 
 fn sim(name: &str) -> Arc<SimProvider> {
@@ -154,6 +154,32 @@ async fn a_router_chooses_the_provider_of_a_model_and_passes_over_one_that_fails
     let stranger = SmartRouter::builder().add_provider("nobody", 0.001).build();
     let missing = ClientBuilder::new().with_provider(sim("somebody")).with_smart_router(stranger).build();
     assert!(missing.unwrap_err().to_string().contains("nobody"));
+}
+
+#[tokio::test]
+async fn callers_who_ask_the_same_at_one_time_share_a_call_whatever_form_they_want() {
+    let provider = sim("sim");
+    let multiplexer = StreamingMultiplexer::new();
+    let client = over(&provider).with_streaming_multiplexer(multiplexer.clone()).build().unwrap();
+    let asked = ask("sim?tokens=6&ttft=20ms");
+    let (one, two) = (client.complete(&asked), client.complete(&asked));
+    let stream = client.stream(&asked).await.unwrap();
+    assert_eq!(multiplexer.stats().await.total_subscribers, 1);
+    let text = async {
+        let pieces = stream.filter_map(|event| async move {
+            match event.unwrap() {
+                StreamEvent::Text { text, .. } => Some(text),
+                _ => None,
+            }
+        });
+        pieces.collect::<String>().await
+    };
+    let (one, two, text) = futures_util::join!(one, two, text);
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert_eq!((one.text_content(), two.text_content()), (text.clone(), text));
+    assert!(one.usage.is_some() && one.latency.is_some() && one.choices[0].stop == Some(StopReason::Stop));
+    assert_eq!(provider.stats().total.requests, 1);
+    assert_eq!(multiplexer.stats().await.active_requests, 0);
 }
 
 #[test]
