@@ -117,6 +117,10 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
             self.index.remove(self);
         }
         drop(self.call.end());
+        // An outcome that goes on, such as a stream, may hold a socket that still knows the flight as its waker: each
+        // would keep the other.
+        let outcome = self.state.lock().outcome.take();
+        drop(outcome);
     }
 
     /// Ends joining. Whoever is there stays.

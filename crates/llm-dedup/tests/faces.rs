@@ -1,5 +1,4 @@
 //! The multiplexer and the aggregator, faces of the log of frames.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
