@@ -147,6 +147,22 @@ fn a_call_that_panics_is_lost_for_all_and_the_next_starts_anew() {
     assert!(matches!(flights.claim(key("a"), None, || Box::pin(async { 1 })), Claim::Lead(_)));
 }
 
+/// A stream that has begun is an outcome that goes on. Its socket may know the flight as its waker still.
+#[test]
+fn an_outcome_ends_with_the_last_who_holds_the_flight_even_if_it_knows_its_waker() {
+    let flights: Flights<Arc<Waker>> = Flights::new(10);
+    let begun = std::future::poll_fn(|cx| Poll::Ready(Arc::new(cx.waker().clone())));
+    let Claim::Lead(mut lead) = flights.claim(key("a"), None, || Box::pin(begun)) else { panic!("nobody flies") };
+    let Poll::Ready(Ok(stream)) = Pin::new(&mut lead).poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("it has begun")
+    };
+    let ended = Arc::downgrade(&stream);
+    drop(stream);
+    assert!(ended.upgrade().is_some());
+    drop(lead);
+    assert!(ended.upgrade().is_none());
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Join,
