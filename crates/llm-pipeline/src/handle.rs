@@ -22,7 +22,7 @@ use crate::request::{Caller, Request, Response, Served};
 use crate::retry::{Next, RetryPolicy};
 use crate::routes::{ModelBalance, ModelTally, Route, Routes};
 use crate::share::Sharer;
-use crate::upstream::{Key, Target};
+use crate::upstream::Target;
 
 /// The path of every request. Cheap to clone; clones share all state.
 #[derive(Clone)]
@@ -170,7 +170,11 @@ impl Pipeline {
                 path.observer.key_refused(target.provider(), &key.name);
             }
             // What is wrong with one key need not be with another, and the target is the one that was chosen.
-            if is_of_the_key(&error) && target.usable(now) && tries.may_go_on(now, request.deadline) {
+            if target.upstream.keys.len() > 1
+                && is_of_the_key(&error)
+                && target.usable(now)
+                && tries.may_go_on(now, request.deadline)
+            {
                 candidate = Some(placed.index);
                 last = Some(error);
                 continue;
@@ -459,8 +463,7 @@ fn is_of_the_key(error: &Error) -> bool {
 
 /// Every candidate's circuit is open or held: when the first of them will be probed or free.
 fn closed(route: &Route, now: Tick) -> Error {
-    let refused = |target: &Target| target.upstream.keys.iter().all(Key::is_refused);
-    if route.targets.iter().all(refused) {
+    if route.targets.iter().all(|target| target.upstream.is_shut()) {
         let error = Error::new(ErrorKind::UpstreamAuth, "the provider has refused every key that is configured for it");
         return error.with_code("upstream_auth_error");
     }

@@ -24,13 +24,28 @@ pub(crate) struct Upstream {
     pub(crate) terms: HashMap<ModelId, Terms>,
 }
 
+impl Upstream {
+    /// Whether the key `key` is left out for as long as this configuration lasts, as one of several that the provider
+    /// refuses. The only one is asked again: without another, leaving it out would make one mistake of the provider's
+    /// last until a reload.
+    pub(crate) fn leaves_out(&self, key: usize) -> bool {
+        // Relaxed: the flag publishes nothing else.
+        self.keys.len() > 1 && self.keys[key].refused.load(Relaxed)
+    }
+
+    /// Whether no key is left to ask with.
+    pub(crate) fn is_shut(&self) -> bool {
+        (0..self.keys.len()).all(|key| self.leaves_out(key))
+    }
+}
+
 /// The provider by one of its keys.
 pub(crate) struct Key {
     pub(crate) provider: Arc<dyn Provider>,
     /// What it is called at the level of the provider's keys.
     pub(crate) name: Box<str>,
     pub(crate) circuits: Circuits,
-    /// The provider has refused it: it is left out for as long as this configuration lasts.
+    /// The provider has refused it, since this configuration holds.
     refused: AtomicBool,
 }
 
@@ -39,13 +54,9 @@ impl Key {
         Self { provider, name, circuits, refused: AtomicBool::new(false) }
     }
 
-    // Relaxed: the flag publishes nothing else.
-    pub(crate) fn is_refused(&self) -> bool {
-        self.refused.load(Relaxed)
-    }
-
-    /// Leaves the key out from here on. Whether that is news.
+    /// Notes that the provider refuses it. Whether that is news.
     pub(crate) fn refuse(&self) -> bool {
+        // Relaxed: the flag publishes nothing else.
         !self.refused.swap(true, Relaxed)
     }
 }
@@ -84,10 +95,10 @@ impl Target {
         if key == 0 { &self.breaker } else { &self.more[key - 1] }
     }
 
-    /// The circuits of all keys that are not refused.
+    /// The circuits of all keys that are not left out.
     pub(crate) fn breakers(&self) -> impl Iterator<Item = (&Key, &CircuitBreaker)> {
-        let all = self.upstream.keys.iter().enumerate().map(|(at, key)| (key, self.breaker(at)));
-        all.filter(|(key, _)| !key.is_refused())
+        let all = self.upstream.keys.iter().enumerate().filter(|(at, _)| !self.upstream.leaves_out(*at));
+        all.map(|(at, key)| (key, self.breaker(at)))
     }
 
     /// Whether a call may be sent as far as is known without taking a permit.
@@ -96,14 +107,14 @@ impl Target {
     }
 
     fn usable_by(&self, key: usize, now: Tick) -> bool {
-        !self.upstream.keys[key].is_refused() && self.breaker(key).is_available(now).is_ok()
+        !self.upstream.leaves_out(key) && self.breaker(key).is_available(now).is_ok()
     }
 
-    /// The first answer that `ask` gives for a key that is not refused: the keys by turns of their weights, those
+    /// The first answer that `ask` gives for a key that is not left out: the keys by turns of their weights, those
     /// whose circuits are known to refuse last.
     pub(crate) fn by_key<T>(&self, now: Tick, mut ask: impl FnMut(usize) -> Option<T>) -> Option<T> {
         let Some(spread) = &self.upstream.spread else {
-            return if self.upstream.keys[0].is_refused() { None } else { ask(0) };
+            return ask(0);
         };
         let mut plan = spread.plan_for(&Demand::default(), now);
         let mut asked = 0_u64;
@@ -114,6 +125,6 @@ impl Target {
             }
         }
         let rest = (0..self.upstream.keys.len()).filter(|key| asked >> key & 1 == 0);
-        rest.filter(|key| !self.upstream.keys[*key].is_refused()).find_map(ask)
+        rest.filter(|key| !self.upstream.leaves_out(*key)).find_map(ask)
     }
 }

@@ -69,6 +69,17 @@ fn where_every_key_is_refused_the_caller_is_not_to_blame() {
     assert_eq!(upstream.count("requests"), 2, "nobody is asked any more");
 }
 
+/// Without another to take over, one mistake of the provider's must not last until a reload.
+#[test]
+fn the_only_key_is_asked_again() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "");
+    let refused = gateway.chat("up/sim?status=401", "1");
+    assert_eq!((refused.status, refused.error()["code"].as_str()), (502, Some("upstream_auth_error")));
+    assert_eq!(upstream.count("requests"), 1, "the same is not asked twice");
+    assert_eq!(gateway.chat("up/sim", "2").status, 200);
+}
+
 #[test]
 fn a_key_that_is_told_to_slow_down_rests_alone() {
     let upstream = Upstream::start();
