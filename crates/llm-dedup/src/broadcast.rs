@@ -116,7 +116,7 @@ impl<T, E> Broadcast<T, E> {
     }
 }
 
-impl<T, E> Ongoing for Broadcast<T, E> {
+impl<T: Send + Sync + 'static, E: Send + Sync + 'static> Ongoing for Broadcast<T, E> {
     fn is_open(&self) -> bool {
         self.is_open()
     }
@@ -132,6 +132,11 @@ impl<T, E> Ongoing for Broadcast<T, E> {
         if complete {
             then();
         }
+    }
+
+    /// A listener that stands at the start, and that those who wait for it may expel as any other.
+    fn hold_start(&self) -> Option<Box<dyn Send>> {
+        Some(Box::new(self.listen_from(0)?))
     }
 }
 

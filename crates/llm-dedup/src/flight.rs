@@ -23,7 +23,7 @@ pub struct Lost;
 /// Whoever is polled takes the call on in [turn](Turn). Its waker wakes all who have registered, and who registers later
 /// looks again before waiting: no wake-up is lost, and nobody's leaving takes one along.
 pub(crate) struct Flight<T: Clone + Send + Sync + 'static> {
-    /// How many subscribe, and [`BEGUN`] and [`OVER`].
+    /// How many subscribe, how many of them are [owed](OWED) the start, and [`BEGUN`] and [`OVER`].
     word: AtomicU64,
     /// For how long its answer is to be kept, in nanoseconds; 0 is not at all.
     keep: AtomicU64,
@@ -36,6 +36,8 @@ pub(crate) struct Flight<T: Clone + Send + Sync + 'static> {
 
 struct State<T> {
     outcome: Option<Result<T, Lost>>,
+    /// Keeps the start of an outcome that goes on, for those who are owed it.
+    start: Option<Box<dyn Send>>,
     waiting: Waiting,
 }
 
@@ -43,7 +45,13 @@ struct State<T> {
 const BEGUN: u64 = 1 << 63;
 /// Nobody may join any more.
 const OVER: u64 = 1 << 62;
-const SUBSCRIBERS: u64 = OVER - 1;
+/// One who has not said yet that it needs the start of the outcome no longer; above the subscribers.
+const OWED: u64 = 1 << 31;
+const ALL_OWED: u64 = OVER - OWED;
+const SUBSCRIBERS: u64 = OWED - 1;
+
+/// Most subscribers that a flight can count.
+pub(crate) const MOST_SUBSCRIBERS: u32 = SUBSCRIBERS as u32;
 
 /// What became of an attempt to poll the call.
 enum Drive<T> {
@@ -58,11 +66,11 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
     /// A flight with its first subscriber.
     pub(crate) fn new(key: RequestKey, call: BoxFuture<'static, T>, index: Arc<Index<T>>) -> Self {
         Self {
-            word: AtomicU64::new(1),
+            word: AtomicU64::new(1 + OWED),
             keep: AtomicU64::new(0),
             key,
             call: Turn::new(Some(call)),
-            state: Mutex::new(State { outcome: None, waiting: Waiting::new() }),
+            state: Mutex::new(State { outcome: None, start: None, waiting: Waiting::new() }),
             index,
         }
     }
@@ -90,7 +98,7 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
                 return false;
             }
             // Relaxed: what a subscriber reads is behind a lock.
-            match self.word.compare_exchange_weak(seen, seen + 1, Ordering::Relaxed, Ordering::Relaxed) {
+            match self.word.compare_exchange_weak(seen, seen + 1 + OWED, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(actual) => seen = actual,
             }
@@ -104,13 +112,30 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
         outcome.is_some_and(|value| self.index.is_open(value))
     }
 
-    /// One subscriber less. The last cancels the call.
-    pub(crate) fn leave(&self, seat: &mut Seat) {
+    /// A subscriber needs the start of the outcome no longer.
+    pub(crate) fn release_start(&self) {
+        // AcqRel: who had it kept until now has read on before it goes.
+        if self.word.fetch_sub(OWED, Ordering::AcqRel) & ALL_OWED == OWED {
+            self.let_go_of_start();
+        }
+    }
+
+    fn let_go_of_start(&self) {
+        let start = self.state.lock().start.take();
+        drop(start);
+    }
+
+    /// One subscriber less, who was `owed` the start or not. The last cancels the call.
+    pub(crate) fn leave(&self, seat: &mut Seat, owed: bool) {
         let waker = if seat.is_taken() { self.state.lock().waiting.leave(seat) } else { None };
         drop(waker);
         // AcqRel: what subscribers did with the call comes before its end.
-        let before = self.word.fetch_sub(1, Ordering::AcqRel);
+        let less = if owed { 1 + OWED } else { 1 };
+        let before = self.word.fetch_sub(less, Ordering::AcqRel);
         if before & SUBSCRIBERS > 1 {
+            if owed && before & ALL_OWED == OWED {
+                self.let_go_of_start();
+            }
             return;
         }
         if before & OVER == 0 {
@@ -119,8 +144,11 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
         drop(self.call.end());
         // An outcome that goes on, such as a stream, may hold a socket that still knows the flight as its waker: each
         // would keep the other.
-        let outcome = self.state.lock().outcome.take();
-        drop(outcome);
+        let ended = {
+            let mut state = self.state.lock();
+            (state.outcome.take(), state.start.take())
+        };
+        drop(ended);
     }
 
     /// Ends joining. Whoever is there stays.
@@ -206,13 +234,17 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
     /// nobody in between finds neither.
     fn finish(self: &Arc<Self>, outcome: &Result<T, Lost>) {
         let open = outcome.as_ref().is_ok_and(|value| self.index.begun(self, value));
+        let start = outcome.as_ref().ok().and_then(|value| self.index.hold_start(value));
         let wakers = {
             let mut state = self.state.lock();
             state.outcome = Some(outcome.clone());
+            state.start = start;
             state.waiting.take()
         };
-        // Release: with the flag comes the outcome.
-        self.word.fetch_or(BEGUN, Ordering::Release);
+        // Release: with the flag comes the outcome. Acquire: as where the last lets go of the start.
+        if self.word.fetch_or(BEGUN, Ordering::AcqRel) & ALL_OWED == 0 {
+            self.let_go_of_start();
+        }
         if !open {
             self.close();
         }

@@ -12,7 +12,7 @@ use llm_core::sync::{AtomicU64, AtomicUsize, Mutex, Ordering::Relaxed};
 use llm_core::{BoxFuture, Tick};
 
 use crate::cache::ResponseCache;
-use crate::flight::{Flight, Lost};
+use crate::flight::{Flight, Lost, MOST_SUBSCRIBERS};
 use crate::key::{Fingerprint, RequestKey};
 use crate::waiting::Seat;
 
@@ -55,6 +55,10 @@ pub trait Ongoing {
     /// Has `then` run once, when all has come and before anybody is told that it was all; at once if that has been
     /// told already. Where it ends in any other way `then` is dropped.
     fn before_end(&self, then: Box<dyn FnOnce() + Send>);
+
+    /// What keeps the start, however much comes meanwhile, until it is dropped. None where it is kept anyhow, or no
+    /// longer.
+    fn hold_start(&self) -> Option<Box<dyn Send>>;
 }
 
 /// That a finished answer may be given, and is to be kept.
@@ -165,7 +169,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
             Entered::Joined(other) => shard.follow(other, flight.key(), keep),
             Entered::Led => {
                 shard.led.fetch_add(1, Relaxed);
-                Claim::Lead(Subscriber { flight, seat: Seat::default() })
+                Claim::Lead(Subscriber { flight, seat: Seat::default(), owed: true })
             }
         }
     }
@@ -219,7 +223,7 @@ const fn hash(key: &RequestKey) -> u64 {
 impl<T: Clone + Send + Sync + 'static> Shard<T> {
     /// The claim of a caller who has joined `flight`.
     fn follow(&self, flight: Arc<Flight<T>>, key: &RequestKey, keep: Option<Keep>) -> Claim<T> {
-        let subscriber = Subscriber { flight, seat: Seat::default() };
+        let subscriber = Subscriber { flight, seat: Seat::default(), owed: true };
         if subscriber.flight.key() != key {
             // Another call of the same fingerprint: so rare that it may go alone.
             self.alone.fetch_add(1, Relaxed);
@@ -282,6 +286,10 @@ impl<T: Clone + Send + Sync + 'static> Index<T> {
         (self.ongoing)(value).is_some_and(Ongoing::is_open)
     }
 
+    pub(crate) fn hold_start(&self, value: &T) -> Option<Box<dyn Send>> {
+        (self.ongoing)(value)?.hold_start()
+    }
+
     /// The outcome of `flight` is there: has it kept now, or when all of it has come. Whether it can still be joined.
     pub(crate) fn begun(&self, flight: &Arc<Flight<T>>, value: &T) -> bool {
         let Some(stream) = (self.ongoing)(value) else {
@@ -320,7 +328,7 @@ pub struct FlightsBuilder<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> FlightsBuilder<T> {
-    /// At most so many callers in a flight, at least one: the next one's call is a flight of its own, which others
+    /// At most so many callers in a flight, from 1 to 2³¹ − 1: the next one's call is a flight of its own, which others
     /// join then. Default without a bound.
     #[must_use]
     pub const fn subscribers(mut self, most: u32) -> Self {
@@ -329,7 +337,8 @@ impl<T: Clone + Send + Sync + 'static> FlightsBuilder<T> {
     }
 
     /// `part` finds what of an outcome goes on: such an outcome, a stream, can be joined while somebody holds it and
-    /// [`is_open`](Ongoing::is_open). Default nothing.
+    /// [`is_open`](Ongoing::is_open). Its start is kept for who has subscribed before it began, until each says
+    /// [that it listens](Subscriber::release_start). Default nothing.
     #[must_use]
     pub const fn ongoing(mut self, part: fn(&T) -> Option<&dyn Ongoing>) -> Self {
         self.ongoing = part;
@@ -357,7 +366,7 @@ impl<T: Clone + Send + Sync + 'static> FlightsBuilder<T> {
         Flights(Arc::new(Index {
             shards: (0..SHARDS).map(shard).collect(),
             max: self.max,
-            subscribers: u64::from(self.subscribers.max(1)),
+            subscribers: u64::from(self.subscribers.clamp(1, MOST_SUBSCRIBERS)),
             ongoing: self.ongoing,
             answers: self.answers,
             active: AtomicUsize::new(0),
@@ -376,6 +385,18 @@ impl<T> fmt::Debug for FlightsBuilder<T> {
 pub struct Subscriber<T: Clone + Send + Sync + 'static> {
     flight: Arc<Flight<T>>,
     seat: Seat,
+    /// Whether the start of an outcome that goes on is kept for it.
+    owed: bool,
+}
+
+impl<T: Clone + Send + Sync + 'static> Subscriber<T> {
+    /// Says that this one listens to what goes on by now, or is not going to. Until all who subscribed before it began
+    /// have said so, or have left, its start is kept: who has waited hears it all, however fast it comes.
+    pub fn release_start(&mut self) {
+        if std::mem::take(&mut self.owed) {
+            self.flight.release_start();
+        }
+    }
 }
 
 impl<T: Clone + Send + Sync + 'static> Future for Subscriber<T> {
@@ -389,7 +410,7 @@ impl<T: Clone + Send + Sync + 'static> Future for Subscriber<T> {
 
 impl<T: Clone + Send + Sync + 'static> Drop for Subscriber<T> {
     fn drop(&mut self) {
-        self.flight.leave(&mut self.seat);
+        self.flight.leave(&mut self.seat, self.owed);
     }
 }
 
@@ -608,13 +629,14 @@ mod loom_tests {
         });
     }
 
-    /// A stream of one item that counts how often it is begun.
-    struct One {
+    /// A stream of so many items that counts how often it is begun.
+    struct UpTo {
         given: u32,
+        all: u32,
         begun: Arc<AtomicUsize>,
     }
 
-    impl Stream for One {
+    impl Stream for UpTo {
         type Item = Result<u32, ()>;
 
         fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -622,7 +644,7 @@ mod loom_tests {
                 self.begun.fetch_add(1, Ordering::Relaxed);
             }
             self.given += 1;
-            Poll::Ready((self.given == 1).then_some(Ok(1)))
+            Poll::Ready((self.given <= self.all).then_some(Ok(self.given)))
         }
     }
 
@@ -646,7 +668,7 @@ mod loom_tests {
             let begun = Arc::new(AtomicUsize::new(0));
             let ask = move |flights: Flights<Numbers>, begun: Arc<AtomicUsize>| {
                 let start = || -> BoxFuture<'static, Numbers> {
-                    Box::pin(async move { Broadcast::new(Box::pin(One { given: 0, begun }), 100, |_| 1) })
+                    Box::pin(async move { Broadcast::new(Box::pin(UpTo { given: 0, all: 1, begun }), 100, |_| 1) })
                 };
                 match flights.claim(key(), Some(keep), start) {
                     Claim::Hit(numbers) => hear(numbers.listen().unwrap()),
@@ -665,6 +687,41 @@ mod loom_tests {
             };
             assert_eq!(ask(flights.clone(), begun.clone()), [1]);
             assert_eq!(other.join().unwrap(), [1]);
+            assert_eq!(begun.load(Ordering::Relaxed), 1);
+            assert_eq!(flights.stats().active_requests, 0);
+        });
+    }
+
+    /// The log has room for one item, and the source never waits.
+    #[test]
+    fn who_waited_for_a_stream_hears_its_start_however_fast_it_comes() {
+        let mut model = loom::model::Builder::new();
+        // Fewer than elsewhere: it fails all the same where the start is let go of too early, in seconds.
+        model.preemption_bound = Some(2);
+        model.check(|| {
+            type Numbers = Broadcast<u32, ()>;
+            let flights = Flights::<Numbers>::builder(10).ongoing(|numbers| Some(numbers)).build();
+            let begun = Arc::new(AtomicUsize::new(0));
+            let claim = || {
+                let begun = begun.clone();
+                let claimed = flights.claim(key(), None, || {
+                    Box::pin(async move { Broadcast::new(Box::pin(UpTo { given: 0, all: 2, begun }), 1, |_| 2) })
+                });
+                match claimed {
+                    Claim::Lead(subscriber) | Claim::Follow(subscriber) => subscriber,
+                    other => panic!("{other:?}"),
+                }
+            };
+            let (one, two) = (claim(), claim());
+            let heard = |subscriber: Subscriber<Numbers>| {
+                let (numbers, mut place) = answer(subscriber);
+                let listener = numbers.listen_from(0).unwrap();
+                place.release_start();
+                hear(listener)
+            };
+            let other = thread::spawn(move || heard(two));
+            assert_eq!(heard(one), [1, 2]);
+            assert_eq!(other.join().unwrap(), [1, 2]);
             assert_eq!(begun.load(Ordering::Relaxed), 1);
             assert_eq!(flights.stats().active_requests, 0);
         });

@@ -204,7 +204,9 @@ fn a_stream_that_broke_off_or_was_too_long_is_not_kept() {
     for items in [broken, long] {
         let Claim::Lead(mut lead) = flights.claim(key("t", "a"), keep, || begin(items.clone(), 5)) else { panic!() };
         let log = (&mut lead).now_or_never().unwrap().unwrap();
-        let heard = rest(log.listen().unwrap());
+        let listener = log.listen().unwrap();
+        lead.release_start();
+        let heard = rest(listener);
         assert_eq!(heard.len(), items.iter().filter(|item| item.is_ok()).count());
         drop(lead);
         assert_eq!((flights.stats().active_requests, flights.answers().unwrap().stats().entries), (0, 0));

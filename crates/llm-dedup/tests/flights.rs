@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
 
+use futures_util::{FutureExt, StreamExt};
 use llm_core::TenantId;
-use llm_dedup::{Claim, Flights, Lost, RequestKey, Subscriber};
+use llm_dedup::{Broadcast, Claim, Flights, Listener, Lost, RequestKey, Subscriber};
 use proptest::prelude::*;
 
 fn key(body: &'static str) -> RequestKey {
@@ -161,6 +162,43 @@ fn an_outcome_ends_with_the_last_who_holds_the_flight_even_if_it_knows_its_waker
     assert!(ended.upgrade().is_some());
     drop(lead);
     assert!(ended.upgrade().is_none());
+}
+
+/// Of a stream that never pauses, and of which little is kept.
+#[test]
+fn who_waits_for_a_stream_is_owed_its_start_until_it_listens_or_leaves() {
+    type Numbers = Broadcast<u32, ()>;
+    let flights = Flights::<Numbers>::builder(10).ongoing(|numbers| Some(numbers)).build();
+    let call = || -> llm_core::BoxFuture<'static, Numbers> {
+        let source = futures_util::stream::iter((0..1000).map(Ok));
+        Box::pin(async { Broadcast::new(Box::pin(source), 80, |_| 8) })
+    };
+    let mut waiting: Vec<_> = (0..4)
+        .map(|_| match flights.claim(key("a"), None, call) {
+            Claim::Lead(subscriber) | Claim::Follow(subscriber) => subscriber,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let listen = |subscriber: &mut Subscriber<Numbers>| {
+        let Some(Ok(numbers)) = subscriber.now_or_never() else { panic!("it has begun") };
+        let listener = numbers.listen_from(0);
+        subscriber.release_start();
+        listener.expect("the start is kept")
+    };
+    let read = |listener: &mut Listener<u32, ()>| {
+        std::iter::from_fn(|| listener.next().now_or_never().flatten()).filter(Result::is_ok).count()
+    };
+    let mut first = listen(&mut waiting[0]);
+    let ahead = read(&mut first);
+    assert!((10..1000).contains(&ahead), "{ahead}");
+    let mut second = listen(&mut waiting[1]);
+    assert_eq!(read(&mut second), ahead);
+    drop(waiting.pop());
+    assert_eq!(read(&mut first), 0, "one still waits");
+    drop(waiting.pop());
+    assert!(read(&mut first) > 0);
+    drop(second);
+    assert_eq!(first.position() + read(&mut first) as u64, 1000);
 }
 
 #[derive(Clone, Debug)]

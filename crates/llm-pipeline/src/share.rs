@@ -277,7 +277,7 @@ impl Claimed {
     /// The call's own; `Conflict` where a caller comes back to a stream whose beginning is no longer kept.
     pub(crate) async fn response(self) -> Result<Option<Response>, Error> {
         let Self { found, sharing, form, grace } = self;
-        let (shared, place) = match found {
+        let (shared, mut place) = match found {
             Found::Finished(answer) => (answer?, None),
             Found::Flying(mut subscriber) => {
                 let lost = |lost: llm_dedup::Lost| Error::new(ErrorKind::Internal, lost.to_string());
@@ -296,7 +296,11 @@ impl Claimed {
             Content::Whole(whole) => forms::of_whole(dialect, whole.clone(), form)?,
             Content::Frames { headers, frames } => forms::of_frames(dialect, headers, frames.clone(), form)?,
             Content::Stream { headers, frames } => {
-                let Some(listener) = frames.listen() else {
+                let listener = frames.listen_from(0);
+                if let Some(place) = &mut place {
+                    place.release_start();
+                }
+                let Some(listener) = listener else {
                     return if grace.is_none() { Ok(None) } else { Err(too_far()) };
                 };
                 let heard = Heard::new(listener, place);
@@ -346,8 +350,9 @@ impl Drain for Waiting {
     async fn drain(mut self) {
         if let Ok(Ok(shared)) = (&mut self.0).await
             && let Content::Stream { frames, .. } = &shared.content
-            && let Some(listener) = frames.listen()
+            && let Some(listener) = frames.listen_from(0)
         {
+            self.0.release_start();
             Heard::new(listener, Some(self.0)).drain().await;
         }
     }

@@ -168,6 +168,48 @@ fn a_thousand_callers_at_any_moment_of_a_stream_hear_all_of_it() {
     assert!(answers.iter().all(|answer| answer.body == first.body));
 }
 
+/// A stream of megabytes, one caller who reads nothing of it: the others hear all, and what is kept is bounded.
+#[test]
+fn one_who_reads_nothing_holds_a_hundred_up_for_a_while_and_no_memory() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "");
+    let body = chat_body("up/sim?tokens=36000&ttft=3s", "same", STREAM);
+    let ask = || {
+        let mut connection = Connection::open(gateway.addr());
+        connection.request("POST", "/v1/chat/completions", &[], body.as_bytes());
+        connection
+    };
+    let idle = gateway.process.resident_kb();
+    let mut slow = ask();
+    let readers: Vec<_> = (0..99).map(|_| ask()).collect();
+    let most = std::sync::atomic::AtomicU64::new(0);
+    let lengths: Vec<_> = thread::scope(|scope| {
+        let readers: Vec<_> = readers
+            .into_iter()
+            .map(|mut connection| {
+                scope.spawn(move || {
+                    let answer = connection.answer().unwrap();
+                    (answer.whole, answer.events().last().cloned().unwrap(), answer.body.len())
+                })
+            })
+            .collect();
+        while readers.iter().any(|reader| !reader.is_finished()) {
+            most.fetch_max(gateway.process.resident_kb(), std::sync::atomic::Ordering::Relaxed);
+            thread::yield_now();
+        }
+        readers.into_iter().map(|reader| reader.join().unwrap()).collect()
+    });
+    assert!(lengths.iter().all(|(whole, last, length)| *whole && last == "[DONE]" && *length == lengths[0].2));
+    assert!(lengths[0].2 > 5 << 20, "{}", lengths[0].2);
+    assert_eq!(upstream.count("requests"), 1);
+    // A hundred connections with their buffers, and one log.
+    let grown = most.into_inner().saturating_sub(idle);
+    assert!(grown < 40 << 10, "{grown} KB");
+    assert_eq!(slow.head().unwrap().status, 200);
+    let rest = slow.chunks_left();
+    assert!(rest.contains("too slowly"), "{}", &rest[rest.len().saturating_sub(300)..]);
+}
+
 /// Whoever began the stream may leave at any token: the others hear it to its end, and the last to leave cancels it.
 #[test]
 fn the_first_of_a_stream_may_leave_and_the_last_cancels() {

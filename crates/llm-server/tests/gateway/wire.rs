@@ -158,6 +158,15 @@ impl Connection {
         answer
     }
 
+    /// The pieces of a chunked body that are left, joined.
+    pub(crate) fn chunks_left(&mut self) -> String {
+        let mut rest = Vec::new();
+        while let Some(piece) = self.chunk().filter(|piece| !piece.is_empty()) {
+            rest.extend(piece);
+        }
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+
     /// Whether the other side has closed the connection.
     pub(crate) fn is_closed(&mut self) -> bool {
         self.read.is_empty() && !self.more()
