@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// How long one turn takes.
 const TURN: Duration = Duration::from_millis(8);
 /// Turns of each side.
-const ROUNDS: usize = 25;
+const ROUNDS: usize = 75;
 
 /// What a row is not to pass.
 #[derive(Clone, Copy, Debug)]
