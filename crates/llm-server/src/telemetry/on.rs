@@ -134,14 +134,15 @@ struct Reader;
 
 impl BodyReader for Reader {
     fn request(&self, envelope: &Envelope) -> RequestSettings {
-        match envelope.dialect {
-            Dialect::OpenAi => openai::read_settings(&envelope.body),
+        if envelope.dialect == Dialect::OpenAi {
+            return openai::read_settings(&envelope.body);
         }
+        RequestSettings::default()
     }
 
     fn answer(&self, dialect: Dialect, bytes: &[u8], about: &mut AboutAnswer) {
-        match dialect {
-            Dialect::OpenAi => openai::read_about(bytes, about),
+        if dialect == Dialect::OpenAi {
+            openai::read_about(bytes, about);
         }
     }
 }
