@@ -73,21 +73,23 @@ impl Attempt {
         }
     }
 
-    /// The attempt is the `number`th of its request, which `follower` follows.
+    /// Together with `call`: the attempt is the `number`th of its request, which `follower` follows. By value, since
+    /// what is borrowed where a future waits stays in it.
     pub(crate) fn followed(
         mut self,
         follower: Option<&Arc<dyn RequestObserver>>,
         provider: &ProviderId,
         number: u32,
-        call: &mut Call,
-    ) -> Self {
+        mut call: Call,
+    ) -> (Self, Call) {
         self.operation = call.body.operation();
         if let Some(follower) = follower {
-            let attempt = follower.clone().attempt_started(&AttemptBegun { provider, number, call, at: self.started });
+            let begun = AttemptBegun { provider, number, call: &call, at: self.started };
+            let attempt = follower.clone().attempt_started(&begun);
             attempt.sends(&mut call.headers);
             self.follower = Some(attempt);
         }
-        self
+        (self, call)
     }
 
     /// Makes the call. A stream is handed on once its first content is there: what fails before may be retried.

@@ -149,8 +149,8 @@ impl Pipeline {
             let ticket = route.router.begin(placed.index, now);
             let (key, breaker) = (&target.upstream.keys[placed.key], target.breaker(placed.key));
             let attempt = Attempt::begin(target, breaker, placed.permit, ticket, placed.meter, &path.clock, now);
-            let mut call = call(request, target);
-            let attempt = attempt.followed(request.follower.as_ref(), target.provider(), tries.made(), &mut call);
+            let (follower, call) = (request.follower.as_ref(), call(request, target));
+            let (attempt, call) = attempt.followed(follower, target.provider(), tries.made(), call);
             let result = attempt.run(&*key.provider, call, hold).await;
             now = path.clock.now();
             let error = match result {

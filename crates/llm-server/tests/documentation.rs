@@ -55,3 +55,18 @@ fn the_sample_of_a_file_of_prices_is_one() {
     let table = llm_providers::Catalogue::parse(samples[0]).unwrap();
     assert!(table.find("groq", "llama-x-70b").unwrap().price.unwrap().long_prompt.is_some());
 }
+
+#[test]
+fn the_page_about_observability_lists_every_series() {
+    let page = page("docs/observability.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let documented: Vec<_> =
+        rows.filter(|(name, _)| name.starts_with("llmkit_") || name.starts_with("gen_ai_")).collect();
+    let listed = llm_telemetry::FAMILIES.iter().map(|family| {
+        let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        (family.name, format!("{} | {} | {} |", family.kind.as_str(), labels.join(", "), family.help))
+    });
+    let listed: Vec<_> = listed.collect();
+    let listed: Vec<_> = listed.iter().map(|(name, rest)| (*name, rest.as_str())).collect();
+    assert_eq!(documented, listed);
+}

@@ -11,6 +11,7 @@ use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanExporter, SpanProcessor};
+use rustls::RootCertStore;
 use rustls::client::ClientConfig;
 use rustls::crypto::ring;
 use rustls_platform_verifier::Verifier;
@@ -49,9 +50,15 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 fn exporter(url: String, timeout: Duration) -> Result<opentelemetry_otlp::SpanExporter, OtlpError> {
     let failed = |error: &dyn std::error::Error| OtlpError::Client(error.to_string());
     let provider = Arc::new(ring::default_provider());
-    let verifier = Verifier::new(provider.clone()).map_err(|error| failed(&error))?;
-    let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let tls = tls.map_err(|error| failed(&error))?.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+    let tls = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+    let tls = tls.map_err(|error| failed(&error))?;
+    let tls = if url.starts_with("https:") {
+        let verifier = Verifier::new(provider).map_err(|error| failed(&error))?;
+        tls.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+    } else {
+        // The machine's roots take memory, and nobody is asked for a certificate.
+        tls.with_root_certificates(RootCertStore::empty())
+    };
     let client = reqwest::blocking::Client::builder()
         .tls_backend_preconfigured(tls.with_no_client_auth())
         .timeout(timeout)

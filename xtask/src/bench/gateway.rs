@@ -3,10 +3,10 @@
 //! What counts is the CPU time of a system per request, from the operating system's accounts. The load generator and the upstream
 //! share the machine with the system under test, so requests per second say more about the machine than about the system.
 
-mod accounts;
-mod load;
+pub(super) mod accounts;
+pub(super) mod load;
 mod report;
-mod running;
+pub(super) mod running;
 mod systems;
 
 use std::net::SocketAddr;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use llm_core::{Clock, Dialect, Envelope, Error, ErrorKind, Operation, RequestId, Sharing, Tick};
@@ -30,16 +29,18 @@ pub(crate) async fn serve(
     let received = process.clock.now();
     let id = request_id(request.headers());
     let ambiguous = exchange.ambiguous();
+    let route = route(request.uri().path());
+    let mut watch = route.and_then(|route| process.telemetry.watch(&request, route, &id, received));
     let mut response = match (request.uri().path(), request.method()) {
         _ if ambiguous => {
             let error = Error::new(ErrorKind::InvalidRequest, "the request gives the length of its body in two ways");
             refuse(&exchange, &error, &id)
         }
         ("/v1/chat/completions", &Method::POST) => {
-            watched(&process, &exchange, Operation::Chat, request, &id, received).await
+            infer(&process, &exchange, Operation::Chat, request, &id, received, watch.as_ref()).await
         }
         ("/v1/embeddings", &Method::POST) => {
-            watched(&process, &exchange, Operation::Embeddings, request, &id, received).await
+            infer(&process, &exchange, Operation::Embeddings, request, &id, received, watch.as_ref()).await
         }
         ("/v1/chat/completions" | "/v1/embeddings", method) => refuse(&exchange, &wrong_method(method), &id),
         _ => routed(routes, exchange.clone(), &id, request).await,
@@ -48,7 +49,16 @@ pub(crate) async fn serve(
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         headers.insert(X_REQUEST_ID, id);
     }
+    if let Some(watch) = &mut watch {
+        watch.answered(response.status());
+    }
+    response.body_mut().answers(&id, watch);
     response
+}
+
+/// The route of the data plane that `path` is, whose requests are followed where they are traced or logged.
+fn route(path: &str) -> Option<&'static str> {
+    ["/v1/chat/completions", "/v1/embeddings"].into_iter().find(|route| *route == path)
 }
 
 /// Answers one request of the listener that serves only `routes`.
@@ -61,42 +71,18 @@ pub(crate) async fn serve_routes(
     routed(routes, exchange, &id, request).await
 }
 
-/// The data plane, followed from the head of the request to the end of its answer where it is traced or logged.
-async fn watched(
+/// The data plane: authenticate, read, hand to the pipeline, send on.
+async fn infer(
     process: &Process,
     exchange: &Arc<Exchange>,
     operation: Operation,
     request: Request<Incoming>,
     id: &RequestId,
     received: Tick,
-) -> Response<Body> {
-    let route = match operation {
-        Operation::Chat => "/v1/chat/completions",
-        Operation::Embeddings | Operation::Models => "/v1/embeddings",
-    };
-    let (parts, body) = request.into_parts();
-    let mut watch = process.telemetry.watch(&parts, route, id, received);
-    let mut response = infer(process, exchange, operation, parts, body, id, received, watch.as_ref()).await;
-    if let Some(watch) = &mut watch {
-        watch.answered(response.status());
-    }
-    response.body_mut().answers(id, watch);
-    response
-}
-
-/// The data plane: authenticate, read, hand to the pipeline, send on.
-#[expect(clippy::too_many_arguments, reason = "a request in its parts")]
-async fn infer(
-    process: &Process,
-    exchange: &Arc<Exchange>,
-    operation: Operation,
-    parts: Parts,
-    body: Incoming,
-    id: &RequestId,
-    received: Tick,
     watch: Option<&Watch>,
 ) -> Response<Body> {
     let app = process.app.load_full();
+    let (parts, body) = request.into_parts();
     let caller = match app.keys.authenticate(&parts.headers, Scope::Inference) {
         Ok(credential) => credential.caller.clone(),
         Err(error) => return refuse(exchange, &error, id),

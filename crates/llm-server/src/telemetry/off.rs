@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
-use http::request::Parts;
+use http::{Request, StatusCode};
 use llm_core::{NoObserver, Observer, RequestId, RequestObserver, TenantId, Tick};
 use llm_pipeline::Pipeline;
 
@@ -49,7 +48,7 @@ impl Telemetry {
 
     pub(crate) fn describe(&self, _: &[Provider]) {}
 
-    pub(crate) fn watch(&self, _: &Parts, _: &'static str, _: &RequestId, _: Tick) -> Option<Watch> {
+    pub(crate) fn watch<B>(&self, _: &Request<B>, _: &'static str, _: &RequestId, _: Tick) -> Option<Watch> {
         None
     }
 

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Uri;
-use http::request::Parts;
+use http::{Request, Uri};
 use llm_breaker::CircuitState;
 use llm_core::{AboutAnswer, Dialect, Envelope, Observer, ProviderId, RequestId, RequestSettings, Tick};
 use llm_pipeline::Pipeline;
@@ -53,8 +52,14 @@ impl Telemetry {
     }
 
     /// Follows a request of the data plane, if it is traced or logged.
-    pub(crate) fn watch(&self, request: &Parts, route: &'static str, id: &RequestId, received: Tick) -> Option<Watch> {
-        let (method, path, headers) = (&request.method, request.uri.path(), &request.headers);
+    pub(crate) fn watch<B>(
+        &self,
+        request: &Request<B>,
+        route: &'static str,
+        id: &RequestId,
+        received: Tick,
+    ) -> Option<Watch> {
+        let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
         self.0.watch(&Arrival { method, route, path, headers, id, received })
     }
 
@@ -140,10 +145,10 @@ struct Reader;
 
 impl BodyReader for Reader {
     fn request(&self, envelope: &Envelope) -> RequestSettings {
-        match envelope.dialect {
-            Dialect::OpenAi => openai::read_settings(&envelope.body),
-            _ => RequestSettings::default(),
+        if envelope.dialect == Dialect::OpenAi {
+            return openai::read_settings(&envelope.body);
         }
+        RequestSettings::default()
     }
 
     fn answer(&self, dialect: Dialect, bytes: &[u8], about: &mut AboutAnswer) {

@@ -4,10 +4,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::{Span, span};
 use prost::Message;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::process::PATIENCE;
 
@@ -35,14 +39,35 @@ pub(crate) struct Taken {
 
 impl Collector {
     pub(crate) fn start() -> Self {
+        Self::over(connection)
+    }
+
+    /// One behind TLS, and the certificate to trust, as PEM.
+    pub(crate) fn encrypted() -> (Self, String) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|config| config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key))
+            .expect("a configuration");
+        let config = Arc::new(config);
+        let serve = move |stream, shelf: &Shelf| {
+            let tls = ServerConnection::new(config.clone()).expect("a connection");
+            connection(StreamOwned::new(tls, stream), shelf);
+        };
+        let certificate = STANDARD.encode(made.cert.der());
+        (Self::over(serve), format!("-----BEGIN CERTIFICATE-----\n{certificate}\n-----END CERTIFICATE-----\n"))
+    }
+
+    fn over(serve: impl Fn(TcpStream, &Shelf) + Clone + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = listener.local_addr().expect("an address");
         let shelf = Arc::new(Shelf::default());
         let shared = shelf.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let shelf = shared.clone();
-                std::thread::spawn(move || connection(&stream, &shelf));
+                let (serve, shelf) = (serve.clone(), shared.clone());
+                std::thread::spawn(move || serve(stream, &shelf));
             }
         });
         Self { addr, shelf }
@@ -146,8 +171,8 @@ pub(crate) fn hex(id: &[u8]) -> String {
 }
 
 /// Answers the requests of one connection.
-fn connection(stream: &TcpStream, shelf: &Shelf) {
-    let (mut reader, mut writer) = (BufReader::new(stream), stream);
+fn connection(stream: impl Read + Write, shelf: &Shelf) {
+    let mut reader = BufReader::new(stream);
     loop {
         let (mut head, mut length) = (String::new(), 0);
         while !head.ends_with("\r\n\r\n") {
@@ -178,7 +203,8 @@ fn connection(stream: &TcpStream, shelf: &Shelf) {
         drop(taken);
         shelf.more.notify_all();
         let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
-        if writer.write_all(answer).is_err() {
+        let writer = reader.get_mut();
+        if writer.write_all(answer).and_then(|()| writer.flush()).is_err() {
             return;
         }
     }

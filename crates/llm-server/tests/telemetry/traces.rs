@@ -262,6 +262,19 @@ fn the_configuration_names_the_collector_before_the_environment_does() {
 }
 
 #[test]
+fn a_collector_may_ask_for_an_encrypted_connection() {
+    let (upstream, (collector, certificate)) = (Upstream::start(), Collector::encrypted());
+    let folder = tempfile::tempdir().unwrap();
+    let trusted = folder.path().join("trusted.pem");
+    std::fs::write(&trusted, certificate).unwrap();
+    let tracing = tracing(&format!("https://localhost:{}", collector.addr.port()), "", "");
+    let variables = [SOON, ("SSL_CERT_FILE", trusted.to_str().unwrap())];
+    let gateway = Gateway::start(&config(upstream.0.addr, &tracing), &variables);
+    assert_eq!(gateway.chat("up/sim", "x").status, 200);
+    assert_eq!(collector.trace().0.len(), 3);
+}
+
+#[test]
 fn a_collector_of_the_environment_that_is_none_keeps_nothing_from_starting() {
     let gateway = Gateway::without_file(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317")]);
     gateway.process.wait_for_line("OTEL_EXPORTER_OTLP_ENDPOINT");

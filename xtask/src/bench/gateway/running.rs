@@ -11,7 +11,7 @@ use crate::Outcome;
 use crate::process::{program, succeeds};
 use crate::stopwatch::wait_for;
 
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(30);
 const END: Duration = Duration::from_secs(5);
 
 /// A process that is told to end when this is dropped, and made to end when it does not listen.

@@ -30,12 +30,25 @@ pub fn read_about(bytes: &[u8], about: &mut AboutAnswer) {
     if bytes.trim_ascii_start().starts_with(b"{") {
         return read_object(bytes, about);
     }
+    // Most chunks say nothing of this: they are not read as JSON.
+    if about.id.is_some() && about.model.is_some() && !ends_a_choice(bytes) {
+        return;
+    }
     // An event's data stands in one line wherever a provider speaks this format.
     for line in bytes.split(|byte| *byte == b'\n') {
         if let Some(data) = line.strip_prefix(b"data:") {
             read_object(data.trim_ascii(), about);
         }
     }
+}
+
+/// Whether a reason is given for which a choice ended. What only looks like one, in a text, does no harm.
+fn ends_a_choice(bytes: &[u8]) -> bool {
+    const KEY: &[u8] = b"\"finish_reason\"";
+    memchr::memmem::find_iter(bytes, KEY).any(|at| {
+        let rest = bytes[at + KEY.len()..].trim_ascii_start();
+        rest.strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"\""))
+    })
 }
 
 /// A whole answer, or a chunk of one.
@@ -88,7 +101,7 @@ mod tests {
         let mut streamed = AboutAnswer::default();
         let frames: [&[u8]; 3] = [
             b"data: {\"id\":\"a-1\",\"model\":\"m-2\",\"choices\":[{\"delta\":{},\"finish_reason\":null}]}\n\n",
-            b"data: {\"id\":\"a-1\",\"choices\":[{\"finish_reason\":\"stop\"}]}\r\n\r\n\
+            b"data: {\"id\":\"a-1\",\"choices\":[{\"finish_reason\" : \"stop\"}]}\r\n\r\n\
               data:{\"id\":\"other\",\"choices\":[{\"finish_reason\":\"length\"}]}\n\n",
             b": comment\n\ndata: [DONE]\n\n",
         ];
