@@ -34,6 +34,7 @@ usage: cargo xtask COMMAND
   bench [ARGS…]            the criterion benches; ARGS go to `cargo bench`
   bench limits             limits beside governor's, as one table of ratios
   bench breaker            the breaker beside others, as one table of ratios
+  bench router             the router beside tower's balancer, as one table of ratios
   bench gateway [--quick]  the gateway beside nginx and the bare floor, as one table
 ";
 
@@ -62,7 +63,7 @@ fn command(words: &[&str]) -> Outcome {
         ["bench", "gateway"] => bench::gateway(bench::Pace::Full),
         ["bench", "gateway", "--quick"] => bench::gateway(bench::Pace::Quick),
         ["bench", "gateway", rest @ ..] => Err(format!("`bench gateway` does not know `{}`\n\n{HELP}", rest.join(" "))),
-        ["bench", table @ ("limits" | "breaker")] => bench::table(table),
+        ["bench", table @ ("limits" | "breaker" | "router")] => bench::table(table),
         ["bench", rest @ ..] => bench::criterion(rest),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");
