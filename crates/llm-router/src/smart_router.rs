@@ -70,6 +70,10 @@ impl SmartRouter {
         }
     }
 
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
     /// The router's settings.
     #[must_use]
     pub fn config(&self) -> &RouterConfig {
