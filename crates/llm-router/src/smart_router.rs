@@ -200,6 +200,15 @@ impl SmartRouter {
         named.map(|(target, name)| health(target, name, now)).collect()
     }
 
+    /// A target's health at `now`.
+    ///
+    /// # Panics
+    /// When there is no such target.
+    #[must_use]
+    pub fn health_of(&self, index: usize, now: Tick) -> TargetHealth {
+        health(&self.table.targets[index], &self.table.names[index], now)
+    }
+
     /// Decisions of [`Strategy::Arbitrage`] that found no usable target of which enough is known within the limit.
     #[must_use]
     pub fn total_sla_misses(&self) -> u64 {
