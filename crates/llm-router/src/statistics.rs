@@ -184,6 +184,11 @@ impl Statistics {
         if age > self.rules.stale { Some(1) } else { self.standing().allowance() }
     }
 
+    /// What an expected time counts as while the target is becoming known; what is out of date is left as it is.
+    pub(crate) fn optimism(&self, age: u64) -> f32 {
+        if age > self.rules.stale { 1.0 } else { self.standing().optimism() }
+    }
+
     /// Seconds of a success, not a number before the first.
     #[inline]
     pub(crate) fn mean(&self) -> f32 {

@@ -83,10 +83,13 @@ proptest! {
             last.sort_unstable();
             Duration::from_millis(last[(last.len() * 95).div_ceil(100) - 1])
         };
-        // All samples came in one moment, so each has the least weight.
+        // The first five count alike; all came in one moment, so the others have the least weight.
         let mean = |samples: &[u64]| {
             let seconds = |millis: &u64| Duration::from_millis(*millis).as_secs_f32();
-            samples[1..].iter().fold(seconds(&samples[0]), |mean, millis| mean + (seconds(millis) - mean) / 32.0)
+            samples.iter().zip(1u16..).fold(0.0, |mean, (millis, place)| {
+                let weight = if place <= 5 { 1.0 / f32::from(place) } else { 1.0 / 32.0 };
+                mean + (seconds(millis) - mean) * weight
+            })
         };
         let fits = |index: usize| usable >> index & 1 == 1;
         let all = || (0..targets.len()).filter(|index| fits(*index));
@@ -266,6 +269,30 @@ fn who_would_be_late_stands_behind() {
 }
 
 #[test]
+fn one_slow_answer_at_the_beginning_decides_nothing() {
+    for strategy in [Strategy::Latency, Strategy::Arbitrage, Strategy::Bandit] {
+        let router = router(RouterConfig { sla: Some(Duration::from_millis(1)), ..config(strategy) }, 2);
+        let mut now = NOW;
+        let mut calls = [0; 2];
+        for _ in 0..60 {
+            let target = first(&router, &Demand::default(), now).unwrap();
+            calls[target] += 1;
+            // The first answer of the faster one had a connection to wait for.
+            let millis = if target == 1 {
+                60
+            } else if calls[0] == 1 {
+                100
+            } else {
+                2
+            };
+            now = now.after(Duration::from_millis(millis));
+            router.record(target, took(millis), now);
+        }
+        assert!(calls[0] > 48, "{strategy:?}: {calls:?}");
+    }
+}
+
+#[test]
 fn the_unknown_gets_its_share_of_decisions_and_no_more() {
     for strategy in [Strategy::Latency, Strategy::Reliability, Strategy::Arbitrage] {
         let router = router(RouterConfig { exploration: 0.1, ..config(strategy) }, 3);
@@ -274,6 +301,22 @@ fn the_unknown_gets_its_share_of_decisions_and_no_more() {
         let explored = (0..10_000).filter(|_| first(&router, &Demand::default(), NOW) == Some(2)).count();
         assert!((850..1150).contains(&explored), "{strategy:?}: {explored}");
     }
+}
+
+#[test]
+fn of_the_unknown_what_failed_is_tried_less_and_tried_all_the_same() {
+    let router = router(RouterConfig { exploration: 1.0, ..config(Strategy::Reliability) }, 3);
+    for call in 0..64 {
+        router.record(1, if call % 2 == 0 { failed(100) } else { took(100) }, NOW);
+        router.record(2, took(100), NOW);
+    }
+    let later = NOW.after(Duration::from_secs(60));
+    learn(&router, 0, 100, later);
+    let mut firsts = [0u32; 3];
+    for _ in 0..10_000 {
+        firsts[first(&router, &Demand::default(), later).unwrap()] += 1;
+    }
+    assert!(firsts[0] == 0 && (500..1500).contains(&firsts[1]), "{firsts:?}");
 }
 
 #[test]
