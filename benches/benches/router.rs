@@ -20,6 +20,10 @@ use tower::{BoxError, Service};
 /// Each call comes so much later than the one before, in nanoseconds: enough for every average to move.
 const STEP: u64 = 1_100_000;
 
+/// What every request asks for.
+const DEMAND: Demand =
+    Demand { input_tokens: 1000, output_tokens: 500, prefix: 0, within: Some(Duration::from_secs(2)) };
+
 /// What every call is said to have been like.
 const OBSERVED: Observed = Observed {
     latency: Duration::from_millis(250),
@@ -83,9 +87,8 @@ impl Ours {
 
     /// A decision for a request with a deadline that asks the circuits, the call in flight, and its outcome.
     fn call(&self, now: Tick, ended: impl FnOnce() -> Tick) {
-        let demand = Demand { within: Some(Duration::from_secs(2)), ..Demand::default() };
         let usable = |index: usize| self.circuits[index].is_available(now).is_ok();
-        let index = self.router.plan_for(black_box(&demand), now).next(usable).expect("all are usable");
+        let index = self.router.plan_for(black_box(&DEMAND), now).next(usable).expect("all are usable");
         self.router.begin(index, now).record(*black_box(&OBSERVED), ended());
     }
 
