@@ -1,24 +1,39 @@
-//! A decision among 16 beside tower's balancer, and what a call adds to it. `cargo xtask bench router`.
+//! A call through the router, from the decision to its outcome, beside one through tower's balancer: power of two
+//! choices by Peak-EWMA over services that are always ready. `cargo xtask bench router`.
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
 use std::hint::black_box;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use benches::{Bar, Table};
 use llm_breaker::CircuitBreaker;
 use llm_core::{Clock, Money, Price, SystemClock, Tick};
-use llm_router::{Demand, Observed, RouterConfig, SmartRouter, Strategy, Target};
+use llm_router::{Demand, Observed, PromptClass, RouterConfig, SmartRouter, Strategy, Target, Ticket};
 use tower::balance::p2c::Balance;
 use tower::discover::ServiceList;
 use tower::load::{CompleteOnResponse, PeakEwma};
 use tower::{BoxError, Service};
 
-const TARGETS: usize = 16;
+/// Each call comes so much later than the one before, in nanoseconds: enough for every average to move.
 const STEP: u64 = 1_100_000;
 
-/// A service that is ready at once, and so is its answer.
+/// What every request asks for.
+const DEMAND: Demand =
+    Demand { input_tokens: 1000, output_tokens: 500, prefix: 0, within: Some(Duration::from_secs(2)) };
+
+/// What every call is said to have been like.
+const OBSERVED: Observed = Observed {
+    latency: Duration::from_millis(250),
+    first_token: Some(Duration::from_millis(80)),
+    output_tokens: Some(120),
+    cost: Some(Money::from_units(180_000_000)),
+    failed: false,
+};
+
+/// Ready at once, and so is its answer.
 struct Prompt;
 
 impl Service<()> for Prompt {
@@ -35,76 +50,116 @@ impl Service<()> for Prompt {
     }
 }
 
-/// tower's power of two choices by Peak-EWMA.
-fn tower() -> impl Service<(), Response = (), Error = BoxError> {
+fn tower(services: usize) -> impl Service<(), Response = (), Error = BoxError> {
     let service = || PeakEwma::new(Prompt, Duration::from_millis(30), 10e9, CompleteOnResponse::default());
-    Balance::new(ServiceList::new((0..TARGETS).map(|_| service()).collect::<Vec<_>>()))
+    Balance::new(ServiceList::new((0..services).map(|_| service()).collect::<Vec<_>>()))
 }
 
-/// A call through tower: ready, called, answered.
-fn call<S: Service<()>>(service: &mut S, cx: &mut Context<'_>) {
-    let Poll::Ready(Ok(())) = service.poll_ready(cx) else { panic!("a service is ready") };
+fn call(service: &mut impl Service<()>) {
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(matches!(service.poll_ready(cx), Poll::Ready(Ok(()))), "it is always ready");
     let answer = std::pin::pin!(service.call(()));
-    let Poll::Ready(Ok(_)) = answer.poll(cx) else { panic!("its answer is too") };
+    assert!(matches!(answer.poll(cx), Poll::Ready(Ok(_))), "so is its answer");
 }
 
-/// A router that got to know its targets at `now`, with prices and calls in flight.
-fn router(strategy: Strategy, targets: usize, now: Tick) -> (SmartRouter, Vec<llm_router::Ticket>) {
-    let config = RouterConfig { strategy, sla: Some(Duration::from_secs(1)), seed: Some(1), ..Default::default() };
-    let targets: Vec<_> = (1..=targets as u32).map(|weight| Target { weight }).collect();
-    let router = SmartRouter::try_new(config, &targets).expect("a route");
-    let mut held = Vec::new();
-    for index in 0..targets.len() {
-        let each = Money::from_units(1_000_000 + 37_000 * ((index as i64 * 7 + 5) % 16));
-        router.set_price(index, Some(Price::per_token(each, each)));
-        let latency = Duration::from_millis(200 + 13 * ((index as u64 * 5 + 9) % 16));
-        (0..128).for_each(|_| router.record(index, Observed { latency, ..Observed::default() }, now));
-        held.extend((0..index % 4).map(|_| router.begin(index, now)));
+/// A router that got to know its targets at `now`, with prices, latencies and calls in flight in no order.
+struct Ours {
+    router: SmartRouter,
+    circuits: Vec<CircuitBreaker>,
+    _held: Vec<Ticket>,
+}
+
+impl Ours {
+    fn new(strategy: Strategy, targets: usize, now: Tick) -> Self {
+        let config = RouterConfig { strategy, sla: Some(Duration::from_secs(1)), seed: Some(1), ..Default::default() };
+        let weights: Vec<_> = (1..=targets as u32).map(|weight| Target { weight }).collect();
+        let router = SmartRouter::try_new(config, &weights).expect("a route");
+        let mut held = Vec::new();
+        for index in 0..targets {
+            let each = Money::from_units(1_000_000 + 37_000 * ((index as i64 * 7 + 5) % 16));
+            router.set_price(index, Some(Price::per_token(each, each)));
+            let latency = Duration::from_millis(200 + 13 * ((index as u64 * 5 + 9) % 16));
+            (0..128).for_each(|_| router.record(index, Observed { latency, ..Observed::default() }, now));
+            held.extend((0..index % 4).map(|_| router.begin(index, now)));
+        }
+        Self { router, circuits: (0..targets).map(|_| CircuitBreaker::builder().build()).collect(), _held: held }
     }
-    (router, held)
+
+    /// A decision for a request with a deadline that asks the circuits, the call in flight, and its outcome.
+    fn call(&self, now: Tick, ended: impl FnOnce() -> Tick) {
+        let usable = |index: usize| self.circuits[index].is_available(now).is_ok();
+        let index = self.router.plan_for(black_box(&DEMAND), now).next(usable).expect("all are usable");
+        self.router.begin(index, now).record(*black_box(&OBSERVED), ended());
+    }
+
+    fn calls(&self, count: u64, from: &mut u64) {
+        for _ in 0..count {
+            *from += STEP;
+            let now = Tick::from_nanos(*from);
+            self.call(now, || now);
+        }
+    }
+}
+
+fn done<T>(result: T) {
+    black_box(result);
 }
 
 fn main() {
     let clock = SystemClock::new();
     let table = Table::new();
-    let circuits: Vec<_> = (0..TARGETS).map(|_| CircuitBreaker::builder().build()).collect();
-    let demand = Demand { within: Some(Duration::from_secs(2)), ..Demand::default() };
-    let observed = Observed {
-        latency: Duration::from_millis(250),
-        first_token: Some(Duration::from_millis(80)),
-        output_tokens: Some(120),
-        cost: Some(Money::from_units(180_000_000)),
-        failed: false,
-    };
-    let mut peer = tower();
-    let cx = &mut Context::from_waker(Waker::noop());
-    for (name, strategy, bar) in [
-        ("peak_ewma", Strategy::PeakEwma, 0.07),
-        ("cost", Strategy::Cost, 0.13),
-        ("latency", Strategy::Latency, 0.13),
-        ("reliability", Strategy::Reliability, 0.13),
-        ("arbitrage", Strategy::Arbitrage, 0.13),
-        ("bandit", Strategy::Bandit, 0.13),
-        ("prefix", Strategy::Prefix, 0.13),
-        ("weighted", Strategy::Weighted, 0.07),
+    let mut peer = tower(16);
+    for (what, strategy, bar) in [
+        ("16 targets, `peak_ewma`", Strategy::PeakEwma, Some(0.07)),
+        ("16 targets, `cost`", Strategy::Cost, Some(0.13)),
+        ("16 targets, `latency`", Strategy::Latency, Some(0.13)),
+        ("16 targets, `reliability`", Strategy::Reliability, Some(0.13)),
+        ("16 targets, `arbitrage`", Strategy::Arbitrage, Some(0.13)),
+        ("16 targets, `bandit`", Strategy::Bandit, Some(0.13)),
+        ("16 targets, `prefix`", Strategy::Prefix, None),
+        ("16 targets, `weighted`", Strategy::Weighted, None),
     ] {
-        let mut now = clock.now();
-        let (router, _held) = router(strategy, TARGETS, now);
-        table.row(
-            name,
-            Some(Bar::Times(bar)),
-            |count| {
-                let mut at = now.as_nanos();
-                for _ in 0..count {
-                    at += STEP;
-                    let now = Tick::from_nanos(at);
-                    let usable = |index: usize| circuits[index].is_available(now).is_ok();
-                    let index = router.plan_for(black_box(&demand), now).next(usable).expect("all are usable");
-                    router.begin(index, now).record(*black_box(&observed), now);
-                }
-                now = Tick::from_nanos(at);
-            },
-            |count| (0..count).for_each(|_| call(&mut peer, cx)),
-        );
+        let (ours, mut at) = (Ours::new(strategy, 16, clock.now()), clock.now().as_nanos());
+        let theirs = |count| (0..count).for_each(|_| call(&mut peer));
+        table.row(what, bar.map(Bar::Times), |count| ours.calls(count, &mut at), theirs);
     }
+    let ours = Ours::new(Strategy::PeakEwma, 16, clock.now());
+    table.row(
+        "16 targets, `peak_ewma`, the clock read before and after the call, as tower does",
+        None,
+        |count| (0..count).for_each(|_| ours.call(clock.now(), || clock.now())),
+        |count| (0..count).for_each(|_| call(&mut peer)),
+    );
+    let peer = Mutex::new(peer);
+    let locked = || call(&mut *peer.lock().unwrap_or_else(PoisonError::into_inner));
+    table.row_on_two_threads(
+        "16 targets, `peak_ewma`, two threads on it; tower behind a lock, which it needs",
+        None,
+        || ours.call(clock.now(), || clock.now()),
+        locked,
+    );
+    let mut peer = tower(3);
+    for (what, strategy) in [
+        ("3 targets, `peak_ewma`", Strategy::PeakEwma),
+        ("3 targets, `cost`", Strategy::Cost),
+        ("3 targets, `latency`", Strategy::Latency),
+    ] {
+        let (ours, mut at) = (Ours::new(strategy, 3, clock.now()), clock.now().as_nanos());
+        let theirs = |count| (0..count).for_each(|_| call(&mut peer));
+        table.row(what, None, |count| ours.calls(count, &mut at), theirs);
+    }
+    let (ours, demand, now) = (Ours::new(Strategy::Latency, 16, clock.now()), Demand::default(), clock.now());
+    table.row(
+        "a decision by `latency` with its predictions and all 15 fallbacks in order; tower's call",
+        None,
+        |count| (0..count).for_each(|_| done(ours.router.choose(&demand, now, |_| true))),
+        |count| (0..count).for_each(|_| call(&mut peer)),
+    );
+    let text = "Please summarise the attached minutes for the board. ".repeat(60);
+    table.row(
+        "the class of a prompt of 3 KB; its lower case",
+        None,
+        |count| (0..count).for_each(|_| done(PromptClass::classify(black_box(&text), None))),
+        |count| (0..count).for_each(|_| done(black_box(&text).to_ascii_lowercase())),
+    );
 }

@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use llm_core::{Clock, Money, Price, ProviderId, SystemClock};
+use llm_core::{Clock, Price, ProviderId, SystemClock};
 
 use crate::config::{ConfigError, RouterConfig, Strategy, Target};
+use crate::list_price::per_token;
 use crate::table::{Entry, Table};
 
 /// What a router is to be good at.
@@ -39,9 +40,6 @@ pub struct SmartRouterBuilder {
     fallbacks: Vec<String>,
     clock: Arc<dyn Clock>,
 }
-
-/// Above this a price does not fit the router's word.
-const DEAREST: f64 = 2.0;
 
 impl Default for SmartRouterBuilder {
     fn default() -> Self {
@@ -119,11 +117,7 @@ impl SmartRouterBuilder {
     /// The table that the settings describe, and the clock.
     pub(crate) fn parts(self) -> Result<(Table, Arc<dyn Clock>), ConfigError> {
         let entry = |(name, usd): (ProviderId, f64)| {
-            if !(0.0..=DEAREST).contains(&usd) {
-                return Err(ConfigError::Price(name.as_str().into(), usd));
-            }
-            // A thousandth of a dollar is 10⁹ units.
-            let each = Money::from_units((usd * 1e9).round() as i64);
+            let each = per_token(usd).ok_or_else(|| ConfigError::Price(name.as_str().into(), usd))?;
             Ok(Entry { name, target: Target { weight: 1 }, price: Some(Price::per_token(each, each)) })
         };
         let entries = self.providers.into_iter().map(entry).collect::<Result<Vec<_>, _>>()?;

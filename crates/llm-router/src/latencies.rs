@@ -78,6 +78,10 @@ impl Latencies {
         Self(std::array::from_fn(|_| AtomicU32::new(EMPTY)))
     }
 
+    pub(crate) fn copy(&self) -> Self {
+        Self(std::array::from_fn(|place| AtomicU32::new(self.0[place].load(Ordering::Relaxed))))
+    }
+
     /// Whether the 95th percentile is within `limit`; without a sample, it is.
     pub(crate) fn meet(&self, limit: Duration) -> bool {
         let limit = micros(limit);

@@ -124,8 +124,10 @@ impl Ledger {
             }
         } else {
             self.consecutive_failures = 0;
+            // Until the target is known, its successes count alike: the first is no better than the others.
+            let alike = self.standing.steps().map_or(0.0, |steps| 1.0 / (steps + 1) as f32);
+            self.learn(observed, latency, weight.max(alike));
             self.standing = self.standing.after_success();
-            self.learn(observed, latency, weight);
         }
         self.standing = self.standing.over(!self.window.meets_limit());
     }
@@ -193,10 +195,25 @@ impl Standing {
         Self(self.0 & !Self::OVER | if over { Self::OVER } else { 0 })
     }
 
-    /// Calls that may be in flight at once while too little is known; none when enough is.
-    pub(crate) const fn allowance(self) -> Option<i32> {
+    /// Successes so far while too little is known; none when enough is.
+    const fn steps(self) -> Option<u32> {
         let steps = self.0 & Self::STEPS;
-        if steps == RAMP { None } else { Some(1 << steps) }
+        if steps == RAMP { None } else { Some(steps) }
+    }
+
+    /// Calls that may be in flight at once while too little is known; none when enough is.
+    #[inline]
+    pub(crate) const fn allowance(self) -> Option<i32> {
+        match self.steps() {
+            Some(steps) => Some(1 << steps),
+            None => None,
+        }
+    }
+
+    /// What the expected time of a target counts as while it is becoming known: the less of it for each success that
+    /// it has still to show, so that one slow answer at the beginning decides nothing.
+    pub(crate) fn optimism(self) -> f32 {
+        self.steps().map_or(1.0, |steps| (steps + 1) as f32 / (RAMP + 1) as f32)
     }
 
     /// Whether failures have made the target unknown, and it still is.

@@ -35,6 +35,7 @@
 //! assert_eq!(router.health(later)[1].success_rate, Some(1.0));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+mod arbitrage;
 #[cfg(feature = "client")]
 mod bound;
 mod builder;
@@ -61,6 +62,7 @@ mod statistics;
 mod table;
 mod ticket;
 
+pub use arbitrage::{ArbitrageEngine, ProviderProfile};
 pub use builder::{Optimization, SmartRouterBuilder};
 pub use config::{ConfigError, RouterConfig, Strategy, Target};
 pub use decision::{Candidate, Decision, FallbackChain, RouteError};

@@ -59,6 +59,12 @@ impl Tokens {
     }
 }
 
+/// The price of a token at so many dollars per thousand, from 0 to 2: more does not fit the word.
+pub(crate) fn per_token(usd_per_1k: f64) -> Option<Money> {
+    // A thousandth of a dollar is 10⁹ units.
+    (0.0..=2.0).contains(&usd_per_1k).then(|| Money::from_units((usd_per_1k * 1e9).round() as i64))
+}
+
 fn pack(price: &Price) -> u64 {
     let half = |money: Money| u64::try_from(money.units()).unwrap_or(0).min(i32::MAX as u64);
     half(price.rates.input) << 32 | half(price.rates.output)

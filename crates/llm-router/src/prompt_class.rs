@@ -44,6 +44,23 @@ const PHRASES: &[(PromptClass, u32, &[&str])] = &[
     (PromptClass::Reasoning, 1, &["explain", "because", "therefore", "assume", "suppose", "plan"]),
 ];
 
+/// The phrases that begin with each byte, in either case, of all [`PHRASES`] in a row; one bit each.
+const STARTS: [u64; 256] = {
+    let mut starts = [0; 256];
+    let (mut row, mut number) = (0, 0);
+    while row < PHRASES.len() {
+        let mut place = 0;
+        while place < PHRASES[row].2.len() {
+            let byte = PHRASES[row].2[place].as_bytes()[0];
+            starts[byte as usize] |= 1 << number;
+            starts[byte.to_ascii_uppercase() as usize] |= 1 << number;
+            (place, number) = (place + 1, number + 1);
+        }
+        row += 1;
+    }
+    starts
+};
+
 /// How a question of fact begins, in lower case.
 const QUESTIONS: &[&str] = &[
     "what is",
@@ -115,21 +132,26 @@ impl FromStr for PromptClass {
 
 /// The weights of the phrases in `text`, each counted once: for code and for reasoning.
 fn sums(text: &[u8]) -> (u32, u32) {
-    let mut seen = [0u32; PHRASES.len()];
+    let phrases =
+        || PHRASES.iter().flat_map(|(class, weight, phrases)| phrases.iter().map(move |one| (class, weight, one)));
+    let mut texts = [""; 64];
+    texts.iter_mut().zip(phrases()).for_each(|(text, (.., phrase))| *text = *phrase);
+    let (mut seen, mut in_word) = (0u64, false);
     for (at, byte) in text.iter().enumerate() {
+        let alphanumeric = byte.is_ascii_alphanumeric();
         // A phrase does not begin where a word is running on.
-        if at > 0 && byte.is_ascii_alphanumeric() && text[at - 1].is_ascii_alphanumeric() {
-            continue;
-        }
-        for (seen, (.., phrases)) in seen.iter_mut().zip(PHRASES) {
-            for (place, phrase) in phrases.iter().enumerate() {
-                *seen |= u32::from(begins(&text[at..], phrase.as_bytes())) << place;
-            }
+        let runs_on = in_word && alphanumeric;
+        in_word = alphanumeric;
+        let mut begun = if runs_on { 0 } else { STARTS[usize::from(*byte)] & !seen };
+        while begun != 0 {
+            let number = begun.trailing_zeros();
+            begun &= begun - 1;
+            seen |= u64::from(begins(&text[at..], texts[number as usize].as_bytes())) << number;
         }
     }
     let sum = |class| -> u32 {
-        let rows = PHRASES.iter().zip(seen).filter(|((of, ..), _)| *of == class);
-        rows.map(|((_, weight, _), seen)| weight * seen.count_ones()).sum()
+        let found = phrases().enumerate().filter(|(number, (of, ..))| **of == class && seen >> number & 1 == 1);
+        found.map(|(_, (_, weight, _))| weight).sum()
     };
     (sum(PromptClass::Code), sum(PromptClass::Reasoning))
 }

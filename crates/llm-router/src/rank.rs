@@ -121,7 +121,8 @@ impl<'a> View<'a> {
             // A bandit has draws of its own.
             Strategy::Bandit => unknown,
             _ if self.explores => {
-                let score = score::turn(self.draw, index, target.hourly_faults(age));
+                let faults = if strategy == Strategy::Reliability { target.hourly_faults(age) } else { 0.0 };
+                let score = score::turn(self.draw, index, faults);
                 Rank { tier: tier::EXPLORED, score, reason: Reason::Explored }
             }
             _ => unknown,
@@ -150,28 +151,21 @@ impl<'a> View<'a> {
             }
             Strategy::Reliability => {
                 let (mean, faults) = self.usual(target, holds.age(age));
-                let seconds = score::crowded(self.expected(mean, faults), calls) * luck();
+                let seconds = score::crowded(self.expected(target, age, holds), calls) * luck();
                 let faults = faults.max(target.hourly_faults(age));
                 self.in_time(mean, Rank::choice(score::reliability(faults, seconds), Reason::Reliability))
             }
             Strategy::Arbitrage if self.meets_sla(target) => Rank::choice(self.dollars(index), Reason::MeetsSla),
-            Strategy::Arbitrage => {
-                let (mean, faults) = self.usual(target, holds.age(age));
-                Rank::second(self.expected(mean, faults), Reason::MissesSla)
-            }
+            Strategy::Arbitrage => Rank::second(self.expected(target, age, holds), Reason::MissesSla),
             Strategy::PeakEwma => {
                 let seconds = at_least(load(target, age) as f32 * 1e-6, OPTIMISTIC);
                 self.in_time(target.mean(), Rank::choice(seconds, Reason::Load))
             }
-            Strategy::Bandit => {
-                let (mean, faults) = self.usual(target, holds.age(age));
-                Rank::choice(self.expected(mean, faults), Reason::Latency)
-            }
+            Strategy::Bandit => Rank::choice(self.expected(target, age, holds), Reason::Latency),
             Strategy::Weighted => Rank::choice(-(self.table.weights[index] as f32), Reason::Weight),
             Strategy::Fallback => Rank::choice(index as f32, Reason::Order),
             Strategy::Latency | Strategy::Prefix => {
-                let (mean, faults) = self.usual(target, holds.age(age));
-                Rank::choice(score::crowded(self.expected(mean, faults), calls) * luck(), Reason::Latency)
+                Rank::choice(score::crowded(self.expected(target, age, holds), calls) * luck(), Reason::Latency)
             }
         }
     }
@@ -239,8 +233,14 @@ impl<'a> View<'a> {
         (at_least(mean, OPTIMISTIC), faults)
     }
 
-    fn expected(&self, mean: f32, faults: f32) -> f32 {
-        score::expected(mean, faults, self.table.penalty)
+    /// The expected time in seconds, a failure being the penalty.
+    fn expected(&self, target: &Statistics, age: u64, holds: Holds) -> f32 {
+        let (mean, faults) = self.usual(target, holds.age(age));
+        let seconds = score::expected(mean, faults, self.table.penalty);
+        match holds {
+            Holds::Yes => seconds,
+            Holds::No => seconds * target.optimism(age),
+        }
     }
 
     /// `rank`, or where what takes `seconds` stands when less than that is left.

@@ -70,6 +70,10 @@ impl SmartRouter {
         }
     }
 
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
     /// The router's settings.
     #[must_use]
     pub fn config(&self) -> &RouterConfig {
@@ -194,6 +198,15 @@ impl SmartRouter {
     pub fn health(&self, now: Tick) -> Vec<TargetHealth> {
         let named = self.table.targets.iter().zip(&*self.table.names);
         named.map(|(target, name)| health(target, name, now)).collect()
+    }
+
+    /// A target's health at `now`.
+    ///
+    /// # Panics
+    /// When there is no such target.
+    #[must_use]
+    pub fn health_of(&self, index: usize, now: Tick) -> TargetHealth {
+        health(&self.table.targets[index], &self.table.names[index], now)
     }
 
     /// Decisions of [`Strategy::Arbitrage`] that found no usable target of which enough is known within the limit.

@@ -105,7 +105,16 @@ const HOUR: u64 = 3_600_000_000_000;
 
 impl Statistics {
     pub(crate) fn new(rules: Rules) -> Self {
-        let ledger = Ledger::new(&rules);
+        Self::with(Ledger::new(&rules), rules, Latencies::new())
+    }
+
+    /// Another with what is known of this one; its calls in flight are not known to it.
+    pub(crate) fn copy(&self) -> Self {
+        let ledger = self.ledger.lock();
+        Self::with(ledger.clone(), self.rules, self.latencies.copy())
+    }
+
+    fn with(ledger: Ledger, rules: Rules, latencies: Latencies) -> Self {
         let statistics = Self {
             at: AtomicU64::new(0),
             usual: Pair::new(0.0, 0.0),
@@ -115,7 +124,7 @@ impl Statistics {
             hourly: AtomicU32::new(0),
             rules,
             ledger: Mutex::new(ledger.clone()),
-            latencies: Latencies::new(),
+            latencies,
         };
         statistics.publish(&ledger);
         statistics
@@ -173,6 +182,11 @@ impl Statistics {
     #[inline]
     pub(crate) fn allowance(&self, age: u64) -> Option<i32> {
         if age > self.rules.stale { Some(1) } else { self.standing().allowance() }
+    }
+
+    /// What an expected time counts as while the target is becoming known; what is out of date is left as it is.
+    pub(crate) fn optimism(&self, age: u64) -> f32 {
+        if age > self.rules.stale { 1.0 } else { self.standing().optimism() }
     }
 
     /// Seconds of a success, not a number before the first.

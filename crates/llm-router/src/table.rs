@@ -112,6 +112,16 @@ impl Table {
         })
     }
 
+    /// The table with what `old` knows of targets of the same names. What it is told from there on, it keeps to itself.
+    pub(crate) fn with_known(mut self, old: &Self) -> Self {
+        for (target, name) in self.targets.iter_mut().zip(&*self.names) {
+            if let Some(index) = old.names.iter().position(|known| known == name) {
+                *target = Arc::new(old.targets[index].copy());
+            }
+        }
+        self
+    }
+
     /// The next decision's place in the rotation, or its random bits, whichever the strategy goes by, and 0.
     #[inline]
     pub(crate) fn turn(&self, now: Tick) -> (usize, u64) {

@@ -23,6 +23,8 @@
 //! ```
 mod builder;
 mod client;
+#[cfg(all(feature = "circuit-breaker", feature = "rate-limiter", feature = "smart-router"))]
+mod load_balancer;
 
 pub use builder::{BuildError, ClientBuilder};
 pub use client::{Client, Events};
@@ -49,13 +51,15 @@ pub use llm_ratelimit::{
     BucketConfig, Budget as TokenBudgetGuard, CapConfig, KeyedLimiter, LimitConfig, MeterConfig, RateLimiter,
     TokenBucketConfig, TokenBudgetConfig,
 };
+#[cfg(all(feature = "circuit-breaker", feature = "rate-limiter", feature = "smart-router"))]
+pub use load_balancer::{BalancerConfig, EndpointStats, LoadBalancer, LoadBalancerStats, ModelEndpoint};
 #[cfg(feature = "smart-router")]
 pub use {
     llm_core::{Money, Price},
     llm_pipeline::{TargetConfig, Terms},
     llm_router::{
-        Decision, Demand, Optimization, PromptClass, RouterConfig, SmartRouter, SmartRouterBuilder, Strategy,
-        TargetHealth,
+        ArbitrageEngine, Decision, Demand, Observed, Optimization, PromptClass, ProviderProfile, RouteError,
+        RouterConfig, SmartRouter, SmartRouterBuilder, Strategy, TargetHealth,
     },
 };
 

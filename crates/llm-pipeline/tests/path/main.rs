@@ -175,6 +175,24 @@ async fn the_deadline_ends_a_silent_call_and_a_silent_stream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_would_answer_after_the_deadline_is_not_asked_first() {
+    let takes = |seconds| vec![Step::After(Duration::from_secs(seconds))];
+    let (slow, quick) = (Scripted::new("slow", takes(4)), Scripted::new("quick", takes(1)));
+    let bench = Bench::new(&[&slow, &quick], Strategy::Cost, |b| b);
+    let ask = async |prompt: String, within: Option<u64>| {
+        let deadline = within.map(|seconds| bench.clock.now().after(Duration::from_secs(seconds)));
+        let request = Request { deadline, ..bench.request("a", body("fast", &prompt, false)) };
+        bench.path.handle(request).await.map(|response| response.served.provider.to_string())
+    };
+    // Their prices are equal: the first listed, as long as that is in time.
+    for call in 0..8 {
+        assert_eq!(ask(format!("any {call}"), None).await.unwrap(), "slow");
+        assert_eq!(ask(format!("soon {call}"), Some(2)).await.unwrap(), "quick");
+    }
+    assert_eq!((slow.calls(), quick.calls()), (8, 8));
+}
+
+#[tokio::test(start_paused = true)]
 async fn names_are_resolved_in_order() {
     let provider = Scripted::new("p", vec![Step::Answer("{}")]);
     let bench = Bench::new(&[&provider], Strategy::Weighted, |b| b);
