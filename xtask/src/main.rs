@@ -36,6 +36,7 @@ usage: cargo xtask COMMAND
   bench [ARGS…]            the criterion benches; ARGS go to `cargo bench`
   bench limits             limits beside governor's, as one table of ratios
   bench breaker            the breaker beside others, as one table of ratios
+  bench dedup              sharing beside others, as one table of ratios
   bench router             the router beside tower's balancer, as one table of ratios
   bench telemetry          what telemetry costs: instructions and CPU a request, beside a build without it
   bench gateway [--quick]  the gateway beside nginx and the bare floor, as one table
@@ -69,7 +70,7 @@ fn command(words: &[&str]) -> Outcome {
         ["bench", "gateway", "--quick"] => bench::gateway(bench::Pace::Quick),
         ["bench", "gateway", rest @ ..] => Err(format!("`bench gateway` does not know `{}`\n\n{HELP}", rest.join(" "))),
         ["bench", "telemetry"] => bench::telemetry(),
-        ["bench", table @ ("limits" | "breaker" | "router")] => bench::table(table),
+        ["bench", table @ ("limits" | "breaker" | "dedup" | "router")] => bench::table(table),
         ["bench", rest @ ..] => bench::criterion(rest),
         ["help" | "--help" | "-h"] => {
             print!("{HELP}");

@@ -38,19 +38,33 @@ pub fn hash64(bytes: &[u8]) -> u64 {
     xxh3_64(bytes)
 }
 
-/// A 128-bit hash of `parts`, by xxh3: no two lists of parts join to the same input, since the parts' own hashes are
-/// chained: `state ← hash(state ‖ hash(part))`, from the number of parts on. Not a proof of equality: compare in full
-/// on a match.
+/// A 128-bit hash of `parts`, by xxh3, of their number, their lengths and their bytes, so that no two lists of parts
+/// join to the same input; for the bytes of a long part stands its own hash. Not a proof of equality: compare in full on
+/// a match.
 #[must_use]
 pub fn hash128(key: HashKey, parts: &[&[u8]]) -> u128 {
-    let mut state = parts.len() as u128;
+    const SHORT: usize = 64;
+    let mut text = [0; 16 + 3 * (8 + SHORT)];
+    text[..8].copy_from_slice(&(parts.len() as u64).to_le_bytes());
+    let mut end = 16;
     for part in parts {
-        let mut link = [0; 32];
-        link[..16].copy_from_slice(&state.to_le_bytes());
-        link[16..].copy_from_slice(&xxh3_128_with_seed(part, key.0).to_le_bytes());
-        state = xxh3_128_with_seed(&link, key.0);
+        if end + 8 + SHORT > text.len() {
+            let so_far = xxh3_128_with_seed(&text[..end], key.0);
+            text[..16].copy_from_slice(&so_far.to_le_bytes());
+            end = 16;
+        }
+        text[end..end + 8].copy_from_slice(&(part.len() as u64).to_le_bytes());
+        end += 8;
+        if part.len() <= SHORT {
+            text[end..end + part.len()].copy_from_slice(part);
+            end += part.len();
+        } else {
+            let part = xxh3_128_with_seed(part, key.0);
+            text[end..end + 16].copy_from_slice(&part.to_le_bytes());
+            end += 16;
+        }
     }
-    state
+    xxh3_128_with_seed(&text[..end], key.0)
 }
 
 /// Hashes what has parts: a leaf by its bytes, and two hashes to one. For trees whose bytes may lie in another order
@@ -221,6 +235,28 @@ mod tests {
         assert_ne!(hash128(key, &[b"ab", b"c"]), hash128(key, &[b"a", b"bc"]));
         assert_ne!(hash128(key, &[b"abc"]), hash128(key, &[b"abc", b""]));
         assert_ne!(hash128(key, &[b"", b"abc"]), hash128(key, &[b"abc", b""]));
+        let long = [b'x'; 100];
+        let lists: Vec<Vec<&[u8]>> =
+            (0..12).flat_map(|parts| [vec![&b"x"[..]; parts], vec![&long[..]; parts]]).collect();
+        let hashes: std::collections::HashSet<u128> = lists.iter().map(|parts| hash128(key, parts)).collect();
+        // Without parts the two are one.
+        assert_eq!(hashes.len(), lists.len() - 1);
+    }
+
+    #[test]
+    fn each_byte_of_each_part_counts() {
+        let key = HashKey::fixed(1);
+        for length in [1, 63, 64, 65, 240, 241, 1000] {
+            let parts: [Vec<u8>; 5] = std::array::from_fn(|part| vec![part as u8; length]);
+            let hash = |parts: &[Vec<u8>; 5]| hash128(key, &parts.each_ref().map(Vec::as_slice));
+            for part in 0..5 {
+                for at in [0, length / 2, length - 1] {
+                    let mut other = parts.clone();
+                    other[part][at] ^= 0x80;
+                    assert_ne!(hash(&parts), hash(&other), "byte {at} of part {part}, {length} bytes each");
+                }
+            }
+        }
     }
 
     #[test]

@@ -6,11 +6,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use llm_core::{Clock, SystemClock, TenantId, Tick};
 
 use self::store::Store;
-use crate::key::RequestKey;
+use crate::key::{KeptKey, RequestKey, TextKey};
 
 /// What a [`ResponseCache`] keeps at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +31,8 @@ impl Default for CacheConfig {
 /// Finished answers by what was asked, each until it is too old. Clones share them.
 ///
 /// Bounded by entries and by bytes; what is asked often stays, and a pass over many answers that are asked once does
-/// not drive it out. A hit takes no exclusive lock and allocates nothing but what the answer's clone does. Keys are
-/// compared in full, and a tenant is part of its keys: nobody meets another's answers.
+/// not drive it out. A hit takes no exclusive lock and allocates nothing; the answer is cloned, which is to be cheap, an
+/// `Arc`'s clone. Keys are compared in full, and a tenant is part of its keys: nobody meets another's answers.
 ///
 /// Texts by model and prompt are the documented form ([`new`](Self::new), [`insert`](Self::insert),
 /// [`get`](Self::get)); any other answer `V` by its whole request is what [`ResponseCacheBuilder::build_for`] gives
@@ -48,7 +47,7 @@ impl Default for CacheConfig {
 /// assert_eq!(cache.get("fast", "What is 2+2?"), Some(vec!["4".to_owned()]));
 /// assert_eq!(cache.stats().hits, 1);
 /// ```
-pub struct ResponseCache<V = Vec<String>>(Arc<Shelf<V>>);
+pub struct ResponseCache<V = Arc<[String]>>(Arc<Shelf<V>>);
 
 struct Shelf<V> {
     store: Store<V>,
@@ -85,28 +84,24 @@ impl ResponseCache {
     /// Keeps what `model` answered to `prompt`, for `ttl` or the configured time. A prompt longer than configured is
     /// left out.
     pub fn insert(&self, model: &str, prompt: &str, answer: Vec<String>, ttl: Option<Duration>) {
-        let own = |text: &str| Bytes::copy_from_slice(text.as_bytes());
-        let key = RequestKey::new(TenantId::from(NOBODY), own(model), own(prompt));
-        self.put(key, answer, ttl.unwrap_or(self.0.config.default_ttl), self.0.clock.now());
+        let (ttl, now) = (ttl.unwrap_or(self.0.config.default_ttl), self.0.clock.now());
+        self.keep(prompt.len(), || TextKey::new(model, prompt).kept(), answer.into(), ttl, now);
     }
 
     /// What `model` answered to `prompt`, if it is kept.
     #[must_use]
     pub fn get(&self, model: &str, prompt: &str) -> Option<Vec<String>> {
-        let (model, prompt) = (model.as_bytes(), prompt.as_bytes());
-        let fingerprint = RequestKey::fingerprint_of(NOBODY, model, prompt);
-        let found = self.0.store.find(fingerprint, self.0.clock.now(), |key| key.is(NOBODY, model, prompt));
-        self.0.store.count(fingerprint, found.is_some());
-        found.map(|kept| kept.value.clone())
+        let key = TextKey::new(model, prompt);
+        let found = self.0.store.find(&key, self.0.clock.now());
+        self.0.store.count(key.fingerprint(), found.is_some());
+        found.map(|answer| answer.to_vec())
     }
 }
-
-/// Texts by model and prompt belong to nobody.
-const NOBODY: &str = "";
 
 impl<V: Clone> ResponseCache<V> {
     /// The answer to `key`'s call, if it is kept at `now`.
     #[must_use]
+    #[inline]
     pub fn find(&self, key: &RequestKey, now: Tick) -> Option<V> {
         let found = self.peek(key, now);
         self.0.store.count(key.fingerprint(), found.is_some());
@@ -114,30 +109,47 @@ impl<V: Clone> ResponseCache<V> {
     }
 
     /// As [`find`](Self::find), and not counted.
+    #[inline]
     pub(crate) fn peek(&self, key: &RequestKey, now: Tick) -> Option<V> {
-        let found = self.0.store.find(key.fingerprint(), now, |known| known == key);
-        found.map(|kept| kept.value.clone())
+        self.0.store.find(key, now)
     }
 
     /// Keeps the answer to `key`'s call until `ttl` after `now`. Whether it is kept: not with a `ttl` of zero, a body
     /// longer than configured, or a size beyond a shard's share of the bound.
     ///
     /// What is kept of the key are bytes of its own; of the answer, see to it that it holds on to no larger buffer.
-    pub fn put(&self, key: RequestKey, answer: V, ttl: Duration, now: Tick) -> bool {
-        if ttl.is_zero() || key.body().len() > self.0.config.max_prompt_len {
+    pub fn put(&self, key: &RequestKey, answer: V, ttl: Duration, now: Tick) -> bool {
+        self.keep(key.body().len(), || key.kept(), answer, ttl, now)
+    }
+
+    fn keep(&self, length: usize, key: impl FnOnce() -> KeptKey, answer: V, ttl: Duration, now: Tick) -> bool {
+        if ttl.is_zero() || length > self.0.config.max_prompt_len {
             return false;
         }
+        let key = key();
         let bytes = (self.0.weigh)(&answer).saturating_add(key.weight());
-        self.0.store.put(key.compact(), answer, bytes, now.after(ttl))
+        self.0.store.put(key, answer, bytes, now.after(ttl))
+    }
+
+    /// Forgets what `tenant` was answered; how much that was.
+    pub fn clear_tenant(&self, tenant: &TenantId) -> usize {
+        self.0.store.forget(|key, _| key.tenant() == tenant)
+    }
+
+    /// Forgets what is too old; how much that was. What is asked for is forgotten then, and what is not makes room
+    /// when it is needed: this only gives memory back sooner.
+    pub fn evict_expired(&self) -> usize {
+        let now = self.0.clock.now();
+        let expired = self.0.store.forget(|_, kept| kept.expires_at <= now);
+        self.0.store.count_expired(expired);
+        expired
     }
 
     /// The time on the cache's clock.
     pub(crate) fn now(&self) -> Tick {
         self.0.clock.now()
     }
-}
 
-impl<V> ResponseCache<V> {
     /// Forgets everything; how much that was.
     pub fn clear(&self) -> usize {
         self.0.store.clear()
@@ -146,20 +158,6 @@ impl<V> ResponseCache<V> {
     /// Forgets everything.
     pub fn flush(&self) {
         self.clear();
-    }
-
-    /// Forgets what `tenant` was answered; how much that was.
-    pub fn clear_tenant(&self, tenant: &TenantId) -> usize {
-        self.0.store.forget(|kept| kept.key.tenant() == tenant)
-    }
-
-    /// Forgets what is too old; how much that was. What is asked for is forgotten then, and what is not makes room
-    /// when it is needed: this only gives memory back sooner.
-    pub fn evict_expired(&self) -> usize {
-        let now = self.0.clock.now();
-        let expired = self.0.store.forget(|kept| kept.expires_at <= now);
-        self.0.store.count_expired(expired);
-        expired
     }
 
     /// The counts of the moment.
@@ -203,12 +201,12 @@ impl ResponseCacheBuilder {
     /// A cache of texts.
     #[must_use]
     pub fn build(self) -> ResponseCache {
-        self.build_for(|texts: &Vec<String>| texts.iter().map(|text| text.len() + size_of::<String>()).sum())
+        self.build_for(|texts: &Arc<[String]>| texts.iter().map(|text| text.len() + size_of::<String>()).sum())
     }
 
     /// A cache of answers that weigh, in bytes, what `weigh` says: all that an answer holds on to.
     #[must_use]
-    pub fn build_for<V>(self, weigh: fn(&V) -> usize) -> ResponseCache<V> {
+    pub fn build_for<V: Clone>(self, weigh: fn(&V) -> usize) -> ResponseCache<V> {
         let store = Store::new(self.config.max_entries, self.max_bytes);
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         ResponseCache(Arc::new(Shelf { store, config: self.config, clock, weigh }))
@@ -296,17 +294,27 @@ mod tests {
     #[test]
     fn the_last_answer_to_a_call_counts() {
         let (cache, clock) = numbers(10, 1 << 20);
-        assert!(cache.put(key("t", "a"), 1, SECOND, clock.now()));
-        assert!(cache.put(key("t", "a"), 2, SECOND, clock.now()));
+        assert!(cache.put(&key("t", "a"), 1, SECOND, clock.now()));
+        assert!(cache.put(&key("t", "a"), 2, SECOND, clock.now()));
         assert_eq!(cache.find(&key("t", "a"), clock.now()), Some(2));
         let stats = cache.stats();
         assert_eq!((stats.entries, stats.insertions, stats.evictions), (1, 2, 0));
     }
 
     #[test]
+    fn an_answer_too_large_to_be_kept_takes_the_one_before_along() {
+        let config = CacheConfig { max_entries: 10, ..CacheConfig::default() };
+        let cache = ResponseCache::builder(config).max_bytes(10_000).build();
+        cache.insert("m", "p", vec!["small".to_owned()], None);
+        assert!(cache.get("m", "p").is_some());
+        cache.insert("m", "p", vec!["x".repeat(20_000)], None);
+        assert_eq!((cache.get("m", "p"), cache.stats().bytes, cache.stats().insertions), (None, 0, 1));
+    }
+
+    #[test]
     fn collisions_do_not_meet() {
         let (cache, clock) = numbers(10, 1 << 20);
-        assert!(cache.put(RequestKey::colliding("one"), 1, SECOND, clock.now()));
+        assert!(cache.put(&RequestKey::colliding("one"), 1, SECOND, clock.now()));
         assert_eq!(cache.find(&RequestKey::colliding("two"), clock.now()), None);
         assert_eq!(cache.find(&RequestKey::colliding("one"), clock.now()), Some(1));
     }
@@ -315,8 +323,8 @@ mod tests {
     fn tenants_do_not_meet_and_are_cleared_one_by_one() {
         let (cache, clock) = numbers(100, 1 << 20);
         for body in ["a", "b", "c"] {
-            assert!(cache.put(key("one", body), 1, SECOND, clock.now()));
-            assert!(cache.put(key("two", body), 2, SECOND, clock.now()));
+            assert!(cache.put(&key("one", body), 1, SECOND, clock.now()));
+            assert!(cache.put(&key("two", body), 2, SECOND, clock.now()));
         }
         assert_eq!(cache.find(&key("one", "a"), clock.now()), Some(1));
         assert_eq!(cache.find(&key("two", "a"), clock.now()), Some(2));
@@ -330,8 +338,8 @@ mod tests {
     #[test]
     fn what_is_too_old_is_forgotten_on_demand() {
         let (cache, clock) = numbers(100, 1 << 20);
-        assert!(cache.put(key("t", "a"), 1, SECOND, clock.now()));
-        assert!(cache.put(key("t", "b"), 1, 3 * SECOND, clock.now()));
+        assert!(cache.put(&key("t", "a"), 1, SECOND, clock.now()));
+        assert!(cache.put(&key("t", "b"), 1, 3 * SECOND, clock.now()));
         clock.advance(2 * SECOND);
         assert_eq!((cache.evict_expired(), cache.stats().entries, cache.stats().expired), (1, 1, 1));
         assert_eq!(cache.evict_expired(), 0);
@@ -342,17 +350,17 @@ mod tests {
         for most in [1, 2, 3, 10, 1000, 1024] {
             let (cache, clock) = numbers(most, 64 << 20);
             for at in 0..most {
-                assert!(cache.put(key("t", &at.to_string()), 1, SECOND, clock.now()), "{at} of {most}");
+                assert!(cache.put(&key("t", &at.to_string()), 1, SECOND, clock.now()), "{at} of {most}");
             }
             assert_eq!((cache.stats().entries, cache.stats().evictions), (most, 0));
             for at in 0..2 * most {
-                cache.put(key("t", &format!("more {at}")), 1, SECOND, clock.now());
+                cache.put(&key("t", &format!("more {at}")), 1, SECOND, clock.now());
                 assert!(cache.stats().entries <= most);
             }
             assert!(cache.stats().evictions > 0);
         }
         let (none, clock) = numbers(0, 1 << 20);
-        assert!(!none.put(key("t", "a"), 1, SECOND, clock.now()));
+        assert!(!none.put(&key("t", "a"), 1, SECOND, clock.now()));
     }
 
     #[test]
@@ -363,11 +371,11 @@ mod tests {
         let cache = builder.build_for(|text: &Arc<str>| text.len());
         for at in 0usize..2000 {
             let text: Arc<str> = "x".repeat(at * 7919 % 5000).into();
-            cache.put(key("t", &at.to_string()), text, SECOND, clock.now());
+            cache.put(&key("t", &at.to_string()), text, SECOND, clock.now());
             assert!(cache.stats().bytes <= 100_000);
         }
         assert!(cache.stats().bytes > 80_000, "{}", cache.stats().bytes);
-        assert!(!cache.put(key("t", "large"), "x".repeat(200_000).into(), SECOND, clock.now()));
+        assert!(!cache.put(&key("t", "large"), "x".repeat(200_000).into(), SECOND, clock.now()));
         assert_eq!(cache.find(&key("t", "large"), clock.now()), None);
     }
 
@@ -378,7 +386,7 @@ mod tests {
         let ask = |key: &RequestKey| {
             let hit = cache.find(key, clock.now()).is_some();
             if !hit {
-                cache.put(key.clone(), 1, SECOND, clock.now());
+                cache.put(key, 1, SECOND, clock.now());
             }
             hit
         };

@@ -32,11 +32,15 @@ pub(crate) struct Index<T: Clone + Send + Sync + 'static> {
 /// On cache lines of its own.
 #[repr(align(64))]
 struct Shard<T: Clone + Send + Sync + 'static> {
-    flights: Mutex<HashTable<Arc<Flight<T>>>>,
-    led: AtomicU64,
-    joined: AtomicU64,
+    table: Mutex<Table<T>>,
     hits: AtomicU64,
     alone: AtomicU64,
+}
+
+struct Table<T: Clone + Send + Sync + 'static> {
+    flights: HashTable<Arc<Flight<T>>>,
+    led: u64,
+    joined: u64,
 }
 
 struct Answers<T> {
@@ -134,22 +138,19 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     /// There is no moment between a flight and its answer that is kept: who asks then finds one of the two.
     pub fn claim(
         &self,
-        key: RequestKey,
+        key: &RequestKey,
         keep: Option<Keep>,
         start: impl FnOnce() -> BoxFuture<'static, T>,
     ) -> Claim<T> {
         let shard = self.0.shard(key.fingerprint());
         // Relaxed here and below: counts, which publish nothing.
-        if let Some(answer) = self.0.answer(&key, keep) {
+        if let Some(answer) = self.0.answer(key, keep) {
             shard.hits.fetch_add(1, Relaxed);
             return Claim::Hit(answer);
         }
-        let joined = {
-            let flights = shard.flights.lock();
-            flights.find(hash(&key), |flight| self.0.join(flight, &key)).cloned()
-        };
+        let joined = shard.table.lock().join(key, self.0.subscribers);
         if let Some(flight) = joined {
-            return shard.follow(flight, &key, keep);
+            return shard.follow(flight, key, keep);
         }
         // The bound may be passed by as many callers as race here.
         if self.0.active.load(Relaxed) >= self.0.max {
@@ -157,7 +158,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
             return Claim::Full;
         }
         // Made before the table is locked: nobody's code runs under a lock.
-        let flight = Arc::new(Flight::new(key, start(), self.0.clone()));
+        let flight = Arc::new(Flight::new(key.clone(), start(), self.0.clone()));
         if let Some(keep) = keep {
             flight.keep_for(keep.ttl);
         }
@@ -166,11 +167,8 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
                 shard.hits.fetch_add(1, Relaxed);
                 Claim::Hit(answer)
             }
-            Entered::Joined(other) => shard.follow(other, flight.key(), keep),
-            Entered::Led => {
-                shard.led.fetch_add(1, Relaxed);
-                Claim::Lead(Subscriber { flight, seat: Seat::default(), owed: true })
-            }
+            Entered::Joined(other) => shard.follow(other, key, keep),
+            Entered::Led => Claim::Lead(Subscriber { flight, seat: Seat::default(), owed: true }),
         }
     }
 
@@ -178,8 +176,8 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     /// there was one.
     pub fn close(&self, key: &RequestKey) -> bool {
         let found: Vec<_> = {
-            let flights = self.0.shard(key.fingerprint()).flights.lock();
-            flights.iter_hash(hash(key)).filter(|flight| flight.key() == key).cloned().collect()
+            let table = self.0.shard(key.fingerprint()).table.lock();
+            table.flights.iter_hash(hash(key)).filter(|flight| flight.key() == key).cloned().collect()
         };
         found.iter().for_each(|flight| flight.close());
         !found.is_empty()
@@ -190,11 +188,11 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     pub fn stats(&self) -> DedupStats {
         let mut stats = DedupStats { active_requests: self.0.active.load(Relaxed), ..DedupStats::default() };
         for shard in &self.0.shards {
-            let subscribers = shard.flights.lock().iter().map(|flight| flight.subscribers() as usize).sum::<usize>();
-            stats.total_subscribers += subscribers;
-            stats.joined += shard.joined.load(Relaxed);
+            let table = shard.table.lock();
+            stats.total_subscribers += table.flights.iter().map(|flight| flight.subscribers() as usize).sum::<usize>();
+            stats.joined += table.joined;
+            stats.total_submitted += table.led + shard.alone.load(Relaxed);
             stats.hits += shard.hits.load(Relaxed);
-            stats.total_submitted += shard.led.load(Relaxed) + shard.alone.load(Relaxed);
         }
         stats.deduplicated = stats.joined + stats.hits;
         stats.total_submitted += stats.deduplicated;
@@ -226,14 +224,24 @@ impl<T: Clone + Send + Sync + 'static> Shard<T> {
         let subscriber = Subscriber { flight, seat: Seat::default(), owed: true };
         if subscriber.flight.key() != key {
             // Another call of the same fingerprint: so rare that it may go alone.
+            self.table.lock().joined -= 1;
             self.alone.fetch_add(1, Relaxed);
             return Claim::Full;
         }
         if let Some(keep) = keep {
             subscriber.flight.keep_for(keep.ttl);
         }
-        self.joined.fetch_add(1, Relaxed);
         Claim::Follow(subscriber)
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Table<T> {
+    /// A flight of `key` that has a subscriber more. Keys are compared in full when the lock has been let go.
+    fn join(&mut self, key: &RequestKey, most: u64) -> Option<Arc<Flight<T>>> {
+        let is_joined = |flight: &Arc<Flight<T>>| flight.key().fingerprint() == key.fingerprint() && flight.join(most);
+        let flight = self.flights.find(hash(key), is_joined)?.clone();
+        self.joined += 1;
+        Some(flight)
     }
 }
 
@@ -246,17 +254,12 @@ impl<T: Clone + Send + Sync + 'static> Index<T> {
         self.answers.as_ref().zip(keep).and_then(|(answers, keep)| answers.cache.find(key, keep.now))
     }
 
-    /// Whether `flight` has a subscriber more. Keys are compared in full when the table's lock has been let go.
-    fn join(&self, flight: &Flight<T>, key: &RequestKey) -> bool {
-        flight.key().fingerprint() == key.fingerprint() && flight.join(self.subscribers)
-    }
-
     /// Puts `flight` on the index, unless there is another that can be joined or the answer has come meanwhile.
     fn enter(&self, shard: &Shard<T>, flight: &Arc<Flight<T>>, keep: Option<Keep>) -> Entered<T> {
         let key = flight.key();
-        let mut flights = shard.flights.lock();
-        if let Some(other) = flights.find(hash(key), |other| self.join(other, key)) {
-            return Entered::Joined(other.clone());
+        let mut table = shard.table.lock();
+        if let Some(other) = table.join(key, self.subscribers) {
+            return Entered::Joined(other);
         }
         // Whoever ended a flight has put its answer there first: who no longer finds the one finds the other.
         let answers = self.answers.as_ref().zip(keep);
@@ -264,7 +267,8 @@ impl<T: Clone + Send + Sync + 'static> Index<T> {
             return Entered::Found(answer);
         }
         // Beside it there may be others of the same, which are over or full.
-        flights.insert_unique(hash(key), flight.clone(), |other| hash(other.key()));
+        table.flights.insert_unique(hash(key), flight.clone(), |other| hash(other.key()));
+        table.led += 1;
         self.active.fetch_add(1, Relaxed);
         Entered::Led
     }
@@ -273,8 +277,8 @@ impl<T: Clone + Send + Sync + 'static> Index<T> {
     pub(crate) fn remove(&self, flight: &Flight<T>) {
         let key = flight.key();
         let removed = {
-            let mut flights = self.shard(key.fingerprint()).flights.lock();
-            let entry = flights.find_entry(hash(key), |known| std::ptr::eq(&**known, flight));
+            let mut table = self.shard(key.fingerprint()).table.lock();
+            let entry = table.flights.find_entry(hash(key), |known| std::ptr::eq(&**known, flight));
             entry.ok().map(|entry| entry.remove().0)
         };
         drop(removed);
@@ -315,7 +319,7 @@ impl<T: Clone + Send + Sync + 'static> Index<T> {
         // A panic would leave all who wait without an end.
         let answer = std::panic::catch_unwind(AssertUnwindSafe(|| (answers.finished)(value)));
         let Ok(Some(answer)) = answer else { return false };
-        answers.cache.put(flight.key().clone(), answer, ttl, answers.cache.now())
+        answers.cache.put(flight.key(), answer, ttl, answers.cache.now())
     }
 }
 
@@ -357,9 +361,7 @@ impl<T: Clone + Send + Sync + 'static> FlightsBuilder<T> {
     #[must_use]
     pub fn build(self) -> Flights<T> {
         let shard = |_| Shard {
-            flights: Mutex::new(HashTable::new()),
-            led: AtomicU64::new(0),
-            joined: AtomicU64::new(0),
+            table: Mutex::new(Table { flights: HashTable::new(), led: 0, joined: 0 }),
             hits: AtomicU64::new(0),
             alone: AtomicU64::new(0),
         };
@@ -509,8 +511,8 @@ mod loom_tests {
     fn no_subscriber_misses_the_end() {
         loom::model(|| {
             let (flights, world) = (Flights::new(10), World::new(false));
-            let one = subscriber(flights.claim(key(), None, || world.call()));
-            let two = subscriber(flights.claim(key(), None, || world.call()));
+            let one = subscriber(flights.claim(&key(), None, || world.call()));
+            let two = subscriber(flights.claim(&key(), None, || world.call()));
             let other = thread::spawn(move || answer(two).0);
             world.let_go();
             assert_eq!(answer(one).0, 7);
@@ -524,8 +526,8 @@ mod loom_tests {
     fn who_leaves_takes_nobodys_turn_along() {
         loom::model(|| {
             let (flights, world) = (Flights::new(10), World::new(false));
-            let mut one = subscriber(flights.claim(key(), None, || world.call()));
-            let two = subscriber(flights.claim(key(), None, || world.call()));
+            let mut one = subscriber(flights.claim(&key(), None, || world.call()));
+            let two = subscriber(flights.claim(&key(), None, || world.call()));
             let other = thread::spawn(move || answer(two).0);
             let (waker, _) = Thread::new();
             let _ = Pin::new(&mut one).poll(&mut Context::from_waker(&waker));
@@ -556,8 +558,8 @@ mod loom_tests {
     fn who_found_the_call_busy_while_it_became_due_again_is_told() {
         loom::model(|| {
             let flights = Flights::new(10);
-            let mut one = subscriber(flights.claim(key(), None, || Box::pin(Restless(0))));
-            let two = subscriber(flights.claim(key(), None, || unreachable!()));
+            let mut one = subscriber(flights.claim(&key(), None, || Box::pin(Restless(0))));
+            let two = subscriber(flights.claim(&key(), None, || unreachable!()));
             let other = thread::spawn(move || answer(two).0);
             let (waker, _) = Thread::new();
             let _ = Pin::new(&mut one).poll(&mut Context::from_waker(&waker));
@@ -570,17 +572,17 @@ mod loom_tests {
     fn whoever_claims_while_the_last_leaves_is_answered_and_nothing_stays() {
         loom::model(|| {
             let (flights, world) = (Flights::new(10), World::new(true));
-            let one = subscriber(flights.claim(key(), None, || world.call()));
+            let one = subscriber(flights.claim(&key(), None, || world.call()));
             let late = {
                 let (flights, world) = (flights.clone(), world.clone());
-                thread::spawn(move || answer(subscriber(flights.claim(key(), None, || world.call()))).0)
+                thread::spawn(move || answer(subscriber(flights.claim(&key(), None, || world.call()))).0)
             };
             drop(one);
             assert_eq!(late.join().unwrap(), 7);
             assert_eq!(world.calls.load(Ordering::Relaxed), 1);
             let stats = flights.stats();
             assert_eq!((stats.active_requests, stats.total_subscribers), (0, 0));
-            assert!(flights.0.shards.iter().all(|shard| shard.flights.lock().is_empty()));
+            assert!(flights.0.shards.iter().all(|shard| shard.table.lock().flights.is_empty()));
         });
     }
 
@@ -590,9 +592,9 @@ mod loom_tests {
             let (flights, world) = (Flights::new(10), World::new(false));
             let other = {
                 let (flights, world) = (flights.clone(), world.clone());
-                thread::spawn(move || subscriber(flights.claim(key(), None, || world.call())))
+                thread::spawn(move || subscriber(flights.claim(&key(), None, || world.call())))
             };
-            let one = subscriber(flights.claim(key(), None, || world.call()));
+            let one = subscriber(flights.claim(&key(), None, || world.call()));
             let two = other.join().unwrap();
             world.let_go();
             assert_eq!((answer(one).0, answer(two).0), (7, 7));
@@ -613,11 +615,11 @@ mod loom_tests {
             let (cache, keep) = cache(|_| 1);
             let flights = Flights::builder(10).answers(cache, |answer| Some(*answer)).build();
             let world = World::new(true);
-            let ask = move |flights: Flights<u32>, world: World| match flights.claim(key(), Some(keep), || world.call())
-            {
-                Claim::Hit(answer) => answer,
-                claim => answer(subscriber(claim)).0,
-            };
+            let ask =
+                move |flights: Flights<u32>, world: World| match flights.claim(&key(), Some(keep), || world.call()) {
+                    Claim::Hit(answer) => answer,
+                    claim => answer(subscriber(claim)).0,
+                };
             let other = {
                 let (flights, world) = (flights.clone(), world.clone());
                 thread::spawn(move || ask(flights, world))
@@ -625,7 +627,7 @@ mod loom_tests {
             assert_eq!(ask(flights.clone(), world.clone()), 7);
             assert_eq!(other.join().unwrap(), 7);
             assert_eq!(world.calls.load(Ordering::Relaxed), 1);
-            assert!(matches!(flights.claim(key(), Some(keep), || world.call()), Claim::Hit(7)));
+            assert!(matches!(flights.claim(&key(), Some(keep), || world.call()), Claim::Hit(7)));
         });
     }
 
@@ -670,7 +672,7 @@ mod loom_tests {
                 let start = || -> BoxFuture<'static, Numbers> {
                     Box::pin(async move { Broadcast::new(Box::pin(UpTo { given: 0, all: 1, begun }), 100, |_| 1) })
                 };
-                match flights.claim(key(), Some(keep), start) {
+                match flights.claim(&key(), Some(keep), start) {
                     Claim::Hit(numbers) => hear(numbers.listen().unwrap()),
                     Claim::Lead(subscriber) | Claim::Follow(subscriber) => {
                         let (numbers, place) = answer(subscriber);
@@ -704,7 +706,7 @@ mod loom_tests {
             let begun = Arc::new(AtomicUsize::new(0));
             let claim = || {
                 let begun = begun.clone();
-                let claimed = flights.claim(key(), None, || {
+                let claimed = flights.claim(&key(), None, || {
                     Box::pin(async move { Broadcast::new(Box::pin(UpTo { given: 0, all: 2, begun }), 1, |_| 2) })
                 });
                 match claimed {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use llm_core::sync::Mutex;
 use llm_core::{TenantId, Tick};
+use quick_cache::Equivalent;
 
-use crate::key::RequestKey;
+use crate::key::{KeptKey, RequestKey};
 
 /// Which request each key stands for. A key stands for the first request that it came with, for as long as it is
 /// remembered: so many keys at most, the oldest of which make room.
@@ -27,7 +28,7 @@ struct Known {
 type Name = (TenantId, Box<str>);
 
 struct Entry {
-    request: RequestKey,
+    request: KeptKey,
     expires_at: Tick,
 }
 
@@ -64,12 +65,12 @@ impl IdempotencyKeys {
         let mut known = self.known.lock();
         known.forget_old(now);
         if let Some(entry) = known.requests.get(&name) {
-            return if entry.request == *request { Ok(()) } else { Err(Conflict) };
+            return if request.equivalent(&entry.request) { Ok(()) } else { Err(Conflict) };
         }
         if known.requests.len() >= self.max {
             known.forget_oldest();
         }
-        let entry = Entry { request: request.compact(), expires_at: now.after(self.ttl) };
+        let entry = Entry { request: request.kept(), expires_at: now.after(self.ttl) };
         known.requests.insert(name.clone(), entry);
         known.arrivals.push_back(name);
         Ok(())

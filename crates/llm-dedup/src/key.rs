@@ -4,6 +4,7 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use bytes::Bytes;
 use llm_core::{HashKey, TenantId, hash128};
+use quick_cache::Equivalent;
 
 /// The hash of a call, keyed per process. Finds candidates; equality is always checked in full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ impl RequestKey {
     #[must_use]
     pub fn new(tenant: TenantId, route: impl Into<Bytes>, body: impl Into<Bytes>) -> Self {
         let (route, body) = (route.into(), body.into());
-        let fingerprint = Self::fingerprint_of(tenant.as_str(), &route, &body);
+        let fingerprint = Fingerprint::of(&[tenant.as_str().as_bytes(), &route, &body]);
         Self { fingerprint, tenant, route, body, same: None }
     }
 
@@ -74,10 +75,6 @@ impl RequestKey {
         Self { fingerprint, tenant, route, body, same: Some(same) }
     }
 
-    pub(crate) fn fingerprint_of(tenant: &str, route: &[u8], body: &[u8]) -> Fingerprint {
-        Fingerprint::of(&[tenant.as_bytes(), route, body])
-    }
-
     /// The call's hash.
     #[must_use]
     pub const fn fingerprint(&self) -> Fingerprint {
@@ -96,20 +93,15 @@ impl RequestKey {
         &self.body
     }
 
-    /// Whether it is the key of a call in these parts, byte by byte.
-    pub(crate) fn is(&self, tenant: &str, route: &[u8], body: &[u8]) -> bool {
-        self.same.is_none() && self.tenant == *tenant && self.route == route && self.body == body
-    }
-
-    /// The bytes that it refers to.
-    pub(crate) fn weight(&self) -> usize {
-        self.tenant.as_str().len() + self.route.len() + self.body.len()
-    }
-
-    /// The key in bytes of its own: what is kept would else keep the whole buffer that the call was read into.
-    pub(crate) fn compact(&self) -> Self {
-        let own = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
-        Self { route: own(&self.route), body: own(&self.body), ..self.clone() }
+    /// The key as it is kept.
+    pub(crate) fn kept(&self) -> KeptKey {
+        KeptKey {
+            fingerprint: self.fingerprint,
+            tenant: self.tenant.clone(),
+            bytes: [&self.body[..], &self.route[..]].concat().into(),
+            body: self.body.len(),
+            same: self.same,
+        }
     }
 
     #[cfg(test)]
@@ -135,6 +127,114 @@ impl Eq for RequestKey {}
 impl Hash for RequestKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.fingerprint.hash(state);
+    }
+}
+
+/// A key in bytes of its own: what is kept would else keep the whole buffer that the call was read into.
+pub(crate) struct KeptKey {
+    fingerprint: Fingerprint,
+    tenant: TenantId,
+    /// The body, of so many bytes, and the route.
+    bytes: Box<[u8]>,
+    body: usize,
+    same: Option<Same>,
+}
+
+impl KeptKey {
+    pub(crate) const fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    pub(crate) const fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// The bytes that it holds.
+    pub(crate) const fn weight(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether it is the key of a call in these parts, whose body counts byte by byte.
+    fn is(&self, tenant: &str, route: &[u8], body: &[u8]) -> bool {
+        let (own_body, own_route) = self.bytes.split_at(self.body);
+        self.same.is_none() && self.tenant == *tenant && own_route == route && own_body == body
+    }
+}
+
+impl PartialEq for KeptKey {
+    fn eq(&self, other: &Self) -> bool {
+        let (body, route) = self.bytes.split_at(self.body);
+        let (other_body, other_route) = other.bytes.split_at(other.body);
+        let meant = || self.same.zip(other.same).is_some_and(|(same, _)| same(body, other_body));
+        self.fingerprint == other.fingerprint
+            && self.tenant == other.tenant
+            && route == other_route
+            && self.same.is_some() == other.same.is_some()
+            && (body == other_body || meant())
+    }
+}
+
+impl Eq for KeptKey {}
+
+impl Hash for KeptKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.fingerprint.hash(state);
+    }
+}
+
+impl Equivalent<KeptKey> for RequestKey {
+    #[inline]
+    fn equivalent(&self, kept: &KeptKey) -> bool {
+        let (body, route) = kept.bytes.split_at(kept.body);
+        let meant = || self.same.zip(kept.same).is_some_and(|(same, _)| same(&self.body, body));
+        self.fingerprint == kept.fingerprint
+            && self.tenant == kept.tenant
+            && self.route == route
+            && self.same.is_some() == kept.same.is_some()
+            && (self.body == body || meant())
+    }
+}
+
+/// The key of a text by model and prompt, which belongs to nobody: as a [`RequestKey`] of these would be.
+pub(crate) struct TextKey<'a> {
+    fingerprint: Fingerprint,
+    model: &'a [u8],
+    prompt: &'a [u8],
+}
+
+const NOBODY: &str = "";
+
+impl<'a> TextKey<'a> {
+    pub(crate) fn new(model: &'a str, prompt: &'a str) -> Self {
+        let (model, prompt) = (model.as_bytes(), prompt.as_bytes());
+        Self { fingerprint: Fingerprint::of(&[NOBODY.as_bytes(), model, prompt]), model, prompt }
+    }
+
+    pub(crate) const fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// The key as it is kept.
+    pub(crate) fn kept(&self) -> KeptKey {
+        KeptKey {
+            fingerprint: self.fingerprint,
+            tenant: TenantId::from(NOBODY),
+            bytes: [self.prompt, self.model].concat().into(),
+            body: self.prompt.len(),
+            same: None,
+        }
+    }
+}
+
+impl Hash for TextKey<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.fingerprint.hash(state);
+    }
+}
+
+impl Equivalent<KeptKey> for TextKey<'_> {
+    fn equivalent(&self, kept: &KeptKey) -> bool {
+        self.fingerprint == kept.fingerprint && kept.is(NOBODY, self.model, self.prompt)
     }
 }
 
@@ -201,11 +301,20 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_bytes_of_its_own_is_the_same_key() {
+    fn a_key_that_is_kept_is_the_same_key_in_bytes_of_its_own() {
         let buffer = Bytes::from(vec![b'x'; 1000]);
         let key = RequestKey::new(TenantId::from("t"), buffer.slice(1..3), buffer.slice(5..10));
-        assert_eq!(key.compact(), key);
-        assert_ne!(key.compact().body().as_ptr(), key.body().as_ptr());
+        assert!(key.equivalent(&key.kept()) && key.kept() == key.kept());
+        assert_ne!(key.kept().bytes.as_ptr(), key.route.as_ptr());
+        let others = [
+            RequestKey::new(TenantId::from("u"), "xx", "xxxxx"),
+            RequestKey::new(TenantId::from("t"), "xxx", "xxxx"),
+            RequestKey::new(TenantId::from("t"), "xx", "xxxxy"),
+            RequestKey::canonical(TenantId::from("t"), "xx", "xxxxx", 7, |_, _| true),
+        ];
+        for other in others {
+            assert!(!other.equivalent(&key.kept()) && other.kept() != key.kept());
+        }
     }
 
     proptest! {

@@ -19,8 +19,8 @@
 //!
 //! let flights = Flights::new(1000);
 //! let key = || RequestKey::new(TenantId::from("acme"), b"chat fast".as_slice(), b"{}".as_slice());
-//! let Claim::Lead(lead) = flights.claim(key(), None, || Box::pin(async { "answer" })) else { unreachable!() };
-//! let Claim::Follow(follower) = flights.claim(key(), None, || unreachable!()) else { unreachable!() };
+//! let Claim::Lead(lead) = flights.claim(&key(), None, || Box::pin(async { "answer" })) else { unreachable!() };
+//! let Claim::Follow(follower) = flights.claim(&key(), None, || unreachable!()) else { unreachable!() };
 //! drop(lead);
 //! # futures_util::future::FutureExt::now_or_never(async {
 //! assert_eq!(follower.await, Ok("answer"));

@@ -35,7 +35,7 @@ fn numbers() -> (Flights<Number>, ManualClock) {
 /// Asks and waits for the answer; how it came about.
 fn ask(flights: &Flights<Number>, body: &'static str, keep: Option<Keep>, answer: Number) -> (Number, &'static str) {
     let wait = |subscriber: Subscriber<Number>| subscriber.now_or_never().unwrap().unwrap();
-    match flights.claim(key("t", body), keep, || Box::pin(async move { answer })) {
+    match flights.claim(&key("t", body), keep, || Box::pin(async move { answer })) {
         Claim::Hit(answer) => (answer, "hit"),
         Claim::Lead(subscriber) => (wait(subscriber), "lead"),
         Claim::Follow(subscriber) => (wait(subscriber), "follow"),
@@ -82,8 +82,8 @@ fn who_does_not_want_a_kept_answer_gets_none_and_leaves_none() {
 fn a_follower_may_have_the_answer_kept() {
     let (flights, clock) = numbers();
     let keep = Some(Keep { ttl: SECOND, now: clock.now() });
-    let Claim::Lead(lead) = flights.claim(key("t", "a"), None, || Box::pin(async { Ok(1) })) else { panic!() };
-    let Claim::Follow(follower) = flights.claim(key("t", "a"), keep, || unreachable!()) else { panic!() };
+    let Claim::Lead(lead) = flights.claim(&key("t", "a"), None, || Box::pin(async { Ok(1) })) else { panic!() };
+    let Claim::Follow(follower) = flights.claim(&key("t", "a"), keep, || unreachable!()) else { panic!() };
     drop(follower);
     assert_eq!(lead.now_or_never(), Some(Ok(Ok(1))));
     assert_eq!(ask(&flights, "a", keep, Ok(2)), (Ok(1), "hit"));
@@ -94,7 +94,7 @@ fn tenants_do_not_meet() {
     let (flights, clock) = numbers();
     let keep = Some(Keep { ttl: SECOND, now: clock.now() });
     assert_eq!(ask(&flights, "a", keep, Ok(1)).1, "lead");
-    assert!(matches!(flights.claim(key("other", "a"), keep, || Box::pin(async { Ok(2) })), Claim::Lead(_)));
+    assert!(matches!(flights.claim(&key("other", "a"), keep, || Box::pin(async { Ok(2) })), Claim::Lead(_)));
 }
 
 #[test]
@@ -102,16 +102,16 @@ fn a_judgement_that_panics_keeps_nothing_and_leaves_nobody_waiting() {
     let (cache, clock) = cache(|_: &u32| 1);
     let flights = Flights::builder(10).answers(cache, |_| panic!("on purpose")).build();
     let keep = Some(Keep { ttl: SECOND, now: clock.now() });
-    let Claim::Lead(lead) = flights.claim(key("t", "a"), keep, || Box::pin(async { 1 })) else { panic!() };
-    let Claim::Follow(follower) = flights.claim(key("t", "a"), keep, || unreachable!()) else { panic!() };
+    let Claim::Lead(lead) = flights.claim(&key("t", "a"), keep, || Box::pin(async { 1 })) else { panic!() };
+    let Claim::Follow(follower) = flights.claim(&key("t", "a"), keep, || unreachable!()) else { panic!() };
     assert_eq!((lead.now_or_never(), follower.now_or_never()), (Some(Ok(1)), Some(Ok(1))));
-    assert!(matches!(flights.claim(key("t", "a"), keep, || Box::pin(async { 2 })), Claim::Lead(_)));
+    assert!(matches!(flights.claim(&key("t", "a"), keep, || Box::pin(async { 2 })), Claim::Lead(_)));
 }
 
 #[test]
 fn beyond_its_bound_of_subscribers_the_next_caller_leads_a_flight_that_others_join() {
     let flights: Flights<u32> = Flights::builder(10).subscribers(2).build();
-    let claim = || flights.claim(key("t", "a"), None, || Box::pin(std::future::pending()));
+    let claim = || flights.claim(&key("t", "a"), None, || Box::pin(std::future::pending()));
     let claims: Vec<_> = (0..6).map(|_| claim()).collect();
     let leads: Vec<_> = claims.iter().map(|claim| matches!(claim, Claim::Lead(_))).collect();
     assert_eq!(leads, [true, false, true, false, true, false]);
@@ -125,7 +125,7 @@ fn beyond_its_bound_of_subscribers_the_next_caller_leads_a_flight_that_others_jo
 #[test]
 fn a_closed_flight_keeps_who_is_in_it_and_takes_nobody_more() {
     let flights: Flights<u32> = Flights::new(10);
-    let claim = || flights.claim(key("t", "a"), None, || Box::pin(async { 1 }));
+    let claim = || flights.claim(&key("t", "a"), None, || Box::pin(async { 1 }));
     let (Claim::Lead(first), Claim::Follow(second)) = (claim(), claim()) else { panic!() };
     assert!(flights.close(&key("t", "a")));
     assert!(!flights.close(&key("t", "a")));
@@ -171,7 +171,7 @@ fn a_whole_stream_is_kept_and_replayed_and_until_then_it_is_joined() {
             started.fetch_add(1, SeqCst);
             begin(vec![Ok(1), Ok(2), Ok(3)], 100)
         };
-        match flights.claim(key("t", "a"), keep, start) {
+        match flights.claim(&key("t", "a"), keep, start) {
             Claim::Hit(log) => (log, None),
             Claim::Lead(mut subscriber) | Claim::Follow(mut subscriber) => {
                 let log = (&mut subscriber).now_or_never().unwrap().unwrap();
@@ -202,7 +202,7 @@ fn a_stream_that_broke_off_or_was_too_long_is_not_kept() {
     let broken: Vec<_> = vec![Ok(1), Err("broken")];
     let long: Vec<_> = (0..10).map(Ok).collect();
     for items in [broken, long] {
-        let Claim::Lead(mut lead) = flights.claim(key("t", "a"), keep, || begin(items.clone(), 5)) else { panic!() };
+        let Claim::Lead(mut lead) = flights.claim(&key("t", "a"), keep, || begin(items.clone(), 5)) else { panic!() };
         let log = (&mut lead).now_or_never().unwrap().unwrap();
         let listener = log.listen().unwrap();
         lead.release_start();
@@ -257,7 +257,7 @@ proptest! {
                         }))
                     }};
                     let fresh = kept[at].filter(|(_, until)| wants && now < *until);
-                    match flights.claim(key("t", BODIES[at]), keep, call) {
+                    match flights.claim(&key("t", BODIES[at]), keep, call) {
                         Claim::Hit(answer) => prop_assert_eq!(Some(answer), fresh.map(|(answer, _)| Ok(answer))),
                         Claim::Follow(subscriber) => {
                             prop_assert!(fresh.is_none() && flying[at].0 > 0);

@@ -101,7 +101,7 @@ impl Task {
 }
 
 fn claim(flights: &Flights<u32>, world: &Arc<World>, body: &'static str) -> Claim<u32> {
-    flights.claim(key(body), None, || Box::pin(world.call()))
+    flights.claim(&key(body), None, || Box::pin(world.call()))
 }
 
 fn subscriber(claim: Claim<u32>) -> Subscriber<u32> {
@@ -139,13 +139,13 @@ fn the_index_is_bounded_and_frees_its_places() {
 #[test]
 fn a_call_that_panics_is_lost_for_all_and_the_next_starts_anew() {
     let flights: Flights<u32> = Flights::new(10);
-    let lead = subscriber(flights.claim(key("a"), None, || Box::pin(async { panic!("on purpose") })));
-    let follower = subscriber(flights.claim(key("a"), None, || unreachable!()));
+    let lead = subscriber(flights.claim(&key("a"), None, || Box::pin(async { panic!("on purpose") })));
+    let follower = subscriber(flights.claim(&key("a"), None, || unreachable!()));
     let (mut lead, mut follower) = (Task::new(lead), Task::new(follower));
     follower.run();
     lead.run();
     assert_eq!((lead.answer, follower.answer), (Some(Err(Lost)), Some(Err(Lost))));
-    assert!(matches!(flights.claim(key("a"), None, || Box::pin(async { 1 })), Claim::Lead(_)));
+    assert!(matches!(flights.claim(&key("a"), None, || Box::pin(async { 1 })), Claim::Lead(_)));
 }
 
 /// A stream that has begun is an outcome that goes on. Its socket may know the flight as its waker still.
@@ -153,7 +153,7 @@ fn a_call_that_panics_is_lost_for_all_and_the_next_starts_anew() {
 fn an_outcome_ends_with_the_last_who_holds_the_flight_even_if_it_knows_its_waker() {
     let flights: Flights<Arc<Waker>> = Flights::new(10);
     let begun = std::future::poll_fn(|cx| Poll::Ready(Arc::new(cx.waker().clone())));
-    let Claim::Lead(mut lead) = flights.claim(key("a"), None, || Box::pin(begun)) else { panic!("nobody flies") };
+    let Claim::Lead(mut lead) = flights.claim(&key("a"), None, || Box::pin(begun)) else { panic!("nobody flies") };
     let Poll::Ready(Ok(stream)) = Pin::new(&mut lead).poll(&mut Context::from_waker(Waker::noop())) else {
         panic!("it has begun")
     };
@@ -174,7 +174,7 @@ fn who_waits_for_a_stream_is_owed_its_start_until_it_listens_or_leaves() {
         Box::pin(async { Broadcast::new(Box::pin(source), 80, |_| 8) })
     };
     let mut waiting: Vec<_> = (0..4)
-        .map(|_| match flights.claim(key("a"), None, call) {
+        .map(|_| match flights.claim(&key("a"), None, call) {
             Claim::Lead(subscriber) | Claim::Follow(subscriber) => subscriber,
             other => panic!("{other:?}"),
         })

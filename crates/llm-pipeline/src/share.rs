@@ -213,7 +213,7 @@ impl Sharer {
             let call = lead();
             Box::pin(async move { call.await.and_then(|response| shareable(response, dialect)) })
         };
-        let (found, sharing) = match self.flights.claim(key, keep, start) {
+        let (found, sharing) = match self.flights.claim(&key, keep, start) {
             Claim::Hit(answer) => (Found::Finished(answer), Sharing::Hit),
             Claim::Lead(subscriber) => {
                 if let Some((index, question, keep, key)) = learnt {

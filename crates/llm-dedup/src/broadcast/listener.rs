@@ -106,7 +106,7 @@ impl<T, E> Listener<T, E> {
 
     /// Whether an item is there, or is known to be in this segment.
     #[inline]
-    fn is_there(&mut self) -> bool {
+    const fn is_there(&self) -> bool {
         self.at < self.there
     }
 }
@@ -117,27 +117,30 @@ where
     E: Clone + Send + Sync + 'static,
 {
     /// The next item; none at the end, and behind an error.
+    #[inline]
     pub fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Interrupted<E>>>>
     where
         T: Clone,
     {
-        self.poll_shared(cx).map(|item| item.map(|item| item.cloned()))
+        if !self.is_there()
+            && let Some(nothing) = self.look(cx)
+        {
+            return nothing.map(|end| end.map(Err));
+        }
+        self.at += 1;
+        Poll::Ready(Some(Ok(self.segment.item(self.at - 1).clone())))
     }
 
     /// As [`poll_item`](Self::poll_item), where the item stays in the log.
     #[inline]
     pub fn poll_shared(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<&T, Interrupted<E>>>> {
-        if !self.is_there() {
-            match self.look(cx) {
-                Poll::Ready(Ok(true)) => {}
-                Poll::Ready(Ok(false)) => return Poll::Ready(None),
-                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Poll::Pending => return Poll::Pending,
-            }
+        if !self.is_there()
+            && let Some(nothing) = self.look(cx)
+        {
+            return nothing.map(|end| end.map(Err));
         }
-        let at = self.at;
         self.at += 1;
-        Poll::Ready(Some(Ok(self.segment.item(at))))
+        Poll::Ready(Some(Ok(self.segment.item(self.at - 1))))
     }
 
     /// Has the source read on, into the log and as far as there is room, without reading the log. Ready once the
@@ -172,23 +175,24 @@ where
         Poll::Pending
     }
 
-    /// Looks for an item where none is known to be; false is the end.
-    fn look(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Interrupted<E>>> {
+    /// Looks for an item where none is known to be. What comes back is why there is none.
+    #[inline(never)]
+    fn look(&mut self, cx: &mut Context<'_>) -> Option<Poll<Option<Interrupted<E>>>> {
         if self.over {
-            return Poll::Ready(Ok(false));
+            return Some(Poll::Ready(None));
         }
         loop {
             let there = self.segment.there();
             self.there = there.items;
             if self.is_there() {
-                return Poll::Ready(Ok(true));
+                return None;
             }
             if there.closed {
                 if self.turn() {
                     continue;
                 }
                 self.over = true;
-                return Poll::Ready(Err(Interrupted::Expelled));
+                return Some(Poll::Ready(Some(Interrupted::Expelled)));
             }
             if self.part.drive(&mut self.seat) == Drive::Came {
                 continue;
@@ -197,17 +201,17 @@ where
                 Found::Item => continue,
                 Found::End(end) => {
                     self.over = true;
-                    return Poll::Ready(end.map(|()| false));
+                    return Some(Poll::Ready(end.err()));
                 }
                 Found::Nothing => {}
             }
             // The source may have become due before the registration, which was then not among the woken.
             match self.part.drive(&mut self.seat) {
                 Drive::Came => {}
-                Drive::NotMine => return Poll::Pending,
+                Drive::NotMine => return Some(Poll::Pending),
                 Drive::Waits => {
                     self.part.settle();
-                    return Poll::Pending;
+                    return Some(Poll::Pending);
                 }
             }
         }

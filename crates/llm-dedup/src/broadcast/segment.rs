@@ -71,6 +71,7 @@ impl<T> Segment<T> {
     }
 
     /// The item in slot `at`, which is there.
+    #[inline]
     pub(super) fn item(&self, at: u32) -> &T {
         self.slots[at as usize].get().expect("only what is there is read")
     }
