@@ -114,7 +114,8 @@ impl Translator {
     /// Reads one event, if there is a whole one.
     fn step(&mut self, read: &mut Read) -> Result<bool, Error> {
         let Some(event) = self.framer.next_event().map_err(too_long)? else { return Ok(false) };
-        read.events += 1;
+        // The blank lines that are added at the end are no event of the upstream's.
+        read.events += usize::from(matches!(self.state, State::Open));
         if let Some(data) = event.fields().data.filter(|data| !data.is_empty()) {
             // What was cut off in the middle says nothing; that the stream was cut off, its decoder tells.
             if matches!(self.state, State::Ended) && !is_whole(&data) {
