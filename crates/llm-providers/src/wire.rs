@@ -36,6 +36,7 @@ mod turns;
 mod whole;
 
 pub mod anthropic;
+pub mod gemini;
 pub mod openai;
 pub mod sse;
 

@@ -15,7 +15,8 @@ pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
     match dialect {
         Dialect::OpenAi => Some(&super::openai::Chat),
         Dialect::Anthropic => Some(&super::anthropic::Messages),
-        Dialect::OpenAiResponses | Dialect::OpenAiCompletions | Dialect::Gemini => None,
+        Dialect::Gemini => Some(&super::gemini::GenerateContent),
+        Dialect::OpenAiResponses | Dialect::OpenAiCompletions => None,
     }
 }
 
