@@ -450,7 +450,7 @@ fn contents_become_messages() {
     let (body, dropped) = sent(
         r#"{"parts":[{"text":"a"},{"inline_data":{"mime_type":"image/png","data":"QUJD"}},{"inlineData":{"mimeType":"audio/mpeg","data":"UklG"}}]},
            {"role":"model","parts":[{"text":"A"},{"functionCall":{"name":"f","args":{"n": 9007199254740993}},"thoughtSignature":"s"},{"functionCall":{"name":"f"}}]},
-           {"role":"user","parts":[{"functionResponse":{"name":"f","response":{"result":"one"}}},{"functionResponse":{"name":"f","response":{"x": [1, 2]}}}]},
+           {"role":"user","parts":[{"functionResponse":{"name":"f","response":{"result":"one"}}},{"functionResponse":{"name":"f","response":{"x": [1, 2], "y": "a \" b"}}}]},
            {"role":"model","parts":[{"text":"B"}]},{"parts":[{"text":"c"}]}"#,
     );
     assert_eq!(dropped, ["contents[1].parts[1].signature"]);
@@ -459,7 +459,7 @@ fn contents_become_messages() {
         r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"data:image/png;base64,QUJD"}},{"type":"input_audio","input_audio":{"data":"UklG","format":"mp3"}}]},"#
             .to_owned()
             + r#"{"role":"assistant","content":"A","tool_calls":[{"id":"call_0","type":"function","function":{"name":"f","arguments":"{\"n\": 9007199254740993}"}},{"id":"call_1","type":"function","function":{"name":"f","arguments":"{}"}}]},"#
-            + r#"{"role":"tool","tool_call_id":"call_0","content":"one"},{"role":"tool","tool_call_id":"call_1","content":"{\"x\":[1,2]}"},"#
+            + r#"{"role":"tool","tool_call_id":"call_0","content":"one"},{"role":"tool","tool_call_id":"call_1","content":"{\"x\":[1,2],\"y\":\"a \\\" b\"}"},"#
             + r#"{"role":"assistant","content":"B"},{"role":"user","content":"c"}]}"#
     );
     for (contents, param) in [
@@ -770,6 +770,9 @@ fn a_stream_of_chat_becomes_one_of_gemini() {
         + tail
         + "\r\n\r\n";
     assert_eq!(out, expected);
+    // An upstream that gives no reason has come to its end all the same.
+    let silent = CHAT_STREAM.replace("\"finish_reason\":\"tool_calls\"", "\"finish_reason\":null");
+    assert_eq!(stream((chat(), gemini()), &silent), (expected.clone(), None));
     let array = AnswerOptions { array: true, ..AnswerOptions::default() };
     let (array, failed, _) = stream_of((chat(), gemini()), &[CHAT_STREAM.as_bytes()], array);
     assert_eq!(failed, None);

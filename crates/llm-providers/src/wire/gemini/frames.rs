@@ -28,12 +28,16 @@ pub struct PartEncoder {
     tail: Bytes,
     /// Whether an item of the array was written.
     begun: bool,
+    /// The choices of which anything was told.
+    choices: Vec<u32>,
     /// The calls that are not told yet, in order.
     calls: Vec<Call>,
     /// The choices whose last part is a thought.
     thinking: Vec<u32>,
     /// The choices that have ended, and a call that cannot be told of each.
     stops: Vec<(u32, StopReason, Option<String>)>,
+    /// Whether the chunk that ends the answer was written.
+    ended: bool,
 }
 
 /// A call in the making.
@@ -62,9 +66,11 @@ impl PartEncoder {
             model: options.model.map(str::to_owned),
             tail: tail(Text::plain(options.model.unwrap_or_default()), Text::plain(options.id)),
             begun: false,
+            choices: Vec::new(),
             calls: Vec::new(),
             thinking: Vec::new(),
             stops: Vec::new(),
+            ended: false,
         }
     }
 
@@ -87,6 +93,7 @@ impl PartEncoder {
 
     /// Writes a chunk of one candidate whose members after the index `fill` writes.
     fn chunk(&mut self, choice: u32, out: &mut BytesMut, fill: impl FnOnce(&mut BytesMut)) {
+        self.tell_of(choice);
         self.open(out);
         out.put_slice(b"{\"candidates\":[{\"index\":");
         number(choice, out);
@@ -94,6 +101,12 @@ impl PartEncoder {
         out.put_slice(b"}]");
         out.put_slice(&self.tail);
         self.close(out);
+    }
+
+    fn tell_of(&mut self, choice: u32) {
+        if !self.choices.contains(&choice) {
+            self.choices.push(choice);
+        }
     }
 
     /// Writes a chunk of one part, whose members `fill` writes.
@@ -178,17 +191,26 @@ impl PartEncoder {
 
     /// Writes the chunk that ends the answer.
     fn end(&mut self, usage: Option<&Usage>, out: &mut BytesMut) {
-        let stops = std::mem::take(&mut self.stops);
-        if stops.is_empty() && usage.is_none() {
+        if self.ended {
             return;
         }
+        self.ended = true;
+        // Some upstreams give no reason. Clients take a stream that gives none for one that broke off.
+        if self.choices.is_empty() && self.stops.is_empty() {
+            self.choices.push(0);
+        }
+        for choice in std::mem::take(&mut self.choices) {
+            if !self.stops.iter().any(|(stopped, ..)| *stopped == choice) {
+                let malformed = self.tell_calls(choice, true, out);
+                self.stops.push((choice, StopReason::Stop, malformed));
+            }
+        }
+        let stops = std::mem::take(&mut self.stops);
         let mut writer = Writer::default();
         writer.object(|writer| {
-            if !stops.is_empty() {
-                writer.key("candidates").array(|writer| {
-                    stops.iter().for_each(|stop| write_stop(writer, stop, self.native));
-                });
-            }
+            writer.key("candidates").array(|writer| {
+                stops.iter().for_each(|stop| write_stop(writer, stop, self.native));
+            });
             if let Some(usage) = usage {
                 writer.key("usageMetadata");
                 write_usage(writer, usage);
@@ -218,6 +240,7 @@ impl StreamEncoder for PartEncoder {
             StreamEvent::Signature { choice, signature } => self.seal(choice, signature, out),
             StreamEvent::ToolCall { choice, index, id, name, custom } => {
                 self.tell_calls(choice, false, out);
+                self.tell_of(choice);
                 self.calls.push(Call {
                     choice,
                     index,
