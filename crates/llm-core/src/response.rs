@@ -99,7 +99,7 @@ pub enum StopReason {
 /// A step of an answer in the making, with texts of type `S`: codecs borrow them from what they read.
 ///
 /// Parts come one after the other in each choice: what is told next continues the part of its kind, unless another part
-/// or a [`Signature`](Self::Signature), which ends its part, came between.
+/// or a [`Signature`](Self::Signature) came between.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum StreamEvent<S = String> {
@@ -162,7 +162,7 @@ pub enum StreamEvent<S = String> {
         /// The piece.
         fragment: S,
     },
-    /// The seal of the part that was told last, of a thought, a text or a call; the part is over.
+    /// The seal of the part that was told last. A thought or a text is over then; a call's comes before its arguments.
     Signature {
         /// Which answer.
         choice: u32,

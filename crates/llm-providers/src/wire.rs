@@ -17,17 +17,26 @@
 //! assert_eq!(sent.body, r#"{"model":"gpt-x","messages":[{"role":"user","content":"2+2?"}]}"#);
 //! # Ok::<(), llm_core::Error>(())
 //! ```
+mod arguments;
 mod codec;
+mod effort;
 mod forms;
 mod history;
+mod ids;
 mod json;
 mod losses;
 mod names;
+mod read;
+mod seal;
 mod target;
 mod text;
+mod told;
 mod translator;
+mod turns;
 mod whole;
 
+pub mod anthropic;
+pub mod gemini;
 pub mod openai;
 pub mod sse;
 

@@ -14,7 +14,9 @@ use super::{Encoded, Fate, Level, Strictness, Target, Text};
 pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
     match dialect {
         Dialect::OpenAi => Some(&super::openai::Chat),
-        Dialect::OpenAiResponses | Dialect::OpenAiCompletions | Dialect::Anthropic | Dialect::Gemini => None,
+        Dialect::Anthropic => Some(&super::anthropic::Messages),
+        Dialect::Gemini => Some(&super::gemini::GenerateContent),
+        Dialect::OpenAiResponses | Dialect::OpenAiCompletions => None,
     }
 }
 
@@ -145,7 +147,7 @@ pub struct AnswerOptions<'a> {
     pub array: bool,
 }
 
-/// Where a decoder tells what it reads.
+/// Where a decoder tells what it reads. A thought is told even if its text is empty, so that its seal has a place.
 pub type Sink<'a> = &'a mut dyn FnMut(StreamEvent<Text<'_>>);
 
 /// Reads a streamed answer, one event's data at a time.

@@ -1,5 +1,4 @@
 //! What a translation leaves out, and whether it may.
-#![expect(dead_code, reason = "for the codecs of further dialects")]
 
 use llm_core::{Dialect, Error, ErrorKind, Json};
 

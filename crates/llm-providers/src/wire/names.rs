@@ -1,10 +1,10 @@
 //! The names that a request's caller knows its fields by.
-#![expect(dead_code, reason = "for the codecs of further dialects")]
 
 use llm_core::{CompletionRequest, Content, Dialect, Part};
 
 /// A neutral parameter of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "the table is whole, whether or not a codec has a quarrel with each of them")]
 pub(crate) enum Param {
     MaxTokens,
     Temperature,
@@ -185,6 +185,33 @@ impl<'a> Names<'a> {
             Dialect::Anthropic => "cache_control",
             _ => "prompt_cache_breakpoint",
         }
+    }
+
+    /// The member of a picture that says how closely to look.
+    pub(crate) const fn detail(&self) -> &'static str {
+        match self.dialect {
+            Dialect::OpenAi => "image_url.detail",
+            _ => "detail",
+        }
+    }
+
+    /// Where an answer's schema is described.
+    pub(crate) const fn schema(&self) -> &'static str {
+        match self.dialect {
+            Dialect::OpenAi => "response_format.json_schema",
+            _ => self.param(Param::ResponseFormat),
+        }
+    }
+
+    /// The schema of the arguments of the tool at `at`.
+    pub(crate) fn parameters(&self, at: usize) -> String {
+        let member = match self.dialect {
+            Dialect::OpenAi | Dialect::OpenAiCompletions => ".function.parameters",
+            Dialect::OpenAiResponses => ".parameters",
+            Dialect::Anthropic => ".input_schema",
+            Dialect::Gemini => ".parametersJsonSchema",
+        };
+        self.tool(at) + member
     }
 
     /// The tool at `at`.

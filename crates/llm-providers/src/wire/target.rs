@@ -58,6 +58,9 @@ pub struct Capabilities {
     /// The member under which thoughts go back to the provider (OpenAI-like: `reasoning_content`, `reasoning`); absent =
     /// they do not. Default absent.
     pub thoughts_field: Option<String>,
+    /// Whether seals of other dialects go back to the provider (Gemini's compatible endpoint, routers of many providers:
+    /// `extra_content`, `reasoning_details`). Default false.
+    pub seals: bool,
     /// The tier that Anthropic's `speed: "fast"` becomes (OpenAI: `fast`); absent = it is refused. Default absent.
     pub fast_tier: Option<String>,
 }
@@ -78,6 +81,7 @@ impl Default for Capabilities {
             late_system: false,
             cache_marks: false,
             thoughts_field: None,
+            seals: false,
             fast_tier: None,
         }
     }

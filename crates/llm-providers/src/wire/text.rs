@@ -71,6 +71,37 @@ impl<'a> Text<'a> {
         self.decode().into_owned()
     }
 
+    /// The number of its characters.
+    pub(crate) fn characters(self) -> u32 {
+        let mut count = 0_u32;
+        self.steps(|_| count = count.saturating_add(1));
+        count
+    }
+
+    /// Tells `look` the text's bytes that are ASCII, in order.
+    pub(crate) fn for_each_ascii(self, mut look: impl FnMut(u8)) {
+        self.steps(|character| character.into_iter().for_each(&mut look));
+    }
+
+    /// Tells `look` the text's characters, in order: those that are ASCII as they are, others as `None`.
+    fn steps(self, mut look: impl FnMut(Option<u8>)) {
+        let (text, quoted) = match self.0 {
+            Form::Plain(text) => (text.as_bytes(), false),
+            Form::Quoted(text) => (text.as_bytes(), true),
+        };
+        let mut at = 0;
+        while let Some(&byte) = text.get(at) {
+            at += 1;
+            if byte == b'\\' && quoted {
+                at += escape(&text[at..], &mut look);
+            } else if byte.is_ascii() {
+                look(Some(byte));
+            } else if byte & 0xC0 == 0xC0 {
+                look(None);
+            }
+        }
+    }
+
     /// Appends the text as a JSON string, quotes included.
     pub(crate) fn write(self, out: &mut BytesMut) {
         match self.0 {
@@ -90,6 +121,30 @@ impl<'a> Text<'a> {
 impl fmt::Debug for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.decode(), f)
+    }
+}
+
+/// Tells `look` the character of an escape whose backslash is left out. The escape's length.
+fn escape(escape: &[u8], look: &mut impl FnMut(Option<u8>)) -> usize {
+    match escape.first() {
+        Some(b'u') => {
+            let digits = escape.get(1..5).and_then(|digits| std::str::from_utf8(digits).ok());
+            let unit = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok()).unwrap_or_default();
+            // A pair of surrogates is one character; the first of the two is passed over.
+            if !(0xD800..0xDC00).contains(&unit) {
+                look(u8::try_from(unit).ok().filter(u8::is_ascii));
+            }
+            5
+        }
+        Some(b'n' | b't' | b'r' | b'b' | b'f') => {
+            look(Some(b' '));
+            1
+        }
+        Some(&other) => {
+            look(Some(other));
+            1
+        }
+        None => 0,
     }
 }
 
@@ -116,6 +171,14 @@ mod tests {
             assert_eq!(text.decode(), serde_json::from_str::<String>(token).unwrap());
         }
         assert_eq!(written(Text::plain("a\"\n")), r#""a\"\n""#);
+    }
+
+    #[test]
+    fn characters_are_counted_as_if_they_were_decoded() {
+        for token in ["\"plain é\u{1f600}\"", r#""a\n\"b\u00e9\/\ud83d\ude00é""#, r#""""#] {
+            let text = Text::quoted(token).unwrap();
+            assert_eq!(text.characters() as usize, text.decode().chars().count(), "{token}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use llm_core::{Error, ErrorKind, Frame, StreamEvent, Usage};
 
+use super::json::Raw;
 use super::sse::{Framer, TooLong};
 use super::{StreamDecoder, StreamEncoder};
 
@@ -113,8 +114,13 @@ impl Translator {
     /// Reads one event, if there is a whole one.
     fn step(&mut self, read: &mut Read) -> Result<bool, Error> {
         let Some(event) = self.framer.next_event().map_err(too_long)? else { return Ok(false) };
-        read.events += 1;
+        // The blank lines that are added at the end are no event of the upstream's.
+        read.events += usize::from(matches!(self.state, State::Open));
         if let Some(data) = event.fields().data.filter(|data| !data.is_empty()) {
+            // What was cut off in the middle says nothing; that the stream was cut off, its decoder tells.
+            if matches!(self.state, State::Ended) && !is_whole(&data) {
+                return Ok(true);
+            }
             self.decoder.decode(&data, &mut read.sink(&mut *self.encoder, &mut self.out))?;
             if self.decoder.is_done() {
                 self.state = self.done();
@@ -151,6 +157,11 @@ impl Read {
             encoder.encode(event, out);
         }
     }
+}
+
+/// Whether data that no blank line follows was sent to its end.
+fn is_whole(data: &[u8]) -> bool {
+    data.starts_with(b"[DONE]") || Raw::parse(data).is_ok()
 }
 
 fn too_long(error: TooLong) -> Error {

@@ -161,6 +161,7 @@ pub fn events(response: CompletionResponse) -> Vec<StreamEvent> {
                 Content::Reasoning(Reasoning { text, .. }) => events.push(StreamEvent::Reasoning { choice, text }),
                 Content::ToolCall(ToolCall { id, name, arguments, custom }) => {
                     events.push(StreamEvent::ToolCall { choice, index: calls, id, name, custom });
+                    events.extend(signature.take().map(|signature| StreamEvent::Signature { choice, signature }));
                     events.push(StreamEvent::ToolArguments { choice, index: calls, fragment: arguments });
                     calls += 1;
                 }

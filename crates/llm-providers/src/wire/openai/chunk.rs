@@ -2,17 +2,17 @@
 
 use std::borrow::Cow;
 
-use llm_core::{Content, Error, ErrorKind, StreamEvent, Usage};
+use llm_core::{Content, Error, ErrorKind, Signature, StreamEvent, Usage};
 
 use super::answer::not_json;
 use super::error::error_within;
 use super::glance::Choices;
-use super::message::{google_seal, read_citation, read_details};
+use super::message::{read_citation, read_details};
 use super::response::stop_reason;
 use super::stream::interrupted;
 use super::usage::read_usage;
 use crate::wire::json::{Kind, Raw};
-use crate::wire::{Sink, StreamDecoder, Text};
+use crate::wire::{Sink, StreamDecoder, Text, seal};
 
 /// Turns the data of a stream's events into neutral events.
 #[derive(Debug, Default)]
@@ -35,6 +35,7 @@ struct PendingCall {
     custom: bool,
     id: String,
     name: String,
+    seal: Option<Signature>,
     /// Arguments that came before the name.
     held: String,
     told: bool,
@@ -160,7 +161,7 @@ impl ChunkDecoder {
                 "tool_calls" => value.items().for_each(|piece| self.tool_call(choice, piece, sink)),
                 "function_call" => {
                     let body = (value.member("name"), value.member("arguments"));
-                    self.piece(choice, value, false, body, sink);
+                    self.piece(choice, value, false, body, None, sink);
                 }
                 _ => {}
             }
@@ -173,7 +174,7 @@ impl ChunkDecoder {
             match key.as_ref() {
                 "function" => function = Some(value),
                 "custom" => custom = Some(value),
-                "extra_content" => seal = google_seal(value),
+                seal::MEMBER => seal = seal::read(value),
                 _ => {}
             }
         }
@@ -182,10 +183,7 @@ impl ChunkDecoder {
             (None, Some(custom)) => (custom.member("name"), custom.member("input")),
             (None, None) => (None, None),
         };
-        self.piece(choice, piece, function.is_none() && custom.is_some(), body, sink);
-        if let Some(signature) = seal {
-            sink(StreamEvent::Signature { choice, signature });
-        }
+        self.piece(choice, piece, function.is_none() && custom.is_some(), body, seal, sink);
     }
 
     /// A piece of a tool call. Some servers leave the index out, the id too, or send id and name apart.
@@ -195,6 +193,7 @@ impl ChunkDecoder {
         piece: Raw<'_>,
         custom: bool,
         (name, arguments): (Option<Raw<'_>>, Option<Raw<'_>>),
+        seal: Option<Signature>,
         sink: Sink<'_>,
     ) {
         let place = piece.member("index").and_then(index);
@@ -211,11 +210,12 @@ impl ChunkDecoder {
             let before = self.calls.iter().filter(|call| call.choice == choice).count();
             let index = place.unwrap_or_else(|| u32::try_from(before).unwrap_or(u32::MAX));
             let (id, name, held) = Default::default();
-            self.calls.push(PendingCall { choice, index, custom, id, name, held, told: false });
+            self.calls.push(PendingCall { choice, index, custom, id, name, seal: None, held, told: false });
             self.calls.len() - 1
         });
         let call = &mut self.calls[known];
         if !call.told {
+            call.seal = seal.or(call.seal.take());
             call.id.push_str(if call.id.is_empty() { &id } else { "" });
             call.name.push_str(&name);
             if let Some(arguments) = arguments {
@@ -282,6 +282,9 @@ impl PendingCall {
         let (choice, index, custom) = (self.choice, self.index, self.custom);
         let (id, name) = (Text::plain(&self.id), Text::plain(&self.name));
         sink(StreamEvent::ToolCall { choice, index, id, name, custom });
+        if let Some(signature) = self.seal.take() {
+            sink(StreamEvent::Signature { choice, signature });
+        }
         let held = std::mem::take(&mut self.held);
         if !held.is_empty() {
             sink(StreamEvent::ToolArguments { choice, index, fragment: Text::plain(&held) });

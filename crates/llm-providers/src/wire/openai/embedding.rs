@@ -6,11 +6,9 @@ use bytes::Bytes;
 use llm_core::{Embedding, EmbeddingInput, EmbeddingRequest, EmbeddingResponse, Error, ErrorKind, Usage};
 
 use super::answer::{no_answer, not_json};
-use super::envelope::{duplicate, missing, wrong_type, wrong_value};
-use super::message::{keep, string};
-use super::request::{read_model, read_object, small};
 use super::usage::read_usage;
 use crate::wire::json::{Kind, Raw, Writer};
+use crate::wire::read::{self, duplicate, keep, missing, small, string, wrong_type, wrong_value};
 
 /// How vectors are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,7 +35,7 @@ pub struct EmbedRequest {
 /// `InvalidRequest`, naming the parameter.
 pub fn decode_embedding_request(body: &[u8]) -> Result<EmbedRequest, Error> {
     const KNOWN: [&str; 5] = ["model", "input", "dimensions", "user", "encoding_format"];
-    let raw = read_object(body)?;
+    let raw = read::object(body)?;
     let mut request = EmbeddingRequest::new("", Vec::new());
     let mut format = VectorFormat::Float;
     let mut seen = Vec::new();
@@ -50,7 +48,7 @@ pub fn decode_embedding_request(body: &[u8]) -> Result<EmbedRequest, Error> {
             seen.push(known);
         }
         match name {
-            "model" => request.model = read_model(value)?,
+            "model" => request.model = read::model(value)?,
             "input" => request.input = read_input(value)?,
             "dimensions" | "user" | "encoding_format" if value.is_null() => {}
             "dimensions" => request.dimensions = Some(small(value, name)?),

@@ -6,12 +6,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use llm_core::{Citation, Dialect, Error, Reasoning, Signature, StopReason, StreamEvent, Usage};
 
 use super::error::{ErrorBody, describe, write_error};
-use super::message::{is_link, write_citation, write_detail, write_google_seal};
+use super::message::{is_link, write_citation, write_detail};
 use super::request::IncludeUsage;
 use super::response::reason_name;
 use super::usage::write_usage;
 use crate::wire::json::Writer;
-use crate::wire::{AnswerOptions, StreamEncoder, Text};
+use crate::wire::{AnswerOptions, StreamEncoder, Text, seal};
 
 /// Turns neutral events into the frames of a stream.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl StreamEncoder for ChunkEncoder {
             }
             StreamEvent::Text { choice, text } => self.text(choice, "content", text, out),
             StreamEvent::Refusal { choice, text } => self.text(choice, "refusal", text, out),
-            StreamEvent::Reasoning { choice, text } if self.thoughts && !text.is_empty() => {
+            StreamEvent::Reasoning { choice, text } if self.thoughts => {
                 self.text(choice, "reasoning_content", text, out);
             }
             StreamEvent::RedactedReasoning { choice, signature } => {
@@ -174,6 +174,9 @@ impl ChunkEncoder {
             ("reasoning_content", _) => Told::Thought(0),
             _ => Told::Text,
         };
+        if text.is_empty() {
+            return;
+        }
         self.open(choice, out);
         out.put_u8(b'"');
         out.put_slice(member.as_bytes());
@@ -186,11 +189,11 @@ impl ChunkEncoder {
         self.begin(choice, out);
         match *self.told(choice) {
             Told::Call(index) if signature.dialect == Dialect::Gemini => {
-                let mut seal = Writer::default();
-                write_google_seal(&mut seal, &signature.value);
+                let mut member = Writer::default();
+                seal::write(&mut member, &signature.value);
                 self.open_call(choice, index, out);
                 out.put_u8(b',');
-                out.put_slice(&seal.into_bytes());
+                out.put_slice(&member.into_bytes());
                 out.put_slice(b"}]");
                 self.close(None, out);
             }

@@ -9,19 +9,19 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use llm_core::{
-    CacheMark, Citation, Content, Dialect, Error, Json, Message, Part, Reasoning, Role, Signature, Source, ToolCall,
+    CacheMark, Citation, Content, Dialect, Error, Message, Part, Reasoning, Role, Signature, Source, ToolCall,
 };
 
-use super::envelope::{missing, wrong_type, wrong_value};
 use crate::wire::json::{Kind, Raw, Writer};
+use crate::wire::read::{self, keep, missing, only, string, wrong_type, wrong_value};
+use crate::wire::seal;
 
 /// Reads a message of a request; `path` names it in errors.
 pub(super) fn read_message(raw: Raw<'_>, path: &str) -> Result<Message, Error> {
     if raw.kind() != Kind::Object {
         return Err(wrong_type(path, "an object", raw.kind()));
     }
-    let role = raw.member("role").ok_or_else(|| missing(&format!("{path}.role")))?;
-    let role = match string(role, &format!("{path}.role"))?.as_str() {
+    let role = match read::text(raw, path, "role")?.as_str() {
         "system" => Role::System,
         "developer" => Role::Developer,
         "user" => Role::User,
@@ -212,7 +212,7 @@ fn read_mark(raw: Raw<'_>) -> Option<CacheMark> {
     Some(CacheMark { ttl })
 }
 
-fn write_mark(writer: &mut Writer, mark: CacheMark) {
+pub(super) fn write_mark(writer: &mut Writer, mark: CacheMark) {
     writer.key(CACHE).object(|writer| {
         writer.key("mode").string("explicit");
         if let Some(ttl) = mark.ttl {
@@ -327,15 +327,12 @@ fn read_call(raw: Raw<'_>, path: &str) -> Result<Part, Error> {
     if only(body, &["name", input]).is_none() {
         return kind.map(|_| other(raw)).ok_or_else(|| missing(&format!("{path}.type")));
     }
-    let read = |from: Raw<'_>, name: &str, path: String| match from.member(name) {
-        Some(value) => string(value, &path),
-        None => Err(missing(&path)),
-    };
-    let id = read(raw, "id", format!("{path}.id"))?;
-    let name = read(body, "name", format!("{path}.{member}.name"))?;
+    let id = read::text(raw, path, "id")?;
+    let body_path = format!("{path}.{member}");
+    let name = read::text(body, &body_path, "name")?;
     let arguments = match body.member(input) {
         Some(object) if object.kind() == Kind::Object && !custom => object.text().to_owned(),
-        _ => read(body, input, format!("{path}.{member}.{input}"))?,
+        _ => read::text(body, &body_path, input)?,
     };
     let mut part = Part::new(Content::ToolCall(ToolCall { id, name, arguments, custom }));
     for (key, value) in raw.members().filter(|(_, value)| !value.is_null()) {
@@ -348,33 +345,10 @@ fn read_call(raw: Raw<'_>, path: &str) -> Result<Part, Error> {
 
 /// Keeps a member of a call: Google's seal as the part's, others as they are.
 fn keep_of_call(part: &mut Part, key: &str, value: Raw<'_>) {
-    match google_seal(value).filter(|_| key == "extra_content") {
+    match seal::read(value).filter(|_| key == seal::MEMBER) {
         Some(seal) => part.signature = Some(seal),
         None => keep(&mut part.extra, key, value),
     }
-}
-
-/// The seal in what a call has as `extra_content`, if there is nothing else in it.
-pub(super) fn google_seal(content: Raw<'_>) -> Option<Signature> {
-    only(content, &["google"])?;
-    let google = content.member("google")?;
-    only(google, &["thought_signature"])?;
-    let value = google.member("thought_signature")?.exact_string()?.into_owned();
-    Some(Signature { dialect: Dialect::Gemini, value })
-}
-
-/// `Some` if the object has no members but those of `names` and null ones.
-pub(super) fn only(raw: Raw<'_>, names: &[&str]) -> Option<()> {
-    raw.members().all(|(key, value)| value.is_null() || names.contains(&key.as_ref())).then_some(())
-}
-
-/// The string's text; half a surrogate pair, which has no form in UTF-8, is refused.
-pub(super) fn string(raw: Raw<'_>, path: &str) -> Result<String, Error> {
-    if raw.kind() != Kind::String {
-        return Err(wrong_type(path, "a string", raw.kind()));
-    }
-    let text = raw.exact_string().ok_or_else(|| wrong_value(path, "half a surrogate pair is no character"))?;
-    Ok(text.into_owned())
 }
 
 /// What the member `type` says; empty if it is no string.
@@ -408,7 +382,7 @@ fn place(part: &Part) -> Place {
     }
 }
 
-/// Writes a message of a request: one for each tool result, then one with the rest.
+/// Writes a message of a request as it is: one for each tool result, then one with the rest.
 pub(super) fn write_message(writer: &mut Writer, message: &Message) {
     let mut results = 0;
     for part in &message.parts {
@@ -536,7 +510,7 @@ pub(super) fn write_citation(writer: &mut Writer, citation: &Citation, start: us
 
 fn write_thoughts_and_calls(writer: &mut Writer, parts: &[Part], thoughts: bool) {
     if thoughts {
-        write_thoughts(writer, parts);
+        write_thoughts(writer, parts, "reasoning_content", true);
     }
     let calls: Vec<_> = parts.iter().filter(|part| place(part) == Place::Calls).collect();
     if !calls.is_empty() {
@@ -544,13 +518,14 @@ fn write_thoughts_and_calls(writer: &mut Writer, parts: &[Part], thoughts: bool)
     }
 }
 
-fn write_thoughts(writer: &mut Writer, parts: &[Part]) {
+/// Writes the thoughts under `field`, and their seals if they are wanted.
+pub(super) fn write_thoughts(writer: &mut Writer, parts: &[Part], field: &str, seals: bool) {
     let text = joined(parts, |content| match content {
         Content::Reasoning(reasoning) if !reasoning.redacted => Some(&reasoning.text),
         _ => None,
     });
     if let Some(text) = text {
-        writer.key("reasoning_content").string(&text);
+        writer.key(field).string(&text);
     }
     let thoughts = || {
         parts.iter().filter_map(|part| match &part.content {
@@ -558,7 +533,7 @@ fn write_thoughts(writer: &mut Writer, parts: &[Part]) {
             _ => None,
         })
     };
-    if thoughts().any(|(_, signature)| signature.is_some()) {
+    if seals && thoughts().any(|(_, signature)| signature.is_some()) {
         writer.key("reasoning_details").array(|writer| {
             for (index, (reasoning, signature)) in thoughts().enumerate() {
                 write_detail(writer, index, reasoning, signature);
@@ -583,15 +558,9 @@ fn joined<'a>(parts: &'a [Part], of: impl Fn(&'a Content) -> Option<&'a String>)
 fn write_call(writer: &mut Writer, part: &Part) {
     match &part.content {
         Content::ToolCall(call) => writer.object(|writer| {
-            writer.key("id").string(&call.id);
-            let (kind, input) = if call.custom { ("custom", "input") } else { ("function", "arguments") };
-            writer.key("type").string(kind);
-            writer.key(kind).object(|writer| {
-                writer.key("name").string(&call.name);
-                writer.key(input).string(&call.arguments);
-            });
+            write_call_members(writer, call);
             if let Some(Signature { dialect: Dialect::Gemini, value }) = &part.signature {
-                write_google_seal(writer, value);
+                seal::write(writer, value);
             }
             part.extra.iter().for_each(|(key, value)| writer.key(key).json(value));
         }),
@@ -600,10 +569,14 @@ fn write_call(writer: &mut Writer, part: &Part) {
     }
 }
 
-/// Writes the member of a call that holds Google's seal.
-pub(super) fn write_google_seal(writer: &mut Writer, seal: &str) {
-    writer.key("extra_content").object(|writer| {
-        writer.key("google").object(|writer| writer.key("thought_signature").string(seal));
+/// Writes the members of a call that say what it is.
+pub(super) fn write_call_members(writer: &mut Writer, call: &ToolCall) {
+    let (kind, input) = if call.custom { ("custom", "input") } else { ("function", "arguments") };
+    writer.key("id").string(&call.id);
+    writer.key("type").string(kind);
+    writer.key(kind).object(|writer| {
+        writer.key("name").string(&call.name);
+        writer.key(input).string(&call.arguments);
     });
 }
 
@@ -621,42 +594,7 @@ fn write_part(writer: &mut Writer, part: &Part) {
         return writer.json(json);
     }
     writer.object(|writer| {
-        match &part.content {
-            Content::Text(text) => {
-                writer.key("type").string("text");
-                writer.key("text").string(text);
-            }
-            Content::Image { source, detail } => {
-                writer.key("type").string("image_url");
-                writer.key("image_url").object(|writer| {
-                    write_source(writer, source, "url");
-                    if let Some(detail) = detail {
-                        writer.key("detail").string(detail);
-                    }
-                });
-            }
-            Content::Audio { data, format } => {
-                writer.key("type").string("input_audio");
-                writer.key("input_audio").object(|writer| {
-                    writer.key("data").string(data);
-                    writer.key("format").string(format);
-                });
-            }
-            Content::File { source, name } => {
-                writer.key("type").string("file");
-                writer.key("file").object(|writer| {
-                    if let Some(name) = name {
-                        writer.key("filename").string(name);
-                    }
-                    write_source(writer, source, "file_data");
-                });
-            }
-            Content::Refusal(text) => {
-                writer.key("type").string("refusal");
-                writer.key("refusal").string(text);
-            }
-            _ => {}
-        }
+        write_part_members(writer, &part.content, None);
         if let Some(mark) = part.cache {
             write_mark(writer, mark);
         }
@@ -664,18 +602,62 @@ fn write_part(writer: &mut Writer, part: &Part) {
     });
 }
 
+/// Writes the members of a part that say what it is; a file without a name is given `file_name`.
+pub(super) fn write_part_members(writer: &mut Writer, content: &Content, file_name: Option<&str>) {
+    match content {
+        Content::Text(text) => {
+            writer.key("type").string("text");
+            writer.key("text").string(text);
+        }
+        Content::Image { source, detail } => {
+            writer.key("type").string("image_url");
+            writer.key("image_url").object(|writer| {
+                write_source(writer, source, "url");
+                if let Some(detail) = detail {
+                    writer.key("detail").string(detail);
+                }
+            });
+        }
+        Content::Audio { data, format } => {
+            writer.key("type").string("input_audio");
+            writer.key("input_audio").object(|writer| {
+                writer.key("data").string(data);
+                writer.key("format").string(format);
+            });
+        }
+        Content::File { source, name } => {
+            writer.key("type").string("file");
+            writer.key("file").object(|writer| {
+                if let Some(name) = name.as_deref().or(file_name) {
+                    writer.key("filename").string(name);
+                }
+                write_source(writer, source, "file_data");
+            });
+        }
+        Content::Refusal(text) => {
+            writer.key("type").string("refusal");
+            writer.key("refusal").string(text);
+        }
+        _ => {}
+    }
+}
+
 fn write_source(writer: &mut Writer, source: &Source, key: &str) {
     match source {
         Source::Url(url) => writer.key(key).string(url),
-        Source::Base64 { media_type, data } => writer.key(key).string(&format!("data:{media_type};base64,{data}")),
-        Source::Text { media_type, text } => {
-            writer.key(key).string(&format!("data:{media_type};base64,{}", BASE64.encode(text)));
-        }
+        Source::Base64 { media_type, data } => write_data(writer.key(key), media_type, data),
+        Source::Text { media_type, text } => write_data(writer.key(key), media_type, &BASE64.encode(text)),
         Source::Id(id) => writer.key("file_id").string(id),
     }
 }
 
-/// A value of a request that only the dialect knows, kept under its name.
-pub(super) fn keep(extra: &mut Vec<(String, Json)>, key: &str, value: Raw<'_>) {
-    extra.push((key.to_owned(), value.json()));
+/// Writes a data URI. What may be megabytes long is copied once.
+fn write_data(writer: &mut Writer, media_type: &str, data: &str) {
+    let plain = |text: &str| text.bytes().all(|byte| byte > b' ' && byte < 0x7f && !matches!(byte, b'"' | b'\\'));
+    if !plain(media_type) || !plain(data) {
+        return writer.string(&format!("data:{media_type};base64,{data}"));
+    }
+    for piece in ["\"data:", media_type, ";base64,", data, "\""] {
+        writer.raw(piece.as_bytes());
+    }
 }

@@ -1,13 +1,13 @@
 //! Chat completion requests.
 
 use bytes::Bytes;
-use llm_core::{
-    CompletionRequest, Dialect, Error, ErrorKind, Json, ModelId, Origin, ResponseFormat, Tool, ToolChoice, ToolKind,
-};
+use llm_core::{CompletionRequest, Dialect, Error, Json, Origin, ResponseFormat, Tool, ToolChoice, ToolKind};
 
-use super::envelope::{duplicate, missing, not_json, wrong_type, wrong_value};
-use super::message::{keep, only, read_message, string, write_message};
+use super::message::{read_message, write_message};
 use crate::wire::json::{Kind, Raw, Writer};
+use crate::wire::read::{
+    self, Seen, boolean, duplicate, keep, not_whole, number, only, small, string, whole, wrong_type, wrong_value,
+};
 use crate::wire::{DecodedRequest, MaxTokensField};
 
 /// Whether a stream ends with its usage.
@@ -25,24 +25,19 @@ pub enum IncludeUsage {
 /// # Errors
 /// `InvalidRequest`, naming the parameter.
 pub fn decode_chat_request(body: &[u8]) -> Result<DecodedRequest, Error> {
-    let raw = read_object(body)?;
+    let raw = read::object(body)?;
     let mut request = CompletionRequest::new("", Vec::new());
     let (mut stream, mut include_usage) = (false, false);
     let (mut cap, mut old_cap) = (None, None);
-    let mut seen = Vec::new();
+    let mut seen = Seen::default();
     for (key, value) in raw.members() {
         let name = key.as_ref();
-        if let Some(known) = KNOWN.iter().find(|known| **known == name) {
-            if seen.contains(known) {
-                return Err(duplicate(name));
-            }
-            seen.push(known);
-            if value.is_null() && !matches!(name, "model" | "messages") {
-                continue;
-            }
+        seen.note(&KNOWN, name)?;
+        if value.is_null() && KNOWN[2..].contains(&name) {
+            continue;
         }
         match name {
-            "model" => request.model = read_model(value)?,
+            "model" => request.model = read::model(value)?,
             "messages" => read_messages(value, &mut request)?,
             "max_completion_tokens" => cap = Some(whole(value, name)?),
             "max_tokens" => old_cap = Some(value),
@@ -73,7 +68,7 @@ pub fn decode_chat_request(body: &[u8]) -> Result<DecodedRequest, Error> {
             _ => keep(&mut request.extra, name, value),
         }
     }
-    require(&seen)?;
+    KNOWN[..2].iter().try_for_each(|needed| seen.require(&KNOWN, needed))?;
     request.max_tokens = match (cap, old_cap) {
         (None, Some(value)) => Some(whole(value, "max_tokens")?),
         (cap, None) => cap,
@@ -106,7 +101,7 @@ pub(super) fn write_request(
         writer.key("messages").array(|writer| {
             request.messages.iter().for_each(|message| write_message(writer, message));
         });
-        write_parameters(writer, request, cap_field);
+        write_parameters(writer, &Parameters::of(request), cap_field);
         write_tools(writer, request);
         if let Some(format) = &request.response_format {
             write_format(writer, format);
@@ -127,8 +122,41 @@ pub(super) fn write_request(
     writer.into_bytes()
 }
 
-/// Writes what is said in numbers.
-pub(super) fn write_parameters(writer: &mut Writer, request: &CompletionRequest, cap_field: MaxTokensField) {
+/// What is said in numbers and stop texts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parameters<'a> {
+    pub(super) max_tokens: Option<u64>,
+    pub(super) temperature: Option<f64>,
+    pub(super) top_p: Option<f64>,
+    pub(super) top_k: Option<u64>,
+    pub(super) presence_penalty: Option<f64>,
+    pub(super) frequency_penalty: Option<f64>,
+    pub(super) stop: &'a [String],
+    pub(super) n: Option<u32>,
+    pub(super) seed: Option<i64>,
+    pub(super) logprobs: Option<bool>,
+    pub(super) top_logprobs: Option<u32>,
+}
+
+impl<'a> Parameters<'a> {
+    pub(super) fn of(request: &'a CompletionRequest) -> Self {
+        Self {
+            max_tokens: request.max_tokens,
+            temperature: request.temperature,
+            top_p: request.top_p,
+            top_k: request.top_k,
+            presence_penalty: request.presence_penalty,
+            frequency_penalty: request.frequency_penalty,
+            stop: &request.stop,
+            n: request.n,
+            seed: request.seed,
+            logprobs: request.logprobs,
+            top_logprobs: request.top_logprobs,
+        }
+    }
+}
+
+pub(super) fn write_parameters(writer: &mut Writer, request: &Parameters<'_>, cap_field: MaxTokensField) {
     if let Some(cap) = request.max_tokens {
         let field = match cap_field {
             MaxTokensField::MaxCompletionTokens => "max_completion_tokens",
@@ -175,7 +203,7 @@ pub(super) fn write_stream(writer: &mut Writer, stream: Option<IncludeUsage>) {
     }
 }
 
-/// The parameters that have a place of their own.
+/// The parameters that have a place of their own; the first two must be there.
 const KNOWN: [&str; 24] = [
     "model",
     "messages",
@@ -203,33 +231,6 @@ const KNOWN: [&str; 24] = [
     "stream_options",
 ];
 
-/// The object that a request body is.
-pub(super) fn read_object(body: &[u8]) -> Result<Raw<'_>, Error> {
-    let raw = Raw::parse(body).map_err(|syntax| not_json(syntax, body))?;
-    match raw.kind() {
-        Kind::Object => Ok(raw),
-        kind => {
-            let message = format!("the body must be a JSON object, not {}", kind.name());
-            Err(Error::new(ErrorKind::InvalidRequest, message))
-        }
-    }
-}
-
-pub(super) fn read_model(raw: Raw<'_>) -> Result<ModelId, Error> {
-    let model = string(raw, "model")?;
-    if model.is_empty() {
-        return Err(wrong_value("model", "it must not be empty"));
-    }
-    Ok(ModelId::from(model))
-}
-
-fn require(seen: &[&str]) -> Result<(), Error> {
-    match ["model", "messages"].into_iter().find(|param| !seen.contains(param)) {
-        Some(param) => Err(missing(param)),
-        None => Ok(()),
-    }
-}
-
 fn read_messages(raw: Raw<'_>, request: &mut CompletionRequest) -> Result<(), Error> {
     if raw.kind() != Kind::Array {
         return Err(wrong_type("messages", "an array of objects", raw.kind()));
@@ -241,32 +242,6 @@ fn read_messages(raw: Raw<'_>, request: &mut CompletionRequest) -> Result<(), Er
         return Err(wrong_value("messages", "it must hold at least one message"));
     }
     Ok(())
-}
-
-pub(super) fn whole(raw: Raw<'_>, param: &str) -> Result<u64, Error> {
-    raw.u64().ok_or_else(|| not_whole(raw, param))
-}
-
-pub(super) fn small(raw: Raw<'_>, param: &str) -> Result<u32, Error> {
-    u32::try_from(whole(raw, param)?).map_err(|_| wrong_value(param, "it is too large"))
-}
-
-fn not_whole(raw: Raw<'_>, param: &str) -> Error {
-    match raw.kind() {
-        Kind::Number => wrong_value(param, "it is no whole number in range"),
-        kind => wrong_type(param, "a whole number", kind),
-    }
-}
-
-fn number(raw: Raw<'_>, param: &str) -> Result<f64, Error> {
-    raw.f64().ok_or_else(|| match raw.kind() {
-        Kind::Number => wrong_value(param, "it is out of range"),
-        kind => wrong_type(param, "a number", kind),
-    })
-}
-
-fn boolean(raw: Raw<'_>, param: &str) -> Result<bool, Error> {
-    raw.bool().ok_or_else(|| wrong_type(param, "a boolean", raw.kind()))
 }
 
 fn read_stop(raw: Raw<'_>) -> Result<Vec<String>, Error> {
@@ -408,7 +383,7 @@ fn read_schema(raw: Raw<'_>) -> Option<ResponseFormat> {
 
 pub(super) fn write_tools(writer: &mut Writer, request: &CompletionRequest) {
     if !request.tools.is_empty() {
-        writer.key("tools").array(|writer| request.tools.iter().for_each(|tool| write_tool(writer, tool)));
+        writer.key("tools").array(|writer| request.tools.iter().for_each(|tool| write_tool(writer, tool, false)));
     }
     if let Some(choice) = &request.tool_choice {
         write_tool_choice(writer, choice);
@@ -442,7 +417,8 @@ pub(super) fn write_tool_choice(writer: &mut Writer, choice: &ToolChoice) {
     }
 }
 
-pub(super) fn write_tool(writer: &mut Writer, tool: &Tool) {
+/// Writes a tool; if `plain`, without what only its dialect knows.
+pub(super) fn write_tool(writer: &mut Writer, tool: &Tool, plain: bool) {
     if let ToolKind::Native(json) = &tool.kind {
         return writer.json(json);
     }
@@ -458,7 +434,9 @@ pub(super) fn write_tool(writer: &mut Writer, tool: &Tool) {
             let (key, schema) = custom.map_or(("parameters", &tool.parameters), |format| ("format", format));
             write_described(writer, tool.description.as_deref(), key, schema.as_ref(), tool.strict);
         });
-        tool.extra.iter().for_each(|(key, value)| writer.key(key).json(value));
+        if !plain {
+            tool.extra.iter().for_each(|(key, value)| writer.key(key).json(value));
+        }
     });
 }
 

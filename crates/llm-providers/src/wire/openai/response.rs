@@ -6,10 +6,11 @@ use bytes::Bytes;
 use llm_core::{Choice, CompletionResponse, Content, Dialect, Error, Message, Role, StopReason};
 
 use super::answer::{no_answer, not_json};
-use super::message::{keep, read_answer_message, write_answer_message};
+use super::message::{read_answer_message, write_answer_message};
 use super::usage::{read_usage, write_usage};
 use crate::wire::AnswerOptions;
 use crate::wire::json::{Kind, Raw, Writer};
+use crate::wire::read::keep;
 
 /// Reads an answer. Tool calls without an id are given one that no other answer has.
 ///

@@ -1,0 +1,222 @@
+//! Events of a streamed answer, to neutral events.
+
+use std::borrow::Cow;
+
+use llm_core::{Citation, Error, ErrorKind, StopReason, StreamEvent, Usage};
+
+use super::block::{own_seal, read_citation};
+use super::error::error_within;
+use super::response::{not_json, stop_reason};
+use super::usage::Counts;
+use crate::wire::json::{Kind, Raw};
+use crate::wire::{Sink, StreamDecoder, Text, seal};
+
+/// Turns the data of a stream's events into neutral events.
+#[derive(Debug, Default)]
+pub struct EventDecoder {
+    done: bool,
+    /// The block that is being told.
+    block: Block,
+    /// The calls told so far.
+    calls: u32,
+    /// The characters of text told so far.
+    characters: u32,
+    counts: Counts,
+    stop: Option<StopReason>,
+}
+
+#[derive(Debug, Default)]
+enum Block {
+    #[default]
+    None,
+    /// Text that began after so many characters, and what it is based on.
+    Text {
+        from: u32,
+        citations: Vec<Citation>,
+    },
+    Thought,
+    /// A call, what its beginning said of its arguments, and whether a piece of them was told.
+    Call {
+        index: u32,
+        input: Option<String>,
+        told: bool,
+    },
+}
+
+impl EventDecoder {
+    /// A decoder at the beginning of a stream.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn event(&mut self, data: &[u8], sink: Sink<'_>) -> Result<(), Error> {
+        let raw = Raw::parse(data).map_err(|syntax| not_json(syntax, data))?;
+        if raw.kind() != Kind::Object {
+            return Err(Error::new(ErrorKind::BadAnswer, "an event of the stream is no object"));
+        }
+        let (mut kind, mut message, mut block, mut delta, mut usage) = Default::default();
+        for (key, value) in raw.members() {
+            match key.as_ref() {
+                "type" => kind = value.text(),
+                "message" => message = Some(value),
+                "content_block" => block = Some(value),
+                "delta" => delta = Some(value),
+                "usage" => usage = Some(value),
+                _ => {}
+            }
+        }
+        match (kind, message, block, delta) {
+            ("\"content_block_delta\"", _, _, Some(delta)) => self.delta(delta, sink),
+            ("\"content_block_start\"", _, Some(block), _) => {
+                self.end_block(sink);
+                self.start_block(block, sink);
+            }
+            ("\"content_block_stop\"", ..) => self.end_block(sink),
+            ("\"message_start\"", Some(message), ..) => self.start(message, sink),
+            ("\"message_delta\"", _, _, delta) => {
+                usage.into_iter().for_each(|usage| self.counts.read(usage));
+                let text = |name| delta.and_then(|delta| delta.member(name)).and_then(Raw::string);
+                if let Some(reason) = text("stop_reason") {
+                    self.stop = Some(stop_reason(&reason, text("stop_sequence").map(Cow::into_owned)));
+                }
+            }
+            ("\"message_stop\"", ..) => {
+                self.end_block(sink);
+                let reason = self.stop.take().unwrap_or(StopReason::Stop);
+                sink(StreamEvent::Stop { choice: 0, reason });
+                self.counts.usage().into_iter().for_each(|usage| sink(StreamEvent::Usage(usage)));
+                self.done = true;
+            }
+            ("\"error\"", ..) | ("", ..) => {
+                let unclear = || Error::new(ErrorKind::BadAnswer, "an event of the stream has no type");
+                return Err(error_within(raw).unwrap_or_else(unclear));
+            }
+            // Pings, and what is not known yet.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, message: Raw<'_>, sink: Sink<'_>) {
+        let (mut id, mut model) = (Cow::Borrowed(""), Cow::Borrowed(""));
+        for (key, value) in message.members() {
+            match key.as_ref() {
+                "id" => id = value.string().unwrap_or_default(),
+                "model" => model = value.string().unwrap_or_default(),
+                "usage" => self.counts.read(value),
+                _ => {}
+            }
+        }
+        sink(StreamEvent::Start { id: Text::plain(&id), model: Text::plain(&model), created: None });
+    }
+
+    fn start_block(&mut self, raw: Raw<'_>, sink: Sink<'_>) {
+        match raw.member("type").map_or("", Raw::text) {
+            "\"text\"" => {
+                let citations = raw.member("citations").into_iter().flat_map(Raw::items).map(read_citation).collect();
+                self.block = Block::Text { from: self.characters, citations };
+                raw.member("text").into_iter().for_each(|text| self.text(text, sink));
+            }
+            "\"thinking\"" => {
+                self.block = Block::Thought;
+                // Told even if nothing of it is shown: the seal that follows is its own.
+                let text = raw.member("thinking").and_then(|text| Text::quoted(text.text()));
+                sink(StreamEvent::Reasoning { choice: 0, text: text.unwrap_or(Text::plain("")) });
+                raw.member("signature").into_iter().for_each(|seal| seal_thought(seal, sink));
+            }
+            "\"redacted_thinking\"" => {
+                if let Some(data) = raw.member("data").and_then(Raw::string) {
+                    let signature = own_seal(data.into_owned());
+                    sink(StreamEvent::RedactedReasoning { choice: 0, signature });
+                }
+            }
+            "\"tool_use\"" => {
+                let text = |name| raw.member(name).and_then(Raw::string).unwrap_or_default();
+                let (id, name) = (text("id"), text("name"));
+                let index = self.calls;
+                self.calls += 1;
+                let (id, name) = (Text::plain(&id), Text::plain(&name));
+                sink(StreamEvent::ToolCall { choice: 0, index, id, name, custom: false });
+                if let Some(signature) = raw.member(seal::MEMBER).and_then(seal::read) {
+                    sink(StreamEvent::Signature { choice: 0, signature });
+                }
+                let input =
+                    raw.member("input").map(Raw::text).filter(|input| !input.trim_matches(['{', '}', ' ']).is_empty());
+                self.block = Block::Call { index, input: input.map(str::to_owned), told: false };
+            }
+            _ => {}
+        }
+    }
+
+    fn delta(&mut self, raw: Raw<'_>, sink: Sink<'_>) {
+        for (key, value) in raw.members() {
+            match (key.as_ref(), &mut self.block) {
+                ("text", Block::Text { .. }) => self.text(value, sink),
+                ("thinking", Block::Thought) => {
+                    Text::tell(value, |text| sink(StreamEvent::Reasoning { choice: 0, text }));
+                }
+                ("signature", Block::Thought) => seal_thought(value, sink),
+                ("partial_json", Block::Call { index, told, .. }) => {
+                    Text::tell(value, |fragment| {
+                        *told = true;
+                        sink(StreamEvent::ToolArguments { choice: 0, index: *index, fragment });
+                    });
+                }
+                ("citation", Block::Text { citations, .. }) => citations.push(read_citation(value)),
+                _ => {}
+            }
+        }
+    }
+
+    fn text(&mut self, text: Raw<'_>, sink: Sink<'_>) {
+        Text::tell(text, |text| {
+            self.characters = self.characters.saturating_add(text.characters());
+            sink(StreamEvent::Text { choice: 0, text });
+        });
+    }
+
+    fn end_block(&mut self, sink: Sink<'_>) {
+        match std::mem::take(&mut self.block) {
+            Block::Text { from, citations } => {
+                for mut citation in citations {
+                    citation.span = Some((from, self.characters));
+                    sink(StreamEvent::Citation { choice: 0, citation: Box::new(citation) });
+                }
+            }
+            Block::Call { index, input, told: false } => {
+                let fragment = Text::plain(input.as_deref().unwrap_or("{}"));
+                sink(StreamEvent::ToolArguments { choice: 0, index, fragment });
+            }
+            Block::None | Block::Thought | Block::Call { .. } => {}
+        }
+    }
+}
+
+impl StreamDecoder for EventDecoder {
+    fn decode(&mut self, data: &[u8], sink: Sink<'_>) -> Result<(), Error> {
+        if self.done { Ok(()) } else { self.event(data, sink) }
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn finish(&mut self, _: Sink<'_>) -> Result<(), Error> {
+        match self.done {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::StreamInterrupted, "the provider's stream broke off before its end")),
+        }
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.counts.usage()
+    }
+}
+
+/// Tells the seal of a thought, unless it is empty: it will be told later then.
+fn seal_thought(seal: Raw<'_>, sink: Sink<'_>) {
+    if let Some(seal) = seal.string().filter(|seal| !seal.is_empty()) {
+        sink(StreamEvent::Signature { choice: 0, signature: own_seal(seal.into_owned()) });
+    }
+}
