@@ -10,6 +10,7 @@ mod frames;
 mod glance;
 mod message;
 mod model;
+mod piece;
 mod request;
 mod response;
 mod stream;
