@@ -305,7 +305,9 @@ mod tests {
         #[test]
         fn an_event_of_the_common_form_says_what_it_says_when_it_is_read_in_full(
             block in prop::sample::select(BLOCKS), delta in members(DELTA), event in members(EVENT), after in any::<bool>(),
+            common in 0..4_u8,
         ) {
+            let event = if common > 0 { r#""type":"content_block_delta","index":0"#.to_owned() } else { event };
             let data = match (event.is_empty(), after) {
                 (true, _) => format!(r#"{{"delta":{{{delta}}}}}"#),
                 (false, true) => format!(r#"{{"delta":{{{delta}}},{event}}}"#),
