@@ -283,6 +283,20 @@ fn a_request_that_was_made_here_is_written_in_this_dialect() {
     );
 }
 
+#[test]
+fn results_come_before_what_the_user_says_beside_them() {
+    let result = Content::ToolResult { call_id: "c".into(), content: vec![Part::text("r")], is_error: false };
+    let call = Content::ToolCall(ToolCall::function("c", "f", "{}"));
+    let turns = vec![
+        Message::user("u"),
+        Message::new(Role::Assistant, vec![call.into()]),
+        Message::new(Role::User, vec![Part::text("next"), result.into()]),
+    ];
+    let sent = written(&CompletionRequest::new("m", turns), false);
+    let expected = r#"[{"type":"tool_result","tool_use_id":"c","content":"r"},{"type":"text","text":"next"}]"#;
+    assert!(sent.contains(expected), "{sent}");
+}
+
 const RESPONSE: &str = r#"{"id":"msg_1","type":"message","role":"assistant","model":"claude-x","content":[{"type":"thinking","thinking":"hm","signature":"c2ln"},{"type":"redacted_thinking","data":"b3Bh"},{"type":"text","text":"a","citations":[{"type":"char_location","cited_text":"q"}]},{"type":"server_tool_use","id":"s","name":"web_search","input":{"q":1e2}},{"type":"tool_use","id":"toolu_1","name":"f","input":{"a": 9007199254740993}}],"stop_reason":"stop_sequence","stop_sequence":"END","usage":{"input_tokens":3,"cache_creation_input_tokens":6,"cache_read_input_tokens":5,"cache_creation":{"ephemeral_5m_input_tokens":4,"ephemeral_1h_input_tokens":2},"output_tokens":9},"container":{"id":"c"}}"#;
 
 #[test]

@@ -109,6 +109,7 @@ fn parameters_of_chat_become_those_of_anthropic() {
             (r#""max_completion_tokens":7"#, Members(r#""max_tokens":7,"#)),
             (r#""max_tokens":7"#, Members(r#""max_tokens":7,"#)),
             (r#""max_tokens":7,"max_completion_tokens":8"#, Members(r#""max_tokens":8,"#)),
+            (r#""max_completion_tokens":0"#, Refused("max_completion_tokens")),
             (r#""temperature":0.25"#, Members(r#""temperature":0.25"#)),
             (r#""temperature":1"#, Members(r#""temperature":1.0"#)),
             (r#""temperature":1.5"#, Rejected("temperature")),

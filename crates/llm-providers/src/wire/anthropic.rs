@@ -2,6 +2,7 @@
 
 mod block;
 mod codec;
+mod delta;
 mod error;
 mod events;
 mod frames;

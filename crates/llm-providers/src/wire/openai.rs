@@ -13,6 +13,7 @@ mod frames;
 mod glance;
 mod message;
 mod model;
+mod piece;
 mod replay;
 mod request;
 mod response;

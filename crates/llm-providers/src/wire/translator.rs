@@ -121,6 +121,9 @@ impl Translator {
             if matches!(self.state, State::Ended) && !is_whole(&data) {
                 return Ok(true);
             }
+            if self.out.capacity() < LITTLE {
+                self.out.reserve(BLOCK);
+            }
             self.decoder.decode(&data, &mut read.sink(&mut *self.encoder, &mut self.out))?;
             if self.decoder.is_done() {
                 self.state = self.done();
@@ -134,6 +137,10 @@ impl Translator {
         State::Done
     }
 }
+
+/// Frames are cut from blocks of this size, so that few of them need one of their own.
+const BLOCK: usize = 2048;
+const LITTLE: usize = 256;
 
 /// What was read for one frame.
 #[derive(Default)]

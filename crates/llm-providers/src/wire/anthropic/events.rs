@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use llm_core::{Citation, Error, ErrorKind, StopReason, StreamEvent, Usage};
 
 use super::block::{own_seal, read_citation};
+use super::delta::{self, Of};
 use super::error::error_within;
 use super::response::{not_json, stop_reason};
 use super::usage::Counts;
@@ -48,6 +49,26 @@ impl EventDecoder {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Tells a delta of the common form. `None` when the event is of another, and nothing was told.
+    fn plain_delta(&mut self, data: &[u8], sink: Sink<'_>) -> Option<()> {
+        let delta = delta::read(data)?;
+        let text = Text::quoted(delta.token)?;
+        match (delta.of, &mut self.block) {
+            _ if text.is_empty() => {}
+            (Of::Text, Block::Text { .. }) => {
+                self.characters = self.characters.saturating_add(text.characters());
+                sink(StreamEvent::Text { choice: 0, text });
+            }
+            (Of::Thought, Block::Thought) => sink(StreamEvent::Reasoning { choice: 0, text }),
+            (Of::Arguments, Block::Call { index, told, .. }) => {
+                *told = true;
+                sink(StreamEvent::ToolArguments { choice: 0, index: *index, fragment: text });
+            }
+            _ => {}
+        }
+        Some(())
     }
 
     fn event(&mut self, data: &[u8], sink: Sink<'_>) -> Result<(), Error> {
@@ -195,7 +216,10 @@ impl EventDecoder {
 
 impl StreamDecoder for EventDecoder {
     fn decode(&mut self, data: &[u8], sink: Sink<'_>) -> Result<(), Error> {
-        if self.done { Ok(()) } else { self.event(data, sink) }
+        if self.done || self.plain_delta(data, sink).is_some() {
+            return Ok(());
+        }
+        self.event(data, sink)
     }
 
     fn is_done(&self) -> bool {
@@ -218,5 +242,78 @@ impl StreamDecoder for EventDecoder {
 fn seal_thought(seal: Raw<'_>, sink: Sink<'_>) {
     if let Some(seal) = seal.string().filter(|seal| !seal.is_empty()) {
         sink(StreamEvent::Signature { choice: 0, signature: own_seal(seal.into_owned()) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a decoder in the middle of a block tells of an event.
+    fn told(block: &str, data: &str, full: bool) -> (Vec<StreamEvent>, bool, u32) {
+        let mut decoder = EventDecoder::new();
+        let begin = format!(r#"{{"type":"content_block_start","index":0,"content_block":{block}}}"#);
+        StreamDecoder::decode(&mut decoder, begin.as_bytes(), &mut |_| {}).unwrap();
+        let mut events = Vec::new();
+        let mut sink = |event: StreamEvent<Text<'_>>| events.push(event.map(|text| text.into_string()));
+        let read = match full {
+            true => decoder.event(data.as_bytes(), &mut sink),
+            false => StreamDecoder::decode(&mut decoder, data.as_bytes(), &mut sink),
+        };
+        (events, read.is_ok(), decoder.characters)
+    }
+
+    fn members(of: &'static [&'static str]) -> impl Strategy<Value = String> {
+        prop::collection::vec(prop::sample::select(of), 0..4).prop_map(|members| members.join(","))
+    }
+
+    const BLOCKS: &[&str] = &[
+        r#"{"type":"text","text":""}"#,
+        r#"{"type":"thinking","thinking":"","signature":""}"#,
+        r#"{"type":"tool_use","id":"t","name":"f","input":{}}"#,
+        r#"{"type":"made_up"}"#,
+    ];
+    const DELTA: &[&str] = &[
+        r#""type":"text_delta""#,
+        r#""type":7"#,
+        r#""text":"a\n\u00e9""#,
+        r#""text":"""#,
+        r#""text":"\ud83d""#,
+        r#""text":null"#,
+        r#""thinking":"t""#,
+        r#""partial_json":"{\"a""#,
+        r#""signature":"s""#,
+        r#""t\u0065xt":"x""#,
+        r#""made_up":1"#,
+    ];
+    const EVENT: &[&str] = &[
+        r#""type":"content_block_delta""#,
+        r#""type":"content_block_delta""#,
+        r#""type":"content_block_stop""#,
+        r#""type":"ping""#,
+        r#""index":0"#,
+        r#""index":"x""#,
+        r#""error":{"message":"m"}"#,
+        r#""made_up":{}"#,
+        "nope",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+        #[test]
+        fn an_event_of_the_common_form_says_what_it_says_when_it_is_read_in_full(
+            block in prop::sample::select(BLOCKS), delta in members(DELTA), event in members(EVENT), after in any::<bool>(),
+            common in 0..4_u8,
+        ) {
+            let event = if common > 0 { r#""type":"content_block_delta","index":0"#.to_owned() } else { event };
+            let data = match (event.is_empty(), after) {
+                (true, _) => format!(r#"{{"delta":{{{delta}}}}}"#),
+                (false, true) => format!(r#"{{"delta":{{{delta}}},{event}}}"#),
+                (false, false) => format!(r#"{{{event},"delta":{{{delta}}}}}"#),
+            };
+            prop_assert_eq!(told(block, &data, false), told(block, &data, true), "{}", data);
+        }
     }
 }

@@ -96,6 +96,9 @@ impl<'a> Translation<'a> {
         let request = self.request;
         let answer = self.purpose == Purpose::Answer;
         let cap = request.max_tokens.unwrap_or(self.target.capabilities.default_max_tokens);
+        if cap == 0 {
+            return Err(refuse(self.names.param(Param::MaxTokens), "the provider writes one token at least"));
+        }
         let thoughts = self.thoughts(cap, turns)?;
         let numbers = self.numbers(thoughts)?;
         let stops = self.stops()?;

@@ -124,9 +124,9 @@ mod tests {
         let usage = read(&[
             r#"{"input_tokens":3,"cache_read_input_tokens":2,"output_tokens":1}"#,
             r#"{"input_tokens":null,"output_tokens":5}"#,
-            r#"{"output_tokens":8,"input_tokens":4}"#,
+            r#"{"output_tokens":8,"cache_read_input_tokens":4}"#,
         ]);
-        assert_eq!(usage, Some(Usage { input: 4, cache_read: Some(2), output: 8, ..Usage::default() }));
+        assert_eq!(usage, Some(Usage { input: 3, cache_read: Some(4), output: 8, ..Usage::default() }));
         assert_eq!(read(&["{}", "null"]), None);
     }
 

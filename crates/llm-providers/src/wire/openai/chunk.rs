@@ -8,6 +8,7 @@ use super::answer::not_json;
 use super::error::error_within;
 use super::glance::Choices;
 use super::message::{read_citation, read_details};
+use super::piece::{self, Of};
 use super::response::stop_reason;
 use super::stream::interrupted;
 use super::usage::read_usage;
@@ -106,6 +107,26 @@ impl ChunkDecoder {
         }
         self.usage = usage.or(self.usage);
         Ok(())
+    }
+
+    /// Tells a chunk of the common form. `None` when it is of another, and nothing was told.
+    fn piece_alone(&mut self, data: &[u8], sink: Sink<'_>) -> Option<()> {
+        let piece = piece::read(data)?;
+        let (choice, text) = (piece.choice, Text::quoted(piece.token)?);
+        let event = match piece.of {
+            Of::Text => StreamEvent::Text { choice, text },
+            Of::Thought => StreamEvent::Reasoning { choice, text },
+            Of::Call(index) => {
+                let is_told = |call: &PendingCall| call.choice == choice && call.index == index && call.told;
+                self.calls.iter().any(is_told).then_some(())?;
+                StreamEvent::ToolArguments { choice, index, fragment: text }
+            }
+        };
+        self.choices.mark(choice, false);
+        if !text.is_empty() {
+            sink(event);
+        }
+        Some(())
     }
 
     fn choice(&mut self, raw: Raw<'_>, sink: Sink<'_>) {
@@ -245,6 +266,9 @@ impl StreamDecoder for ChunkDecoder {
             self.usage.into_iter().for_each(|usage| sink(StreamEvent::Usage(usage)));
             return Ok(());
         }
+        if self.started && self.piece_alone(data, sink).is_some() {
+            return Ok(());
+        }
         self.chunk(data, sink)
     }
 
@@ -307,4 +331,98 @@ fn seals(choice: u32, details: Raw<'_>, sink: Sink<'_>) {
 
 fn index(number: Raw<'_>) -> Option<u32> {
     number.u64().and_then(|number| u32::try_from(number).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a decoder that has told of the answer and of one call tells of a chunk.
+    fn told(data: &str, full: bool) -> (Vec<StreamEvent>, bool, Option<Usage>, bool) {
+        let mut decoder = ChunkDecoder::new();
+        let begin = r#"{"id":"x","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"f"}}]}}]}"#;
+        StreamDecoder::decode(&mut decoder, begin.as_bytes(), &mut |_| {}).unwrap();
+        let mut events = Vec::new();
+        let mut sink = |event: StreamEvent<Text<'_>>| events.push(event.map(|text| text.into_string()));
+        let read = match full {
+            true => decoder.chunk(data.as_bytes(), &mut sink),
+            false => StreamDecoder::decode(&mut decoder, data.as_bytes(), &mut sink),
+        };
+        (events, read.is_ok(), decoder.usage, decoder.choices.all_finished())
+    }
+
+    fn members(of: &'static [&'static str]) -> impl Strategy<Value = String> {
+        prop::collection::vec(prop::sample::select(of), 0..4).prop_map(|members| members.join(","))
+    }
+
+    const DELTA: &[&str] = &[
+        r#""role":"assistant""#,
+        r#""content":"a\n\u00e9""#,
+        r#""content":"""#,
+        r#""content":null"#,
+        r#""content":"\ud83d""#,
+        r#""content":[{"text":"x"}]"#,
+        r#""c\u006fntent":"x""#,
+        r#""reasoning_content":"t""#,
+        r#""reasoning":"u""#,
+        r#""refusal":null"#,
+        r#""refusal":"no""#,
+        r#""made_up":{"content":"x"}"#,
+        r#""annotations":[]"#,
+        r#""tool_calls":[{"index":0,"function":{"arguments":"{\"a"}}]"#,
+        r#""tool_calls":[{"index":0,"type":"function","id":null,"function":{"name":null,"arguments":"b"}}]"#,
+        r#""tool_calls":[{"index":0,"function":{"name":"more","arguments":"b"}}]"#,
+        r#""tool_calls":[{"index":1,"function":{"arguments":"c"}}]"#,
+        r#""tool_calls":[{"function":{"arguments":"d"}}]"#,
+        r#""tool_calls":[{"index":0,"function":{"arguments":{"e":1}}}]"#,
+        r#""tool_calls":[{"index":0},{"index":0,"function":{"arguments":"f"}}]"#,
+        r#""tool_calls":null"#,
+        r#""tool_calls":[]"#,
+        r#""function_call":{"name":"g","arguments":"h"}"#,
+    ];
+    const CHOICE: &[&str] = &[
+        r#""index":0"#,
+        r#""index":1"#,
+        r#""index":1.0"#,
+        r#""index":-1"#,
+        r#""finish_reason":null"#,
+        r#""finish_reason":"""#,
+        r#""finish_reason":"stop""#,
+        r#""logprobs":null"#,
+        r#""logprobs":{"content":[]}"#,
+        r#""made_up":[]"#,
+    ];
+    const CHUNK: &[&str] = &[
+        r#""id":"x""#,
+        r#""object":"chat.completion.chunk""#,
+        r#""object":"error","message":"m""#,
+        r#""object":7"#,
+        r#""usage":null"#,
+        r#""usage":{"prompt_tokens":1}"#,
+        r#""error":null"#,
+        r#""error":{"message":"m"}"#,
+        r#""choices":null"#,
+        r#""obfuscation":"x""#,
+        "nope",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+        #[test]
+        fn a_chunk_of_the_common_form_says_what_it_says_when_it_is_read_in_full(
+            delta in members(DELTA), choice in members(CHOICE), chunk in members(CHUNK), after in any::<bool>(), twice in 0..8_u8,
+        ) {
+            let comma = |members: &str| if members.is_empty() { String::new() } else { format!(",{members}") };
+            let one = match after {
+                true => format!(r#"{{"delta":{{{delta}}}{}}}"#, comma(&choice)),
+                false if choice.is_empty() => format!(r#"{{"delta":{{{delta}}}}}"#),
+                false => format!(r#"{{{choice},"delta":{{{delta}}}}}"#),
+            };
+            let list = if twice == 0 { format!("{one},{one}") } else { one };
+            let data = format!(r#"{{"choices":[{list}]{}}}"#, comma(&chunk));
+            prop_assert_eq!(told(&data, false), told(&data, true), "{}", data);
+        }
+    }
 }
