@@ -67,14 +67,19 @@ impl<T: Clone + Send + 'static> Flight<T> {
 
     /// Gives `place` back. Whether that was the last subscriber: then the call is cancelled.
     pub(crate) fn leave(&self, place: usize) -> bool {
-        let (last, next) = {
+        let (last, next, outcome) = {
             let mut state = self.state.lock();
             state.places[place] = Place::Free;
             state.subscribers -= 1;
             // The one who leaves may have been the only one whose turn it was: another takes over.
             let next = state.places.iter_mut().find_map(Place::take_waker);
-            (state.subscribers == 0, next)
+            let last = state.subscribers == 0;
+            // An outcome that goes on, such as a stream, may hold a socket that still knows the flight as its waker:
+            // each would keep the other.
+            let outcome = if last { state.outcome.take() } else { None };
+            (last, next, outcome)
         };
+        drop(outcome);
         if let Some(waker) = next {
             waker.wake();
         }

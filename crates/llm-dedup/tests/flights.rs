@@ -144,6 +144,26 @@ fn a_call_that_panics_is_lost_for_all_and_the_next_starts_anew() {
     assert!(matches!(flights.claim(key("a"), || Box::pin(async { 1 })), Claim::Lead(_)));
 }
 
+/// A stream that has begun is an outcome that goes on. Its socket may know the flight as its waker still.
+#[test]
+fn an_outcome_ends_with_the_last_who_holds_the_flight_even_if_it_knows_its_waker() {
+    type Stream = Arc<Waker>;
+    let flights: Flights<Stream> = Flights::with_open(10, |_| true);
+    let begun = std::future::poll_fn(|cx| Poll::Ready(Arc::new(cx.waker().clone())));
+    let mut lead = match flights.claim(key("a"), || Box::pin(begun)) {
+        Claim::Lead(lead) => lead,
+        other => panic!("{other:?}"),
+    };
+    let Poll::Ready(Ok(stream)) = Pin::new(&mut lead).poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("it has begun")
+    };
+    let ended = Arc::downgrade(&stream);
+    drop(stream);
+    assert!(ended.upgrade().is_some() && flights.stats().active_requests == 1);
+    drop(lead);
+    assert!(ended.upgrade().is_none() && flights.stats().active_requests == 0);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Join,
