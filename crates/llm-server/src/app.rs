@@ -14,6 +14,7 @@ use secrecy::ExposeSecret;
 
 use crate::config::{self, ApiKey, Config, Kind, Loaded, Preset, Resilience, Scope, Strategy};
 use crate::http::auth::{Credential, Keys, digest};
+use crate::http::cors::Cors;
 use crate::unbuilt::Unbuilt;
 
 /// Everything of a configuration that requests meet.
@@ -21,6 +22,7 @@ pub(crate) struct App {
     pub(crate) pipeline: Pipeline,
     pub(crate) keys: Keys,
     pub(crate) limits: Limits,
+    pub(crate) cors: Cors,
 }
 
 /// The bounds of a request.
@@ -72,7 +74,9 @@ impl App {
             max_body_bytes: config.server.max_body_bytes,
             body_idle_timeout: config.server.body_idle_timeout.0,
         };
-        Ok(Self { pipeline, keys, limits })
+        let cors = Cors::of(&config.server.cors_origins)
+            .map_err(|(number, error)| AppError::of(format_args!("server.cors_origins[{number}]"), error))?;
+        Ok(Self { pipeline, keys, limits, cors })
     }
 }
 

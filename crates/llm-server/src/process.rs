@@ -9,22 +9,25 @@ use llm_telemetry::Telemetry;
 use secrecy::SecretString;
 
 use crate::app::App;
+use crate::http::tls::Tls;
 
 /// The process, shared by all connections.
 pub(crate) struct Process {
     pub(crate) clock: SystemClock,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) app: ArcSwap<App>,
+    pub(crate) tls: Arc<Tls>,
     pub(crate) metrics_key: Option<SecretString>,
     draining: AtomicBool,
 }
 
 impl Process {
-    pub(crate) fn new(app: App, telemetry: Arc<Telemetry>, metrics_key: Option<SecretString>) -> Self {
+    pub(crate) fn new(app: App, tls: Tls, telemetry: Arc<Telemetry>, metrics_key: Option<SecretString>) -> Self {
         Self {
             clock: SystemClock::new(),
             telemetry,
             app: ArcSwap::from_pointee(app),
+            tls: Arc::new(tls),
             metrics_key,
             draining: AtomicBool::new(false),
         }

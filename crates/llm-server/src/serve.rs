@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::config::{Loaded, Source};
-use crate::http::listener::listen;
+use crate::http::listener::{Terms, listen};
+use crate::http::tls::{Certificate, Tls};
 use crate::http::{operations, service};
 use crate::process::Process;
 use crate::reload::Changes;
@@ -25,13 +26,16 @@ pub(crate) async fn run(source: Source, loaded: Loaded) -> Result<(), Box<dyn st
     let app = App::new(&loaded, telemetry.clone(), None)?;
     let metrics_key =
         loaded.environment.get("METRICS_API_KEY").filter(|key| !key.is_empty()).map(|key| key.to_owned().into());
-    let process = Arc::new(Process::new(app, telemetry, metrics_key));
-    let routes = operations::routes(process.clone());
     let server = &loaded.config.server;
+    let certificate = Certificate::of(server)?;
+    changes.follow(certificate.iter().flat_map(Certificate::files))?;
+    let process = Arc::new(Process::new(app, Tls::new(certificate), telemetry, metrics_key));
+    let routes = operations::routes(process.clone());
     let stop = CancellationToken::new();
+    let terms = Terms { header_timeout: server.header_timeout.0, tls: process.tls.clone(), stop: stop.clone() };
     let listener = bind(server.listen)?;
     let address = listener.local_addr()?;
-    let data = listen(listener, server.header_timeout.0, stop.clone(), {
+    let data = listen(listener, terms.clone(), {
         let process = process.clone();
         move |exchange, request| service::serve(process.clone(), routes.clone(), exchange, request)
     });
@@ -41,13 +45,22 @@ pub(crate) async fn run(source: Source, loaded: Loaded) -> Result<(), Box<dyn st
         let routes = operations::metrics_only(process.clone());
         let serve =
             move |exchange, request: Request<Incoming>| service::serve_routes(routes.clone(), exchange, request);
-        tokio::spawn(listen(listener, server.header_timeout.0, stop.clone(), serve));
+        tokio::spawn(listen(listener, terms, serve));
     }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     greet(address, &process);
     loop {
         tokio::select! {
-            () = changes.next() => reload(&source, &process, address),
+            changed = changes.next() => {
+                let taken_up = changed.configuration && reload(&source, &process, address);
+                if changed.certificate && !taken_up {
+                    renew(&process);
+                }
+                let certificate = process.tls.certificate();
+                if let Err(error) = changes.follow(certificate.iter().flat_map(|certificate| certificate.files())) {
+                    tracing::warn!(%error, "the certificate's files cannot be watched: send SIGHUP when they change");
+                }
+            }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -82,36 +95,56 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 fn greet(address: SocketAddr, process: &Process) {
     let models = process.app.load().pipeline.models();
     let names: Vec<_> = models.iter().map(|model| model.id.as_str()).collect();
-    println!("llmkit {} listening on http://{address}", env!("CARGO_PKG_VERSION"));
+    let scheme = if process.tls.certificate().is_some() { "https" } else { "http" };
+    println!("llmkit {} listening on {scheme}://{address}", env!("CARGO_PKG_VERSION"));
     println!("models: {}", names.join(", "));
     if let Some(first) = names.first() {
         println!(
-            "try:\n  curl http://{address}/v1/chat/completions -H 'content-type: application/json' \
+            "try:\n  curl {scheme}://{address}/v1/chat/completions -H 'content-type: application/json' \
              -d '{{\"model\":\"{first}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'"
         );
     }
 }
 
-/// Swaps the configuration in one step, or keeps the old one.
-fn reload(source: &Source, process: &Process, address: SocketAddr) {
+/// Swaps the configuration in one step, or keeps the old one. Whether it was swapped.
+fn reload(source: &Source, process: &Process, address: SocketAddr) -> bool {
     let loaded = match source.load() {
         Ok(loaded) => loaded,
         Err(error) => {
             tracing::error!("the configuration is kept, the new one is refused:\n{error}");
-            return;
+            return false;
         }
     };
     let old = process.app.load_full();
-    match App::new(&loaded, process.telemetry.clone(), Some(&old)) {
-        Ok(app) => {
+    let app = App::new(&loaded, process.telemetry.clone(), Some(&old)).map_err(|error| error.to_string());
+    let certificate = Certificate::of(&loaded.config.server).map_err(|error| error.to_string());
+    match app.and_then(|app| Ok((app, certificate?))) {
+        Ok((app, certificate)) => {
             process.app.store(Arc::new(app));
+            process.tls.show(certificate);
             loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             let listen = loaded.config.server.listen;
             if listen.port() != 0 && source.listen.is_none() && listen != address {
                 tracing::warn!("server.listen has changed to {listen}: a restart is needed for it");
             }
             tracing::info!("configuration reloaded");
+            true
         }
-        Err(error) => tracing::error!("the configuration is kept, the new one is refused: {error}"),
+        Err(error) => {
+            tracing::error!("the configuration is kept, the new one is refused: {error}");
+            false
+        }
+    }
+}
+
+/// Shows what is in the certificate's files by now, or what was in them before.
+fn renew(process: &Process) {
+    let Some(certificate) = process.tls.certificate() else { return };
+    match certificate.again() {
+        Ok(certificate) => {
+            process.tls.show(Some(certificate));
+            tracing::info!("certificate reloaded");
+        }
+        Err(error) => tracing::error!("the certificate is kept, the new one is refused: {error}"),
     }
 }

@@ -193,6 +193,7 @@ mod tests {
         let server = &config.server;
         assert_eq!(server.listen.to_string(), "127.0.0.1:8080");
         assert_eq!((server.max_body_bytes, server.api_keys.len()), (33_554_432, 0));
+        assert_eq!((&server.tls_cert, &server.tls_key, server.cors_origins.len()), (&None, &None, 0));
         assert_eq!(server.header_timeout.0, Duration::from_secs(10));
         assert_eq!(
             (server.body_idle_timeout.0, server.drain_timeout.0),

@@ -29,11 +29,14 @@ pub(crate) async fn serve(
     let received = process.clock.now();
     let id = request_id(request.headers());
     let ambiguous = exchange.ambiguous();
+    let visit = process.app.load().cors.visit(&request);
     let mut response = match (request.uri().path(), request.method()) {
         _ if ambiguous => {
             let error = Error::new(ErrorKind::InvalidRequest, "the request gives the length of its body in two ways");
             refuse(&exchange, &error, &id)
         }
+        _ if visit.is_preflight() => respond(StatusCode::NO_CONTENT, HeaderMap::new(), Payload::Done, &exchange),
+        _ if let Some(error) = visit.refusal() => refuse(&exchange, &error, &id),
         ("/v1/chat/completions", &Method::POST) => {
             infer(&process, &exchange, Operation::Chat, request, &id, received).await
         }
@@ -47,6 +50,7 @@ pub(crate) async fn serve(
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         headers.insert(X_REQUEST_ID, id);
     }
+    visit.tell(headers);
     response
 }
 
@@ -75,7 +79,7 @@ async fn infer(
         Ok(credential) => credential.caller.clone(),
         Err(error) => return refuse(exchange, &error, id),
     };
-    let body = match collect(body, app.limits.max_body_bytes, app.limits.body_idle_timeout).await {
+    let body = match collect(body, exchange, app.limits.max_body_bytes, app.limits.body_idle_timeout).await {
         Ok(body) => body,
         Err(error) => return refuse(exchange, &error, id),
     };

@@ -1,8 +1,12 @@
 //! The gateway as a process, between raw sockets and a second process as its upstream.
 
+mod browsers;
 mod bytes;
+mod caller;
 mod connections;
+mod encrypted;
 mod failures;
+mod http2;
 mod lifecycle;
 mod limits;
 mod operations;
