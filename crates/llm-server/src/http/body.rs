@@ -107,7 +107,8 @@ impl HttpBody for Body {
     }
 }
 
-/// Reads a request's body: at most `max` bytes, each piece within `idle`. A body that came in one piece is not copied.
+/// Reads a request's body: at most `max` bytes, each piece within `idle`. A large body that came in one piece is not
+/// copied.
 pub(crate) async fn collect(
     mut body: Incoming,
     exchange: &Exchange,
@@ -138,8 +139,17 @@ pub(crate) async fn collect(
             }
         }
     }
-    Ok(rest.map_or(first, BytesMut::freeze))
+    Ok(rest.map_or_else(|| compact(first), BytesMut::freeze))
 }
+
+/// A small body in bytes of its own: it is kept for as long as its call, and would keep all of the buffer that it was
+/// read into together with its head.
+fn compact(body: Bytes) -> Bytes {
+    if body.len() <= SMALL { Bytes::copy_from_slice(&body) } else { body }
+}
+
+/// A body up to half of hyper's read buffer, for which copying costs less than what it would keep.
+const SMALL: usize = 4 << 10;
 
 /// The largest buffer that is made on the word of a length header.
 const BELIEVED: usize = 1 << 20;

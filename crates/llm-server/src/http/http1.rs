@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -26,10 +27,9 @@ where
     let io = Inbound::new(opened.socket, opened.ahead, guard);
     let service = service_fn({
         let exchange = exchange.clone();
-        move |request| {
-            let answer = serve(exchange.clone(), request);
-            async move { Ok::<_, Infallible>(answer.await) }
-        }
+        // On the heap, and only until the answer has begun: hyper keeps the place of a future for as long as the
+        // connection lives.
+        move |request| Box::pin(serve(exchange.clone(), request)).map(Ok::<_, Infallible>)
     });
     let connection = http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).serve_connection(io, service);
     drive(connection, exchange, opened.bounds).await;

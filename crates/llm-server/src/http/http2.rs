@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -45,9 +46,10 @@ where
     let io = Inbound::new(opened.socket, opened.ahead, guard);
     let service = service_fn({
         let streams = streams.clone();
+        // On the heap, and only until the answer has begun: its task goes on for as long as the stream.
         move |request| {
-            let answer = serve(Arc::new(Exchange::on(Stream::of(streams.clone()))), request);
-            async move { Ok::<_, Infallible>(answer.await) }
+            let exchange = Arc::new(Exchange::on(Stream::of(streams.clone())));
+            Box::pin(serve(exchange, request)).map(Ok::<_, Infallible>)
         }
     });
     let connection = http2::Builder::new(Tasks(tasks))
