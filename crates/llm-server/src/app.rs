@@ -16,6 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{self, ApiKey, Config, Kind, Loaded, Preset, Resilience, Scope, Strategy};
 use crate::http::auth::{self, Credential, Keys, digest};
+use crate::http::cors::Cors;
 use crate::terms::KnownTerms;
 use crate::unbuilt::Unbuilt;
 
@@ -24,6 +25,7 @@ pub(crate) struct App {
     pub(crate) pipeline: Pipeline,
     pub(crate) keys: Keys,
     pub(crate) limits: Limits,
+    pub(crate) cors: Cors,
 }
 
 /// The bounds of a request.
@@ -88,7 +90,9 @@ impl App {
             max_body_bytes: config.server.max_body_bytes,
             body_idle_timeout: config.server.body_idle_timeout.0,
         };
-        Ok(Self { pipeline, keys, limits })
+        let cors = Cors::of(&config.server.cors_origins)
+            .map_err(|(number, error)| AppError::of(format_args!("server.cors_origins[{number}]"), error))?;
+        Ok(Self { pipeline, keys, limits, cors })
     }
 }
 

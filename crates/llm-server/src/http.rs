@@ -2,9 +2,15 @@
 
 pub(crate) mod auth;
 mod body;
+pub(crate) mod cors;
+mod drive;
 mod error;
+mod http1;
+mod http2;
 mod inbound;
 pub(crate) mod listener;
 pub(crate) mod operations;
 mod quota;
 pub(crate) mod service;
+mod socket;
+pub(crate) mod tls;

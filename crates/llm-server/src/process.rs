@@ -1,5 +1,6 @@
 //! What lives as long as the process: the clock, the metrics, and the configuration of the moment.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
@@ -7,6 +8,7 @@ use llm_core::SystemClock;
 use secrecy::SecretString;
 
 use crate::app::App;
+use crate::http::tls::Tls;
 use crate::telemetry::Telemetry;
 
 /// The process, shared by all connections.
@@ -14,16 +16,18 @@ pub(crate) struct Process {
     pub(crate) clock: SystemClock,
     pub(crate) telemetry: Telemetry,
     pub(crate) app: ArcSwap<App>,
+    pub(crate) tls: Arc<Tls>,
     pub(crate) metrics_key: Option<SecretString>,
     draining: AtomicBool,
 }
 
 impl Process {
-    pub(crate) fn new(app: App, telemetry: Telemetry, metrics_key: Option<SecretString>) -> Self {
+    pub(crate) fn new(app: App, tls: Tls, telemetry: Telemetry, metrics_key: Option<SecretString>) -> Self {
         Self {
             clock: SystemClock::new(),
             telemetry,
             app: ArcSwap::from_pointee(app),
+            tls: Arc::new(tls),
             metrics_key,
             draining: AtomicBool::new(false),
         }

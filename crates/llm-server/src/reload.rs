@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use sha2::{Digest, Sha256};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::{Duration, timeout};
@@ -20,10 +21,15 @@ struct Watched {
     watcher: RecommendedWatcher,
 }
 
-/// A file, and what was in it last.
+/// A file, and what was in it last; none when it could not be read.
 struct Seen {
     file: PathBuf,
-    content: Option<Vec<u8>>,
+    digest: Option<[u8; 32]>,
+}
+
+/// Of what is in `file`, which may be a secret.
+fn digest(file: &Path) -> Option<[u8; 32]> {
+    Some(Sha256::digest(std::fs::read(file).ok()?).into())
 }
 
 /// An editor writes a file in several steps: this long after the last of them, it is read.
@@ -81,7 +87,7 @@ impl Watched {
         for file in files {
             let seen = known.iter().position(|seen| seen.file == file).map(|place| known.swap_remove(place));
             joined |= seen.is_none();
-            self.files.push(seen.unwrap_or_else(|| Seen { content: std::fs::read(&file).ok(), file }));
+            self.files.push(seen.unwrap_or_else(|| Seen { digest: digest(&file), file }));
         }
         Ok(joined)
     }
@@ -97,10 +103,11 @@ impl Watched {
             // A neighbour that is written all the time does not hold the news up.
             let _ = timeout(10 * SETTLE, settled).await;
             let mut changed = false;
-            for Seen { file, content } in &mut self.files {
-                let read = std::fs::read(file).ok();
-                if read.is_some() && read != *content {
-                    *content = read;
+            for seen in &mut self.files {
+                let now = digest(&seen.file);
+                // One that is away for a while has not changed.
+                if now.is_some() && now != seen.digest {
+                    seen.digest = now;
                     changed = true;
                 }
             }

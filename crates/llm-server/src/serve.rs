@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::config::{LoadError, Loaded, Source};
-use crate::http::listener::listen;
+use crate::http::listener::{Terms, listen};
+use crate::http::tls::{Certificate, Tls};
 use crate::http::{operations, service};
 use crate::process::Process;
 use crate::reload::Changes;
@@ -28,13 +29,15 @@ pub(crate) async fn run(source: Source, loaded: Loaded) -> Result<(), Box<dyn st
     let app = App::new(&loaded, telemetry.observer(), None)?;
     let metrics_key =
         loaded.environment.get("METRICS_API_KEY").filter(|key| !key.is_empty()).map(|key| key.to_owned().into());
-    let process = Arc::new(Process::new(app, telemetry.clone(), metrics_key));
-    let routes = operations::routes(process.clone());
     let server = &loaded.config.server;
+    let certificate = Certificate::of(server)?;
+    let process = Arc::new(Process::new(app, Tls::new(certificate), telemetry.clone(), metrics_key));
+    let routes = operations::routes(process.clone());
     let stop = CancellationToken::new();
+    let terms = Terms { header_timeout: server.header_timeout.0, tls: process.tls.clone(), stop: stop.clone() };
     let listener = bind(server.listen)?;
     let address = listener.local_addr()?;
-    let data = listen(listener, server.header_timeout.0, stop.clone(), {
+    let data = listen(listener, terms.clone(), {
         let process = process.clone();
         move |exchange, request| service::serve(process.clone(), routes.clone(), exchange, request)
     });
@@ -44,13 +47,16 @@ pub(crate) async fn run(source: Source, loaded: Loaded) -> Result<(), Box<dyn st
         let routes = operations::metrics_only(process.clone());
         let serve =
             move |exchange, request: Request<Incoming>| service::serve_routes(routes.clone(), exchange, request);
-        tokio::spawn(listen(listener, server.header_timeout.0, stop.clone(), serve));
+        tokio::spawn(listen(listener, terms, serve));
     }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     greet(address, &process);
     loop {
         tokio::select! {
-            () = changes.next() => reload(&source, &mut changes, &process, address),
+            () = changes.next() => {
+                renew(&process);
+                reload(&source, &mut changes, &process, address);
+            }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -89,11 +95,12 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 fn greet(address: SocketAddr, process: &Process) {
     let models = process.app.load().pipeline.models();
     let names: Vec<_> = models.iter().map(|model| model.id.as_str()).collect();
-    println!("llmkit {} listening on http://{address}", env!("CARGO_PKG_VERSION"));
+    let scheme = if process.tls.certificate().is_some() { "https" } else { "http" };
+    println!("llmkit {} listening on {scheme}://{address}", env!("CARGO_PKG_VERSION"));
     println!("models: {}", names.join(", "));
     if let Some(first) = names.first() {
         println!(
-            "try:\n  curl http://{address}/v1/chat/completions -H 'content-type: application/json' \
+            "try:\n  curl {scheme}://{address}/v1/chat/completions -H 'content-type: application/json' \
              -d '{{\"model\":\"{first}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'"
         );
     }
@@ -129,9 +136,12 @@ fn reload(source: &Source, changes: &mut Changes, process: &Process, address: So
     };
     let old = process.app.load_full();
     process.telemetry.describe(&loaded.config.providers);
-    match App::new(&loaded, process.telemetry.observer(), Some(&old)) {
-        Ok(app) => {
+    let app = App::new(&loaded, process.telemetry.observer(), Some(&old)).map_err(|error| error.to_string());
+    let certificate = Certificate::of(&loaded.config.server).map_err(|error| error.to_string());
+    match app.and_then(|app| Ok((app, certificate?))) {
+        Ok((app, certificate)) => {
             process.app.store(Arc::new(app));
+            process.tls.show(certificate);
             loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             let listen = loaded.config.server.listen;
             if listen.port() != 0 && source.listen.is_none() && listen != address {
@@ -140,5 +150,19 @@ fn reload(source: &Source, changes: &mut Changes, process: &Process, address: So
             tracing::info!("configuration reloaded");
         }
         Err(error) => tracing::error!("the configuration is kept, the new one is refused: {error}"),
+    }
+}
+
+/// Shows what is in the certificate's files by now, or what was in them before: a mistake elsewhere in the configuration
+/// does not let a certificate expire.
+fn renew(process: &Process) {
+    let Some(certificate) = process.tls.certificate() else { return };
+    match certificate.renewed() {
+        Ok(None) => {}
+        Ok(certificate) => {
+            process.tls.show(certificate);
+            tracing::info!("certificate reloaded");
+        }
+        Err(error) => tracing::error!("the certificate is kept, the new one is refused: {error}"),
     }
 }

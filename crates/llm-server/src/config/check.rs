@@ -13,6 +13,8 @@ use super::environment::Environment;
 use super::file::{ApiKey, Breaker, Config, Kind, Model, Provider, Resilience, Strategy};
 use super::limits::Level;
 use crate::http::auth::digest;
+use crate::http::cors::Cors;
+use crate::http::tls::Certificate;
 
 /// Something wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +111,12 @@ fn server(config: &Config, environment: &Environment, problems: &mut Problems) {
                 problems.unless(name.as_deref() != Some(""), format!("{place}.{key}"), "a name");
             }
         }
+    }
+    if let Err(error) = Certificate::of(server) {
+        problems.add(error.key, error.what);
+    }
+    if let Err((number, error)) = Cors::of(&server.cors_origins) {
+        problems.add(format!("server.cors_origins[{number}]"), error.to_string());
     }
     problems.unless(
         server.max_body_bytes > 0 && server.max_body_bytes < u32::MAX as usize,
@@ -295,6 +303,10 @@ mod tests {
             ("[server]\nlisten = \"0.0.0.0:80\"", "server.listen"),
             ("[server]\napi_keys = [\"env:NOT_SET\"]", "server.api_keys[0]"),
             ("[server]\napi_keys = [{ key = \"k\", scopes = [] }]", "server.api_keys[0].scopes"),
+            ("[server]\ntls_cert = \"cert.pem\"", "server.tls_key"),
+            ("[server]\ntls_key = \"key.pem\"", "server.tls_cert"),
+            ("[server]\ntls_cert = \"/nonexistent/cert\"\ntls_key = \"/nonexistent/key\"", "server.tls_cert"),
+            ("[server]\ncors_origins = [\"https://a\", \"https://b/\"]", "server.cors_origins[1]"),
             ("[server]\nmax_body_bytes = 0", "server.max_body_bytes"),
             ("[server]\nheader_timeout = \"0s\"", "server.header_timeout"),
             ("[observability]\nmetrics_port = 8080", "observability.metrics_port"),

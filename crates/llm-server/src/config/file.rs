@@ -48,6 +48,13 @@ pub struct Server {
     /// Keys that callers present. Each different key is a tenant of its own. Without keys everybody is the tenant
     /// `default`.
     pub api_keys: Vec<ApiKey>,
+    /// The server's certificate and those that it was issued under, a PEM file. With `tls_key` connections are
+    /// encrypted, and HTTP/2 is offered. Read again whenever it changes.
+    pub tls_cert: Option<PathBuf>,
+    /// The key of the certificate, a PEM file. Read again whenever it changes.
+    pub tls_key: Option<PathBuf>,
+    /// Whose pages may call from a browser: origins such as `https://app.example.com`, or `["*"]` for all.
+    pub cors_origins: Vec<String>,
     /// The largest request body, in bytes, at least 1; larger ones are a 413.
     pub max_body_bytes: usize,
     /// How long a request's head may take once it has begun.
@@ -63,6 +70,9 @@ impl Default for Server {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             api_keys: Vec::new(),
+            tls_cert: None,
+            tls_key: None,
+            cors_origins: Vec::new(),
             max_body_bytes: 32 << 20,
             header_timeout: Span::secs(10),
             body_idle_timeout: Span::secs(30),

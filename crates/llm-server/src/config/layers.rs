@@ -46,7 +46,8 @@ pub struct Loaded {
 impl Loaded {
     /// Files that the configuration names, and that it is read again for when they change.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
-        self.config.prices.file.as_deref().into_iter()
+        let Config { prices, server, .. } = &self.config;
+        [&prices.file, &server.tls_cert, &server.tls_key].into_iter().filter_map(|file| file.as_deref())
     }
 }
 
@@ -218,6 +219,7 @@ mod tests {
         let server = &config.server;
         assert_eq!(server.listen.to_string(), "127.0.0.1:8080");
         assert_eq!((server.max_body_bytes, server.api_keys.len()), (33_554_432, 0));
+        assert_eq!((&server.tls_cert, &server.tls_key, server.cors_origins.len()), (&None, &None, 0));
         assert_eq!(server.header_timeout.0, Duration::from_secs(10));
         assert_eq!(
             (server.body_idle_timeout.0, server.drain_timeout.0),

@@ -126,20 +126,24 @@ impl HttpBody for Body {
     }
 }
 
-/// Reads a request's body: at most `max` bytes, each piece within `idle`. A body that came in one piece is not copied.
-pub(crate) async fn collect(mut body: Incoming, max: usize, idle: Duration) -> Result<Bytes, Error> {
+/// Reads a request's body: at most `max` bytes, each piece within `idle`. A large body that came in one piece is not
+/// copied.
+pub(crate) async fn collect(
+    mut body: Incoming,
+    exchange: &Exchange,
+    max: usize,
+    idle: Duration,
+) -> Result<Bytes, Error> {
     let announced = body.size_hint().lower();
     if announced > max as u64 {
-        discard(body, max, idle).await;
-        return Err(too_large(max));
+        return Err(refused(body, exchange, max, idle).await);
     }
     let mut first = Bytes::new();
     let mut rest: Option<BytesMut> = None;
     while let Some(data) = next(&mut body, idle).await? {
         let so_far = rest.as_ref().map_or(first.len(), BytesMut::len);
         if so_far + data.len() > max {
-            discard(body, max, idle).await;
-            return Err(too_large(max));
+            return Err(refused(body, exchange, max, idle).await);
         }
         match &mut rest {
             Some(rest) => rest.extend_from_slice(&data),
@@ -154,8 +158,17 @@ pub(crate) async fn collect(mut body: Incoming, max: usize, idle: Duration) -> R
             }
         }
     }
-    Ok(rest.map_or(first, BytesMut::freeze))
+    Ok(rest.map_or_else(|| compact(first), BytesMut::freeze))
 }
+
+/// A small body in bytes of its own: it is kept for as long as its call, and would keep all of the buffer that it was
+/// read into together with its head.
+fn compact(body: Bytes) -> Bytes {
+    if body.len() <= SMALL { Bytes::copy_from_slice(&body) } else { body }
+}
+
+/// A body up to half of hyper's read buffer, for which copying costs less than what it would keep.
+const SMALL: usize = 4 << 10;
 
 /// The largest buffer that is made on the word of a length header.
 const BELIEVED: usize = 1 << 20;
@@ -181,6 +194,13 @@ async fn next(body: &mut Incoming, idle: Duration) -> Result<Option<Bytes>, Erro
     }
 }
 
+async fn refused(body: Incoming, exchange: &Exchange, max: usize, idle: Duration) -> Error {
+    if exchange.must_be_read() {
+        discard(body, max, idle).await;
+    }
+    Error::new(ErrorKind::TooLarge, format!("the request is larger than {max} bytes")).because("server.max_body_bytes")
+}
+
 /// Reads on for a while, so that a caller that is still sending gets to read its answer.
 async fn discard(mut body: Incoming, max: usize, idle: Duration) {
     let mut left = max.saturating_mul(2);
@@ -194,7 +214,3 @@ async fn discard(mut body: Incoming, max: usize, idle: Duration) {
 
 /// How long a refused body may pause before its connection is closed.
 const LINGER: Duration = Duration::from_secs(1);
-
-fn too_large(max: usize) -> Error {
-    Error::new(ErrorKind::TooLarge, format!("the request is larger than {max} bytes")).because("server.max_body_bytes")
-}

@@ -1,27 +1,29 @@
-//! A client's connection as hyper reads it, with the guards that hyper has not: a time for a head to be
-//! finished, a time to be idle, and an eye on ambiguous lengths.
+//! A caller's connection as hyper reads it, and an eye on the heads that come.
 
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection that asks nothing is closed after this long, twice this long at the latest.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+use super::drive::Vital;
+use super::http2::Stream;
 
-/// What the reading side tells the service of one connection, and the other way round. Both run in one task,
-/// so the orderings publish nothing.
+/// What the reading side tells the service of one request, and the other way round.
+///
+/// Over HTTP/1 the requests of a connection share one and both sides run in one task, so the orderings publish
+/// nothing. Over HTTP/2 each request has its own, which lives as long as its stream.
 #[derive(Debug, Default)]
 pub(crate) struct Exchange {
     phase: AtomicU8,
+    /// Whether a head was finished since the timer looked.
+    finished: AtomicBool,
+    stream: Option<Stream>,
 }
 
 /// Nothing of the next head has come.
@@ -34,9 +36,20 @@ const BUSY: u8 = 2;
 const AMBIGUOUS: u8 = 3;
 
 impl Exchange {
+    /// The exchange of one HTTP/2 stream.
+    pub(super) const fn on(stream: Stream) -> Self {
+        Self { phase: AtomicU8::new(BUSY), finished: AtomicBool::new(false), stream: Some(stream) }
+    }
+
     /// Whether the head of the request under way gave its body's length both ways.
     pub(crate) fn ambiguous(&self) -> bool {
         self.phase.load(Relaxed) == AMBIGUOUS
+    }
+
+    /// Whether an answer that comes before its request's body has been read can be told apart from it only by reading
+    /// that body: over HTTP/2 both have their own way.
+    pub(super) const fn must_be_read(&self) -> bool {
+        self.stream.is_none()
     }
 
     /// The answer is out: the next bytes begin a head.
@@ -44,98 +57,95 @@ impl Exchange {
         self.phase.store(AWAITING, Relaxed);
     }
 
-    fn phase(&self) -> u8 {
-        self.phase.load(Relaxed)
+    /// Whether the next bytes are a head's.
+    pub(super) fn awaits_head(&self) -> bool {
+        matches!(self.phase.load(Relaxed), AWAITING | IN_HEAD)
+    }
+
+    /// A head has begun.
+    pub(super) fn begin(&self) {
+        self.phase.store(IN_HEAD, Relaxed);
+    }
+
+    /// A head is complete.
+    pub(super) fn take_up(&self, ambiguous: bool) {
+        self.phase.store(if ambiguous { AMBIGUOUS } else { BUSY }, Relaxed);
+        self.finished.store(true, Relaxed);
     }
 }
 
-/// The reading and writing half of a client's connection.
-pub(crate) struct Inbound {
-    io: TokioIo<TcpStream>,
-    exchange: Arc<Exchange>,
-    header_timeout: Duration,
-    head: HeadScan,
-    head_deadline: Option<Instant>,
-    /// Set while heads come, cleared when the timer looks.
-    active: bool,
-    timer: Pin<Box<Sleep>>,
-}
+impl Vital for Exchange {
+    /// All that a connection does is done by the task that drives it.
+    const ALONE: bool = true;
 
-impl Inbound {
-    pub(crate) fn new(stream: TcpStream, exchange: Arc<Exchange>, header_timeout: Duration) -> Self {
-        Self {
-            io: TokioIo::new(stream),
-            exchange,
-            header_timeout,
-            head: HeadScan::default(),
-            head_deadline: Some(Instant::now() + header_timeout),
-            active: false,
-            timer: Box::pin(tokio::time::sleep(header_timeout)),
+    fn take_finished(&self) -> bool {
+        let finished = self.finished.load(Relaxed);
+        if finished {
+            self.finished.store(false, Relaxed);
         }
+        finished
     }
 
-    /// Follows the bytes of a head to its end; what comes behind it is the body's, or the next head's.
-    fn note(&mut self, bytes: &[u8]) {
-        if !matches!(self.exchange.phase(), AWAITING | IN_HEAD) || bytes.is_empty() {
-            return;
-        }
-        self.active = true;
-        match self.head.feed(bytes) {
-            Some(head) => {
-                self.head_deadline = None;
-                self.exchange.phase.store(if head.ambiguous() { AMBIGUOUS } else { BUSY }, Relaxed);
-                self.head = HeadScan::default();
+    fn in_head(&self) -> bool {
+        self.phase.load(Relaxed) == IN_HEAD
+    }
+
+    fn is_idle(&self) -> bool {
+        self.phase.load(Relaxed) == AWAITING
+    }
+}
+
+/// What looks at the bytes of a connection before hyper gets them.
+pub(super) trait Guard: Unpin {
+    /// Whether the next bytes must be seen.
+    fn watches(&self) -> bool;
+
+    /// Follows what was read.
+    fn note(&mut self, bytes: &[u8]);
+}
+
+/// The reading and writing half of a caller's connection.
+pub(super) struct Inbound<T, G> {
+    io: TokioIo<T>,
+    /// What was read to find the protocol out.
+    ahead: Bytes,
+    guard: G,
+}
+
+impl<T, G> Inbound<T, G> {
+    pub(super) fn new(socket: T, ahead: Bytes, guard: G) -> Self {
+        Self { io: TokioIo::new(socket), ahead, guard }
+    }
+}
+
+impl<T: AsyncRead + Unpin, G: Guard> Inbound<T, G> {
+    /// Reads what the guard is to see: hyper's cursor does not show what was read into it, so that goes through a
+    /// buffer of the thread's.
+    fn poll_watched(&mut self, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let piece = self.ahead.split_to(self.ahead.len().min(buf.remaining()));
+            if self.guard.watches() {
+                self.guard.note(&piece);
             }
-            None => {
-                self.exchange.phase.store(IN_HEAD, Relaxed);
-                if self.head_deadline.is_none() {
-                    let deadline = Instant::now() + self.header_timeout;
-                    self.head_deadline = Some(deadline);
-                    self.timer.as_mut().reset(deadline);
-                }
-            }
+            buf.put_slice(&piece);
+            return Poll::Ready(Ok(()));
         }
-    }
-
-    /// Ready when the connection has waited too long for a head.
-    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            ready!(self.timer.as_mut().poll(cx));
-            let now = Instant::now();
-            let next = match self.head_deadline {
-                Some(deadline) if now >= deadline => return Poll::Ready(()),
-                Some(deadline) => deadline,
-                None if self.exchange.phase() == AWAITING && !self.active => return Poll::Ready(()),
-                None => {
-                    self.active = false;
-                    now + IDLE_TIMEOUT
-                }
-            };
-            self.timer.as_mut().reset(next);
-        }
+        READ.with_borrow_mut(|buffer| {
+            let want = buffer.len().min(buf.remaining());
+            let mut read = ReadBuf::new(&mut buffer[..want]);
+            ready!(Pin::new(self.io.inner_mut()).poll_read(cx, &mut read))?;
+            self.guard.note(read.filled());
+            buf.put_slice(read.filled());
+            Poll::Ready(Ok(()))
+        })
     }
 }
 
-impl Read for Inbound {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+impl<T: AsyncRead + Unpin, G: Guard> Read for Inbound<T, G> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // hyper's cursor does not show what was read into it: heads go through a buffer of the thread's.
-        if matches!(this.exchange.phase(), AWAITING | IN_HEAD) {
-            return HEAD.with_borrow_mut(|buffer| {
-                let want = buffer.len().min(buf.remaining());
-                let mut read = hyper::rt::ReadBuf::new(&mut buffer[..want]);
-                match Pin::new(&mut this.io).poll_read(cx, read.unfilled())? {
-                    Poll::Ready(()) => {
-                        this.note(read.filled());
-                        buf.put_slice(read.filled());
-                        Poll::Ready(Ok(()))
-                    }
-                    Poll::Pending => {
-                        ready!(this.poll_overdue(cx));
-                        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "no request in time")))
-                    }
-                }
-            });
+        if this.guard.watches() || !this.ahead.is_empty() {
+            return this.poll_watched(cx, buf);
         }
         Pin::new(&mut this.io).poll_read(cx, buf)
     }
@@ -143,10 +153,25 @@ impl Read for Inbound {
 
 thread_local! {
     /// As long as hyper's first read buffer, so that a small request still comes in one read.
-    static HEAD: RefCell<Box<[u8]>> = RefCell::new(vec![0; 8192].into());
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; 8192].into());
 }
 
-impl Write for Inbound {
+/// Reads what comes first on `socket`, before anybody knows its protocol, and appends it to `ahead`. Gives the number
+/// of bytes; none at the end.
+pub(super) fn poll_first<T: AsyncRead + Unpin>(
+    socket: &mut T,
+    ahead: &mut Vec<u8>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    READ.with_borrow_mut(|buffer| {
+        let mut read = ReadBuf::new(buffer);
+        ready!(Pin::new(socket).poll_read(cx, &mut read))?;
+        ahead.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    })
+}
+
+impl<T: AsyncWrite + Unpin, G: Guard> Write for Inbound<T, G> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
     }
@@ -169,98 +194,5 @@ impl Write for Inbound {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bufs)
-    }
-}
-
-/// Reads heads line by line, whatever the pieces they come in.
-#[derive(Debug, Default)]
-struct HeadScan {
-    /// The line so far, as much of it as tells which header it is.
-    line: [u8; LINE],
-    len: usize,
-    lines: u32,
-    lengths: u32,
-    encodings: u32,
-}
-
-/// Longer than both header names with their colon.
-const LINE: usize = 24;
-
-impl HeadScan {
-    /// Takes the next bytes; gives the scan back at the head's end.
-    fn feed(&mut self, bytes: &[u8]) -> Option<&Self> {
-        let mut rest = bytes;
-        while let Some(end) = memchr::memchr(b'\n', rest) {
-            self.keep(&rest[..end]);
-            rest = &rest[end + 1..];
-            if self.end_line() {
-                return Some(self);
-            }
-        }
-        self.keep(rest);
-        None
-    }
-
-    fn keep(&mut self, piece: &[u8]) {
-        let room = piece.len().min(LINE - self.len);
-        self.line[self.len..self.len + room].copy_from_slice(&piece[..room]);
-        self.len += room;
-    }
-
-    /// Whether the line was the empty one behind the headers.
-    fn end_line(&mut self) -> bool {
-        let line = &self.line[..self.len];
-        let empty = matches!(line, [] | [b'\r']);
-        let named = |name: &[u8]| line.len() >= name.len() && line[..name.len()].eq_ignore_ascii_case(name);
-        self.lengths += u32::from(named(b"content-length:"));
-        self.encodings += u32::from(named(b"transfer-encoding:"));
-        self.len = 0;
-        // Empty lines before the request line are skipped, as RFC 9112 asks.
-        self.lines += u32::from(!empty);
-        empty && self.lines > 0
-    }
-
-    const fn ambiguous(&self) -> bool {
-        (self.lengths > 0 && self.encodings > 0) || self.lengths > 1 || self.encodings > 1
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn scan(pieces: &[&[u8]]) -> Option<bool> {
-        let mut scan = HeadScan::default();
-        pieces.iter().find_map(|piece| scan.feed(piece).map(HeadScan::ambiguous))
-    }
-
-    #[test]
-    fn a_head_with_one_length_is_plain_however_it_is_cut() {
-        let head = b"POST / HTTP/1.1\r\nhost: x\r\nContent-Length: 5\r\n\r\n";
-        for cut in 0..head.len() {
-            assert_eq!(scan(&[&head[..cut], &head[cut..]]), Some(false), "cut at {cut}");
-        }
-        assert_eq!(scan(&[&head[..head.len() - 1]]), None);
-    }
-
-    #[test]
-    fn two_ways_to_say_the_length_are_ambiguous() {
-        for headers in [
-            "content-length: 5\r\ntransfer-encoding: chunked",
-            "Transfer-Encoding: chunked\r\nContent-Length: 5",
-            "content-length: 5\r\ncontent-length: 6",
-            "content-length: 5\r\ncontent-length: 5",
-        ] {
-            let head = format!("POST / HTTP/1.1\r\n{headers}\r\n\r\n");
-            assert_eq!(scan(&[head.as_bytes()]), Some(true), "{headers}");
-        }
-    }
-
-    #[test]
-    fn bodies_and_other_headers_do_not_count() {
-        assert_eq!(
-            scan(&[b"\r\nPOST / HTTP/1.1\r\nx-content-length: 5\r\ncontent-length: 9\r\n\r\ncontent-length: 5\r\n"]),
-            Some(false)
-        );
     }
 }

@@ -1,32 +1,44 @@
 //! The accept loop: one task a connection, at most so many, and an orderly end.
 
-use std::convert::Infallible;
 use std::io;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use tokio::io::AsyncRead;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::body::Body;
-use super::inbound::{Exchange, Inbound};
+use super::drive::{Bounds, Opened};
+use super::inbound::{Exchange, poll_first};
+use super::socket::Socket;
+use super::tls::{self, Tls};
+use super::{http1, http2};
 
 /// Most connections at once on one listener; more wait in the system's queue.
 pub(crate) const MAX_CONNECTIONS: usize = 16_384;
-/// The largest head; hyper answers a longer one with 431.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// The largest head; a longer one is answered with 431.
+pub(super) const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// How long a broken accept is left alone, such as when file descriptors are used up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts connections until `stop`; then the open ones finish what they are at. Returns once all are closed.
-pub(crate) async fn listen<S, F>(listener: TcpListener, header_timeout: Duration, stop: CancellationToken, serve: S)
+/// How connections are taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// For a head, and for all that comes before the first one.
+    pub(crate) header_timeout: Duration,
+    pub(crate) tls: Arc<Tls>,
+    /// No more connections then; the open ones finish what they are at.
+    pub(crate) stop: CancellationToken,
+}
+
+/// Accepts connections until it is told to stop. Returns once all are closed.
+pub(crate) async fn listen<S, F>(listener: TcpListener, terms: Terms, serve: S)
 where
     S: Fn(Arc<Exchange>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
@@ -36,14 +48,14 @@ where
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stop.cancelled() => break,
+            () = terms.stop.cancelled() => break,
             accepted = accept(&listener, &room) => accepted,
         };
         match accepted {
             Ok((stream, place)) => {
-                let (serve, stop) = (serve.clone(), stop.clone());
+                let (serve, terms, tasks) = (serve.clone(), terms.clone(), open.clone());
                 open.spawn(async move {
-                    connection(stream, header_timeout, stop, serve).await;
+                    connection(stream, terms, tasks, serve).await;
                     drop(place);
                 });
             }
@@ -58,69 +70,108 @@ where
     open.wait().await;
 }
 
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
     let place = room.clone().acquire_owned().await.expect("the semaphore is never closed");
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
     Ok((stream, place))
 }
 
-async fn connection<S, F>(stream: TcpStream, header_timeout: Duration, stop: CancellationToken, serve: S)
+async fn connection<S, F>(stream: TcpStream, terms: Terms, tasks: TaskTracker, serve: S)
 where
     S: Fn(Arc<Exchange>, Request<Incoming>) -> F,
-    F: Future<Output = Response<Body>>,
+    F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let exchange = Arc::new(Exchange::default());
-    let io = Inbound::new(stream, exchange.clone(), header_timeout);
-    let service = hyper::service::service_fn(move |request| {
-        let answer = serve(exchange.clone(), request);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
-    let mut http = http1::Builder::new();
-    http.max_buf_size(MAX_HEAD_BYTES).max_headers(128);
-    let connection = pin!(http.serve_connection(io, service));
-    let ended = Draining { connection, stop: Some(Box::pin(stop.cancelled_owned())) }.await;
-    if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended");
-    }
-}
-
-/// A connection that is told once to finish.
-struct Draining<'a, C> {
-    connection: Pin<&'a mut C>,
-
-    stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-}
-
-/// hyper's connections, whatever their service.
-trait Graceful: Future<Output = hyper::Result<()>> {
-    fn finish(self: Pin<&mut Self>);
-}
-
-impl<S> Graceful for http1::Connection<Inbound, S>
-where
-    S: hyper::service::HttpService<Incoming, ResBody = Body>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    fn finish(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
-}
-
-impl<C: Graceful> Future for Draining<'_, C> {
-    type Output = hyper::Result<()>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        if let Some(stop) = &mut this.stop
-            && stop.as_mut().poll(cx).is_ready()
-        {
-            this.stop = None;
-            this.connection.as_mut().finish();
+    let Terms { header_timeout, tls, stop } = terms;
+    let mut timer = Box::pin(tokio::time::sleep(header_timeout));
+    let opened = tokio::select! {
+        biased;
+        opened = open(stream, &tls) => opened,
+        () = &mut timer => Err(io::Error::new(io::ErrorKind::TimedOut, "nothing came in time")),
+        // Nothing has been asked yet.
+        () = stop.cancelled() => return,
+    };
+    let bounds = Bounds { timer, header_timeout, stop };
+    match opened {
+        Ok((socket, ahead, Protocol::Http1)) => http1::serve(Opened { socket, ahead, bounds }, serve).await,
+        Ok((socket, ahead, Protocol::Http2)) => {
+            // Larger by far than HTTP/1's, which the task would have to hold as well.
+            Box::pin(http2::serve(Opened { socket, ahead, bounds }, tasks, serve)).await;
         }
-        this.connection.as_mut().poll(cx)
+        Err(error) => tracing::debug!(%error, "no connection came about"),
+    }
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Encrypts the connection where that is configured, and finds its protocol out: by the handshake, else by its first
+/// bytes.
+async fn open(stream: TcpStream, tls: &Tls) -> io::Result<(Socket, Bytes, Protocol)> {
+    let mut socket = match tls.config() {
+        None => Socket::Plain(stream),
+        Some(config) => {
+            let stream = Box::pin(tls::accept(stream, config)).await?;
+            if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2) {
+                return Ok((Socket::Tls(stream), Bytes::new(), Protocol::Http2));
+            }
+            Socket::Tls(stream)
+        }
+    };
+    let (ahead, protocol) = sniff(&mut socket).await?;
+    Ok((socket, ahead, protocol))
+}
+
+/// Reads until it is clear whether the caller knows, without having asked, that HTTP/2 is spoken here.
+async fn sniff<T: AsyncRead + Unpin>(socket: &mut T) -> io::Result<(Bytes, Protocol)> {
+    let mut ahead = Vec::new();
+    loop {
+        let read = std::future::poll_fn(|cx| poll_first(socket, &mut ahead, cx)).await?;
+        let compared = ahead.len().min(http2::PREFACE.len());
+        if read == 0 || ahead[..compared] != http2::PREFACE[..compared] {
+            return Ok((ahead.into(), Protocol::Http1));
+        }
+        if compared == http2::PREFACE.len() {
+            return Ok((ahead.into(), Protocol::Http2));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    async fn sniffed(pieces: &[&[u8]]) -> (Bytes, Protocol) {
+        let (mut ours, mut theirs) = duplex(1024);
+        let send = async {
+            for piece in pieces {
+                theirs.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            theirs.shutdown().await.unwrap();
+        };
+        tokio::join!(sniff(&mut ours), send).0.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_preface_tells_the_protocols_apart_however_it_is_cut() {
+        let preface = http2::PREFACE;
+        for cut in 0..preface.len() {
+            let (ahead, protocol) = sniffed(&[&preface[..cut], &preface[cut..]]).await;
+            assert_eq!((&ahead[..], protocol), (&preface[..], Protocol::Http2), "cut at {cut}");
+        }
+        let (ahead, protocol) = sniffed(&[&[&preface[..], b"more"].concat()]).await;
+        assert_eq!((&ahead[..24], protocol), (&preface[..], Protocol::Http2));
+        for other in ["GET / HTTP/1.1\r\n\r\n", "POST / HTTP/1.1\r\n\r\n", "PRI * HTTP/1.1\r\n\r\n", "PRI", "", "\r\n"]
+        {
+            let (ahead, protocol) = sniffed(&[other.as_bytes()]).await;
+            assert_eq!((&ahead[..], protocol), (other.as_bytes(), Protocol::Http1), "{other:?}");
+        }
     }
 }

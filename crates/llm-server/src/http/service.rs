@@ -31,11 +31,14 @@ pub(crate) async fn serve(
     let ambiguous = exchange.ambiguous();
     let route = route(request.uri().path());
     let mut watch = route.and_then(|route| process.telemetry.watch(&request, route, &id, received));
+    let visit = process.app.load().cors.visit(&request);
     let mut response = match (request.uri().path(), request.method()) {
         _ if ambiguous => {
             let error = Error::new(ErrorKind::InvalidRequest, "the request gives the length of its body in two ways");
             refuse(&exchange, &error, &id)
         }
+        _ if visit.is_preflight() => respond(StatusCode::NO_CONTENT, HeaderMap::new(), Payload::Done, &exchange),
+        _ if let Some(error) = visit.refusal() => refuse(&exchange, &error, &id),
         ("/v1/chat/completions", &Method::POST) => {
             infer(&process, &exchange, Operation::Chat, request, &id, received, watch.as_ref()).await
         }
@@ -49,6 +52,7 @@ pub(crate) async fn serve(
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         headers.insert(X_REQUEST_ID, id);
     }
+    visit.tell(headers);
     if let Some(watch) = &mut watch {
         watch.answered(response.status());
     }
@@ -90,7 +94,7 @@ async fn infer(
     if let Some(watch) = watch {
         watch.caller(&caller.tenant);
     }
-    let body = match collect(body, app.limits.max_body_bytes, app.limits.body_idle_timeout).await {
+    let body = match collect(body, exchange, app.limits.max_body_bytes, app.limits.body_idle_timeout).await {
         Ok(body) => body,
         Err(error) => return refuse(exchange, &error, id),
     };

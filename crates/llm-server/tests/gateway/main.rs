@@ -1,9 +1,13 @@
 //! The gateway as a process, between raw sockets and a second process as its upstream.
 
 mod answers;
+mod browsers;
 mod bytes;
+mod caller;
 mod connections;
+mod encrypted;
 mod failures;
+mod http2;
 mod keys;
 mod lifecycle;
 mod limits;

@@ -59,8 +59,9 @@ impl Running {
                 let status = child.wait().expect("it was started");
                 panic!("{arguments:?} ended with {status}: {:?}", lines.iter().collect::<Vec<_>>());
             }
-            if let Some((_, rest)) = line.split_once("listening on http://") {
-                break rest.trim().parse().expect("an address");
+            if let Some((_, rest)) = line.split_once("listening on ") {
+                let (_, address) = rest.split_once("://").expect("a scheme");
+                break address.trim().parse().expect("an address");
             }
         };
         // Whatever else it prints is read, so that it never waits for a reader.

@@ -20,6 +20,10 @@ impl Answer {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    pub(crate) fn count_of_headers(&self) -> usize {
+        self.headers.len()
+    }
+
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).expect("text")
     }
@@ -170,6 +174,12 @@ impl Connection {
     /// Whether the other side has closed the connection.
     pub(crate) fn is_closed(&mut self) -> bool {
         self.read.is_empty() && !self.more()
+    }
+
+    /// All that comes until the other side closes.
+    pub(crate) fn until_closed(&mut self) -> String {
+        while self.more() {}
+        String::from_utf8(std::mem::take(&mut self.read)).expect("text")
     }
 
     pub(crate) fn shutdown(self) {
