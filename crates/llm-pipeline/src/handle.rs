@@ -6,7 +6,7 @@ use std::sync::Arc;
 use llm_breaker::{CircuitBreaker, Permit, Refused};
 use llm_core::{Call, CallBody, Clock, Error, ErrorKind, Model, Observer, Sharing, TenantId, Tick};
 use llm_dedup::{CacheStats, DedupStats, ResponseCache, SimilarityStats};
-use llm_ratelimit::{Cost, Headroom, LimitStats};
+use llm_ratelimit::{Cost, Headroom, LimitStats, Tightest};
 use llm_router::{Plan, Reason, Strategy};
 
 use crate::attempt::Attempt;
@@ -342,6 +342,12 @@ impl Pipeline {
     #[must_use]
     pub fn limits(&self) -> Vec<LimitStats> {
         self.0.limits.stats(self.now())
+    }
+
+    /// The `most` limits that have the least share left.
+    #[must_use]
+    pub fn tightest_limits(&self, most: usize) -> Tightest {
+        self.0.limits.tightest(most, self.now())
     }
 
     /// How often limits let calls of each configured model pass, and how often not.
