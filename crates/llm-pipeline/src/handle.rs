@@ -376,6 +376,12 @@ impl Pipeline {
         chosen.flat_map(|upstream| upstream.keys.iter()).map(|key| key.circuits.reset()).sum()
     }
 
+    /// Whether identical requests share a call.
+    #[must_use]
+    pub fn shares(&self) -> bool {
+        self.0.sharer.is_some()
+    }
+
     /// What sharing has come to; nothing when it is off.
     #[must_use]
     pub fn sharing(&self) -> DedupStats {

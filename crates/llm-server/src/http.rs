@@ -3,6 +3,7 @@
 pub(crate) mod auth;
 mod body;
 pub(crate) mod cors;
+mod dashboard;
 mod drive;
 mod error;
 mod http1;
@@ -10,6 +11,7 @@ mod http2;
 mod inbound;
 pub(crate) mod listener;
 pub(crate) mod operations;
+pub(crate) mod overview;
 mod quota;
 pub(crate) mod service;
 mod socket;

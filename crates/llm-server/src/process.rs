@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
-use llm_core::SystemClock;
+use llm_core::{Clock, SystemClock, Tick};
 use secrecy::SecretString;
 
 use crate::app::App;
@@ -14,6 +14,7 @@ use crate::telemetry::Telemetry;
 /// The process, shared by all connections.
 pub(crate) struct Process {
     pub(crate) clock: SystemClock,
+    pub(crate) started: Tick,
     pub(crate) telemetry: Telemetry,
     pub(crate) app: ArcSwap<App>,
     pub(crate) tls: Arc<Tls>,
@@ -25,6 +26,7 @@ impl Process {
     pub(crate) fn new(app: App, tls: Tls, telemetry: Telemetry, metrics_key: Option<SecretString>) -> Self {
         Self {
             clock: SystemClock::new(),
+            started: SystemClock::new().now(),
             telemetry,
             app: ArcSwap::from_pointee(app),
             tls: Arc::new(tls),

@@ -19,6 +19,8 @@ pub struct Totals {
     pub overhead: Distribution,
     /// Dollars that shared calls and finished answers would have cost.
     pub saved: f64,
+    /// Calls whose tokens have no known price.
+    pub unpriced: u64,
     /// Calls to providers, by the provider's configured name.
     pub providers: BTreeMap<String, ProviderTotals>,
 }
@@ -40,8 +42,6 @@ pub struct ProviderTotals {
     pub output_tokens: u64,
     /// Dollars, where the price is known.
     pub cost: f64,
-    /// Calls whose tokens have no known price.
-    pub unpriced: u64,
 }
 
 /// How observations of time are spread.
@@ -87,7 +87,7 @@ impl Totals {
             *tokens += count(value);
         });
         by_provider(families::REQUEST_COST, |provider, _, value| provider.cost += amount(value));
-        by_provider(families::UNPRICED, |provider, _, value| provider.unpriced += count(value));
+        each(shot, families::UNPRICED, |_, value| totals.unpriced += count(value));
         totals
     }
 }

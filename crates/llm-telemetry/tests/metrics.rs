@@ -302,7 +302,7 @@ fn totals_are_the_same_counts_in_few_words() {
         ("llmkit_request_tokens_total{provider=\"open\\\"ai\",direction=\"input\"}", known.input_tokens as f64),
         ("llmkit_request_tokens_total{provider=\"open\\\"ai\",direction=\"output\"}", known.output_tokens as f64),
         ("llmkit_request_cost_total{provider=\"open\\\"ai\",model=\"fast\"}", known.cost),
-        ("llmkit_unpriced_requests_total{provider=\"open\\\"ai\",model=\"fast\"}", known.unpriced as f64),
+        ("llmkit_unpriced_requests_total{provider=\"open\\\"ai\",model=\"fast\"}", totals.unpriced as f64),
         (
             "llmkit_request_duration_seconds_count{provider=\"open\\\"ai\",model=\"fast\"}",
             known.duration.count() as f64,

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use super::auth::presented;
+use super::dashboard;
 use super::error::{render, wrong_method};
 use crate::config::Scope;
 use crate::process::Process;
@@ -39,6 +40,7 @@ pub(crate) fn routes(process: Arc<Process>) -> Router {
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .merge(metrics_routes())
+        .merge(dashboard::routes())
         .method_not_allowed_fallback(async |id: Extension<RequestId>, method: Method| {
             refusal(&wrong_method(&method), &id)
         })
@@ -56,7 +58,7 @@ fn metrics_routes() -> Router<Arc<Process>> {
 }
 
 /// An error in its caller's format; these routes speak OpenAI's.
-fn refusal(error: &Error, id: &RequestId) -> Response {
+pub(super) fn refusal(error: &Error, id: &RequestId) -> Response {
     let rendered = render(Dialect::OpenAi, error, id);
     (rendered.status, rendered.headers, Body::from(rendered.body)).into_response()
 }
