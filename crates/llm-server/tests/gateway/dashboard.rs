@@ -6,7 +6,7 @@ use crate::chromium::Chromium;
 use crate::process::{Gateway, Upstream, chat_body, config};
 use crate::wire::{get, post};
 
-const SETUP: &str = "[[models]]\nname = \"fast\"\nstrategy = \"latency\"\ntargets = [\
+pub(crate) const SETUP: &str = "[[models]]\nname = \"fast\"\nstrategy = \"latency\"\ntargets = [\
     { provider = \"up\", model = \"sim?ttft=25ms,tokens=40\", price = { input = \"1.5\", output = \"6\" } }, \
     { provider = \"spare\", model = \"sim?ttft=60ms,tokens=40\", price = { input = \"1\", output = \"4\" } }]\n\
     [[providers]]\nname = \"spare\"\nkind = \"sim\"\n\
@@ -14,10 +14,10 @@ const SETUP: &str = "[[models]]\nname = \"fast\"\nstrategy = \"latency\"\ntarget
     [[limits]]\nlevel = \"model\"\nname = \"fast\"\nconcurrency = 8\n\
     [resilience]\nretry_attempts = 0\ncircuit_breaker_threshold = 3\n";
 
-const KEYS: &str = "[server]\napi_keys = [\"plain\", { key = \"boss\", scopes = [\"admin\"] }]\n";
+pub(crate) const KEYS: &str = "[server]\napi_keys = [\"plain\", { key = \"boss\", scopes = [\"admin\"] }]\n";
 
 /// Some of everything: answers, a stream, hits, failures until a circuit opens.
-fn use_it(gateway: &Gateway) {
+pub(crate) fn use_it(gateway: &Gateway) {
     for text in ["a", "b", "a", "a", "c"] {
         let body = chat_body("fast", text, ",\"temperature\":0");
         assert_eq!(post(gateway.addr(), "/v1/chat/completions", &[], body.as_bytes()).status, 200);
@@ -139,7 +139,8 @@ fn is_sound(browser: &mut Chromium) {
     };
     assert_eq!(browser.events.iter().filter(bad).collect::<Vec<_>>(), Vec::<&Value>::new());
     let asked = browser.events.iter().filter(|event| event["method"] == "Network.requestWillBeSent");
-    let urls: Vec<_> = asked.map(|event| event["params"]["request"]["url"].as_str().expect("text").to_owned()).collect();
+    let urls: Vec<_> =
+        asked.map(|event| event["params"]["request"]["url"].as_str().expect("text").to_owned()).collect();
     assert!(urls.len() > 5 && urls.iter().all(|url| url.starts_with("http://127.0.0.1:")), "{urls:?}");
 }
 

@@ -19,4 +19,6 @@ mod process;
 mod routing;
 mod sharing;
 mod streams;
+#[cfg(feature = "tui")]
+mod top;
 mod wire;
