@@ -10,6 +10,7 @@ mod http1;
 mod http2;
 mod inbound;
 pub(crate) mod listener;
+mod openapi;
 pub(crate) mod operations;
 pub(crate) mod overview;
 mod quota;

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use super::auth::presented;
-use super::dashboard;
 use super::error::{render, wrong_method};
+use super::{dashboard, openapi};
 use crate::config::Scope;
 use crate::process::Process;
 
@@ -41,6 +41,7 @@ pub(crate) fn routes(process: Arc<Process>) -> Router {
         .route("/readyz", get(ready))
         .merge(metrics_routes())
         .merge(dashboard::routes())
+        .merge(openapi::routes())
         .method_not_allowed_fallback(async |id: Extension<RequestId>, method: Method| {
             refusal(&wrong_method(&method), &id)
         })

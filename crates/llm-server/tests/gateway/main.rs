@@ -13,6 +13,7 @@ mod http2;
 mod keys;
 mod lifecycle;
 mod limits;
+mod openapi;
 mod operations;
 mod prices;
 mod process;
