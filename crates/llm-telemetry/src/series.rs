@@ -15,7 +15,8 @@ use std::time::Duration;
 use llm_core::{ErrorKind, Money, Operation, ProviderId, RequestRecord, Sharing, Transition};
 use parking_lot::Mutex;
 
-use self::histogram::{ATTEMPTS, DURATIONS, Histogram, OVERHEADS};
+pub(crate) use self::histogram::Counts;
+use self::histogram::{ATTEMPTS, DURATIONS, FINE_DURATIONS, Histogram, OVERHEADS};
 use self::sharded::Sharded;
 pub(crate) use self::snapshot::{Snapshot, Value};
 pub use self::table::MOST_LABELS;
@@ -42,11 +43,12 @@ pub(crate) struct Series {
     pub(crate) spans: SpanCounts,
 }
 
-/// Requests of one operation, by their outcome.
+/// Requests of one operation, by their outcome. Counted finely for the percentiles of dashboards, and shown to scrapers
+/// in the conventions' buckets.
 #[derive(Debug)]
 struct Requests {
-    answered: Sharded<Histogram<14>>,
-    failed: [OnceLock<Box<Histogram<14>>>; ERROR_TYPES.len()],
+    answered: Sharded<Histogram<81>>,
+    failed: [OnceLock<Box<Histogram<81>>>; ERROR_TYPES.len()],
 }
 
 /// Spans by what became of them.
@@ -196,6 +198,16 @@ impl Series {
         self.shown.lock().decisions = counted;
     }
 
+    /// How long requests took, in finer buckets than [`snapshot`](Self::snapshot) has.
+    pub(crate) fn durations(&self) -> Counts {
+        let mut counts = Counts::default();
+        for requests in self.requests.iter().filter_map(OnceLock::get) {
+            requests.answered.iter().for_each(|copy| copy.read(&mut counts));
+            requests.failed.iter().filter_map(OnceLock::get).for_each(|failed| failed.read(&mut counts));
+        }
+        counts
+    }
+
     /// Everything that was counted.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut shot = Snapshot::default();
@@ -254,18 +266,22 @@ impl Series {
 
 impl Requests {
     fn new() -> Self {
-        Self { answered: Sharded::new(|| Histogram::new(&DURATIONS)), failed: Default::default() }
+        Self { answered: Sharded::new(|| Histogram::new(&FINE_DURATIONS)), failed: Default::default() }
     }
 
-    fn failed(&self, error: usize) -> &Histogram<14> {
-        self.failed[error].get_or_init(|| Box::new(Histogram::new(&DURATIONS)))
+    fn failed(&self, error: usize) -> &Histogram<81> {
+        self.failed[error].get_or_init(|| Box::new(Histogram::new(&FINE_DURATIONS)))
     }
 
     fn show(&self, operation: &str, shot: &mut Snapshot) {
-        let answered = shot.histogram(families::SERVER_DURATION, &[operation, ""], self.answered.iter());
+        let mut counts = Counts::default();
+        self.answered.iter().for_each(|copy| copy.read(&mut counts));
+        let answered = shot.counts(families::SERVER_DURATION, &[operation, ""], counts.folded(&DURATIONS));
         shot.count_seen(families::REQUESTS, &[operation, "ok"], answered);
         for (error, failed) in ERROR_TYPES.iter().zip(&self.failed) {
-            let failed = shot.histogram(families::SERVER_DURATION, &[operation, error], failed.get().map(|it| &**it));
+            let mut counts = Counts::default();
+            failed.get().into_iter().for_each(|failed| failed.read(&mut counts));
+            let failed = shot.counts(families::SERVER_DURATION, &[operation, error], counts.folded(&DURATIONS));
             shot.count_seen(families::REQUESTS, &[operation, error], failed);
         }
     }

@@ -227,7 +227,7 @@ impl Telemetry {
     /// What was counted since the start, in few words. Costs about as much as [`render`](Self::render).
     #[must_use]
     pub fn totals(&self) -> Totals {
-        Totals::of(&self.series.snapshot())
+        Totals::of(&self.series)
     }
 
     /// The latest changes of circuits, 64 at most, the latest first.

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::families::{self, Family};
-use crate::series::Snapshot;
-use crate::series::Value;
+use crate::series::{Counts, Series, Snapshot, Value};
 
 /// What was counted since the start; the same counts that [`render`](crate::Telemetry::render) writes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,7 +12,7 @@ pub struct Totals {
     pub outcomes: BTreeMap<String, u64>,
     /// Requests by whose call answered them: `miss`, `joined`, `hit`, `bypass`.
     pub sharing: BTreeMap<String, u64>,
-    /// From the arrival of requests to the end of their answers.
+    /// From the arrival of requests to the end of their answers; in finer buckets than there.
     pub duration: Distribution,
     /// Our own time of requests, up to the head of their answers.
     pub overhead: Distribution,
@@ -57,15 +56,15 @@ pub struct Distribution {
 }
 
 impl Totals {
-    pub(crate) fn of(shot: &Snapshot) -> Self {
-        let mut totals = Self::default();
+    pub(crate) fn of(series: &Series) -> Self {
+        let shot = &series.snapshot();
+        let mut totals = Self { duration: series.durations().into(), ..Self::default() };
         each(shot, families::REQUESTS, |labels, value| {
             *totals.outcomes.entry(label(labels, "outcome")).or_default() += count(value);
         });
         each(shot, families::SHARED, |labels, value| {
             *totals.sharing.entry(label(labels, "sharing")).or_default() += count(value);
         });
-        each(shot, families::SERVER_DURATION, |_, value| totals.duration.add(value));
         each(shot, families::OVERHEAD, |_, value| totals.overhead.add(value));
         each(shot, families::SAVED_COST, |_, value| totals.saved += amount(value));
         let mut by_provider = |family, take: fn(&mut ProviderTotals, &Labels<'_>, &Value)| {
@@ -106,6 +105,12 @@ impl Distribution {
             self.counts.iter_mut().zip(&more.buckets).for_each(|(count, more)| *count += more);
             self.sum += more.sum;
         }
+    }
+}
+
+impl From<Counts> for Distribution {
+    fn from(counts: Counts) -> Self {
+        Self { bounds: counts.bounds, counts: counts.buckets, sum: counts.sum }
     }
 }
 

@@ -93,11 +93,17 @@ impl Screen {
         };
         let providers = provider_rows(latest, self.history.earlier());
         let narrow = body.width < WIDE;
-        let limits = latest.limits.tightest.iter().take(6).map(|limit| limit_row(limit, narrow)).collect::<Vec<_>>();
+        let limits = latest
+            .limits
+            .tightest
+            .iter()
+            .take(if body.height < 32 { 3 } else { 6 })
+            .map(|limit| limit_row(limit, narrow))
+            .collect::<Vec<_>>();
         let lines = |rows: usize| Constraint::Length(u16::try_from(rows).unwrap_or(u16::MAX));
         let [plots, sums, table, limit, log] = Layout::vertical([
             Constraint::Length(6),
-            lines(if narrow { 4 } else { 2 }),
+            lines(if narrow { 3 } else { 2 }),
             lines(providers.len() + 3),
             lines(if limits.is_empty() { 0 } else { limits.len() + 2 }),
             Constraint::Min(3),
@@ -209,7 +215,7 @@ fn provider_rows<'a>(latest: &Overview, earlier: Option<&Overview>) -> Vec<Row<'
     for provider in &latest.providers {
         let was = earlier.map(|earlier| earlier.providers.iter().find(|it| it.name == provider.name));
         rows.push(provider_row(provider, was.flatten(), earlier.map(|earlier| (earlier, latest))));
-        let troubled = provider.circuits.iter().filter(|it| it.state != "closed" || it.failure_count > 0);
+        let troubled = provider.circuits.iter().filter(|it| it.state != "closed");
         rows.extend(troubled.map(circuit_row));
     }
     rows
@@ -221,7 +227,9 @@ fn provider_row<'a>(provider: &Provider, was: Option<&Provider>, span: Option<(&
     let all = |provider: &Provider| provider.errors.values().sum::<u64>();
     let failed = all(provider).saturating_sub(was.map_or(0, all));
     let state = provider.circuit.as_deref().unwrap_or("not configured");
+    let failures = provider.circuits.first().map_or(0, |circuit| circuit.failure_count);
     let state_text = match provider.not_closed {
+        0 if failures > 0 => format!("{state}, {failures} failed in a row"),
         0 => state.to_owned(),
         some if some < provider.circuit_count => format!("{some} of {} not closed", provider.circuit_count),
         _ => state.to_owned(),

@@ -25,6 +25,23 @@ const fn doubling(first: u64) -> [u64; 14] {
     upper
 }
 
+/// Four bounds where [`DURATIONS`] has one, from 78 µs on, of which those are some: a percentile of so many is known to a
+/// fifth. In microseconds.
+pub(crate) const FINE_DURATIONS: Bounds<81> = Bounds { upper: quarters(), per_unit: MICROS };
+
+/// `10 ms × 2^(n/4 − 7)`
+const fn quarters() -> [u64; 81] {
+    // Powers of the fourth root of two, in millionths.
+    const ROOTS: [u64; 4] = [1_000_000, 1_189_207, 1_414_214, 1_681_793];
+    let mut upper = [0; 81];
+    let mut at = 0;
+    while at < 81 {
+        upper[at] = ((10_000 * ROOTS[at % 4]) << (at / 4)) / (1_000_000 << 7);
+        at += 1;
+    }
+    upper
+}
+
 /// The conventions' bounds of the time to the first token, in microseconds.
 pub(crate) const FIRST_TOKENS: Bounds<16> = Bounds {
     upper: [
@@ -140,6 +157,18 @@ impl Counts {
         self.buckets.iter().sum()
     }
 
+    /// The same observations in the buckets of `bounds`, all of which are bounds here, too.
+    pub(crate) fn folded<const N: usize>(&self, bounds: &Bounds<N>) -> Self {
+        let mut folded = Self { sum: self.sum, ..Self::default() };
+        folded.of(bounds);
+        for (at, count) in self.buckets.iter().enumerate() {
+            let upper = self.bounds.get(at).copied().unwrap_or(f64::INFINITY);
+            let into = folded.bounds.partition_point(|bound| *bound < upper);
+            folded.buckets[into] += count;
+        }
+        folded
+    }
+
     /// Adds `other`, of the same bounds.
     pub(crate) fn add(&mut self, other: &Self) {
         self.bounds.clone_from(&other.bounds);
@@ -165,12 +194,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_counted_finely_is_the_same_when_folded() {
+        let (fine, coarse) = (Histogram::new(&FINE_DURATIONS), Histogram::new(&DURATIONS));
+        let near = DURATIONS.upper.iter().chain(&FINE_DURATIONS.upper).flat_map(|bound| [bound - 1, *bound, bound + 1]);
+        for value in near.chain([0, 1, u64::from(u32::MAX)]) {
+            fine.observe(value);
+            coarse.observe(value);
+        }
+        let (mut folded, mut counts) = (Counts::default(), Counts::default());
+        fine.read(&mut folded);
+        coarse.read(&mut counts);
+        assert_eq!(folded.folded(&DURATIONS), counts);
+    }
+
+    #[test]
     fn the_bounds_rise() {
         fn rises<const N: usize>(bounds: &Bounds<N>) -> bool {
             bounds.upper.is_sorted_by(|one, next| one < next)
         }
         assert!(rises(&DURATIONS) && rises(&FIRST_TOKENS) && rises(&PACES) && rises(&TOKENS));
-        assert!(rises(&OVERHEADS) && rises(&ATTEMPTS));
+        assert!(rises(&OVERHEADS) && rises(&ATTEMPTS) && rises(&FINE_DURATIONS));
+        assert_eq!((FINE_DURATIONS.upper[0], FINE_DURATIONS.upper[80]), (78, DURATIONS.upper[13]));
         assert_eq!((TOKENS.upper[13], DURATIONS.upper[13]), (67_108_864, 81_920_000));
     }
 }

@@ -76,6 +76,11 @@ impl Snapshot {
     ) -> u64 {
         let mut counts = Counts::default();
         copies.into_iter().for_each(|copy| copy.read(&mut counts));
+        self.counts(family, labels, counts)
+    }
+
+    /// Adds what histograms have counted, unless nothing was observed; how much was.
+    pub(super) fn counts(&mut self, family: &'static Family, labels: &[&str], counts: Counts) -> u64 {
         let count = counts.count();
         if count > 0 {
             self.add(family, labels, Value::Histogram(counts));

@@ -27,7 +27,7 @@ const plots = [
     { name: "p50", of: (point) => value(point.p50) },
     { name: "p95", of: (point) => value(point.p95) },
     { name: "p99", of: (point) => value(point.p99) },
-  ], { spell: seconds, tick: (value) => (value ? seconds(value) : "0"), least: 0.01 }),
+  ], { spell: seconds, tick: (value) => (value ? seconds(value) : "0"), least: 0.001 }),
   new Plot(by("plot-cost"), [
     { name: "spent", of: (point) => point.spent },
     { name: "saved by sharing", of: (point) => point.saved },
@@ -66,9 +66,13 @@ function fill(id, rows, why) {
 
 const STATES = { closed: ["closed", "good"], "half-open": ["half-open: being tried", "warn"], open: ["open: left out", "bad"] };
 
-function state({ circuit, circuit_count, not_closed }) {
+const times = (failures) => `${failures} failure${failures === 1 ? "" : "s"}`;
+
+function state({ circuit, circuits, circuit_count, not_closed }) {
   let [text, className] = STATES[circuit] ?? ["not configured", ""];
   if (not_closed && not_closed < circuit_count) [text, className] = [`${not_closed} of ${circuit_count} not closed`, "warn"];
+  const failures = circuits[0]?.failure_count ?? 0;
+  if (!not_closed && failures) text += `, ${times(failures)} in a row`;
   const cell = made("td");
   cell.append(made("span", text, `state ${className}`));
   return cell;
@@ -136,13 +140,13 @@ function providers(sample) {
       number(spelled(quantile(first, 0.5))), number(short(provider.input_tokens)), number(short(provider.output_tokens)),
       number(dollars(provider.cost_usd)),
     ));
-    const troubled = provider.circuits.filter((it) => it.state !== "closed" || it.failure_count > 0);
+    const troubled = provider.circuits.filter((it) => it.state !== "closed");
     for (const it of troubled) {
       const name = it.key ? `${it.model} by ${it.key}` : it.model;
       const probe = it.next_probe_in_s === null ? "" : it.next_probe_in_s > 0 ? `, next try in ${span(it.next_probe_in_s)}` : ", next try is due";
       const cell = made("td");
       cell.colSpan = 12;
-      cell.append(`${name}: `, made("b", it.state, it.state === "open" ? "bad" : ""), `, ${it.failure_count} failures in a row${probe}`);
+      cell.append(`${name}: `, made("b", it.state, it.state === "open" ? "bad" : ""), `, ${times(it.failure_count)} in a row${probe}`);
       const line = row(cell);
       line.className = "part";
       rows.push(line);
