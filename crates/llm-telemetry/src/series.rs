@@ -208,6 +208,13 @@ impl Series {
         counts
     }
 
+    /// How long calls to each provider took, in finer buckets than [`snapshot`](Self::snapshot) has.
+    pub(crate) fn call_durations(&self) -> BTreeMap<String, Counts> {
+        let mut durations: BTreeMap<String, Counts> = BTreeMap::new();
+        self.targets.each(|_, target| target.durations(durations.entry(target.provider().to_owned()).or_default()));
+        durations
+    }
+
     /// Everything that was counted.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut shot = Snapshot::default();

@@ -29,7 +29,7 @@ pub struct Totals {
 pub struct ProviderTotals {
     /// Calls under way.
     pub active: i64,
-    /// From sending to the end of the answer.
+    /// From sending to the end of the answer; in finer buckets than there.
     pub duration: Distribution,
     /// From sending to a stream's first content.
     pub first_token: Distribution,
@@ -75,7 +75,6 @@ impl Totals {
         by_provider(families::REQUEST_ACTIVE, |provider, _, value| {
             provider.active += if let Value::Level(level) = value { *level } else { 0 };
         });
-        by_provider(families::REQUEST_DURATION, |provider, _, value| provider.duration.add(value));
         by_provider(families::FIRST_TOKEN, |provider, _, value| provider.first_token.add(value));
         by_provider(families::PROVIDER_ERRORS, |provider, labels, value| {
             *provider.errors.entry(label(labels, "error_type")).or_default() += count(value);
@@ -87,6 +86,9 @@ impl Totals {
         });
         by_provider(families::REQUEST_COST, |provider, _, value| provider.cost += amount(value));
         each(shot, families::UNPRICED, |_, value| totals.unpriced += count(value));
+        for (provider, counts) in series.call_durations() {
+            totals.providers.entry(provider).or_default().duration = counts.into();
+        }
         totals
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use llm_core::{AttemptRecord, Money, TargetObserver, Usage};
 
-use super::histogram::{DURATIONS, FIRST_TOKENS, Histogram, PACES, TOKENS};
+use super::histogram::{Counts, DURATIONS, FINE_DURATIONS, FIRST_TOKENS, Histogram, PACES, TOKENS};
 use super::sharded::Sharded;
 use super::snapshot::Snapshot;
 use super::{ERROR_TYPES, OPERATIONS, micros, place_of, place_of_error};
@@ -34,13 +34,14 @@ pub(crate) struct Target {
 #[derive(Debug)]
 struct Calls {
     copies: Sharded<Counters>,
-    failed: [OnceLock<Box<Histogram<14>>>; ERROR_TYPES.len()],
+    failed: [OnceLock<Box<Histogram<81>>>; ERROR_TYPES.len()],
 }
 
 /// What one thread counts.
 #[derive(Debug)]
 struct Counters {
-    answered: Histogram<14>,
+    /// Finely, for the percentiles of dashboards; shown to scrapers in the conventions' buckets.
+    answered: Histogram<81>,
     input: Histogram<14>,
     output: Histogram<14>,
     first_token: Histogram<16>,
@@ -64,6 +65,19 @@ const CLASSES: [(&str, Part); 3] = [
 impl Target {
     pub(crate) fn new(labels: Labels) -> Self {
         Self { labels, active: Sharded::new(AtomicI64::default), operations: Default::default() }
+    }
+
+    /// The provider's configured name.
+    pub(super) fn provider(&self) -> &str {
+        &self.labels.provider
+    }
+
+    /// How long calls took, in finer buckets than [`show`](Self::show) has.
+    pub(super) fn durations(&self, counts: &mut Counts) {
+        for calls in self.operations.iter().filter_map(OnceLock::get) {
+            calls.copies.iter().for_each(|copy| copy.answered.read(counts));
+            calls.failed.iter().filter_map(OnceLock::get).for_each(|failed| failed.read(counts));
+        }
     }
 
     /// Shows what was counted, as each family has it.
@@ -107,7 +121,8 @@ impl Calls {
         match record.error {
             None => copy.answered.observe(duration),
             Some(kind) => {
-                let failed = self.failed[place_of_error(kind)].get_or_init(|| Box::new(Histogram::new(&DURATIONS)));
+                let failed =
+                    self.failed[place_of_error(kind)].get_or_init(|| Box::new(Histogram::new(&FINE_DURATIONS)));
                 failed.observe(duration);
             }
         }
@@ -127,13 +142,17 @@ impl Calls {
     fn show(&self, labels: &Labels, operation: &str, shot: &mut Snapshot) {
         let Labels { provider, system, model } = labels;
         let copies = || self.copies.iter();
-        let answered = || copies().map(|copy| &copy.answered);
-        shot.histogram(families::REQUEST_DURATION, &[provider, model], answered());
-        shot.histogram(families::CLIENT_DURATION, &[operation, system, model, ""], answered());
+        let mut answered = Counts::default();
+        copies().for_each(|copy| copy.answered.read(&mut answered));
+        let answered = answered.folded(&DURATIONS);
+        shot.counts(families::REQUEST_DURATION, &[provider, model], answered.clone());
+        shot.counts(families::CLIENT_DURATION, &[operation, system, model, ""], answered);
         for (error, failed) in ERROR_TYPES.iter().zip(&self.failed) {
-            let failed = failed.get().map(|it| &**it);
-            shot.histogram(families::REQUEST_DURATION, &[provider, model], failed);
-            let count = shot.histogram(families::CLIENT_DURATION, &[operation, system, model, error], failed);
+            let mut counts = Counts::default();
+            failed.get().into_iter().for_each(|failed| failed.read(&mut counts));
+            let counts = counts.folded(&DURATIONS);
+            shot.counts(families::REQUEST_DURATION, &[provider, model], counts.clone());
+            let count = shot.counts(families::CLIENT_DURATION, &[operation, system, model, error], counts);
             shot.count_seen(families::PROVIDER_ERRORS, &[provider, error], count);
         }
         let mut tokens = |direction: &str, of: fn(&Counters) -> &Histogram<14>| {
@@ -168,7 +187,7 @@ impl Calls {
 impl Counters {
     fn new() -> Self {
         Self {
-            answered: Histogram::new(&DURATIONS),
+            answered: Histogram::new(&FINE_DURATIONS),
             input: Histogram::new(&TOKENS),
             output: Histogram::new(&TOKENS),
             first_token: Histogram::new(&FIRST_TOKENS),
