@@ -14,7 +14,6 @@ use llm_dedup::{
     Broadcast, CacheConfig, Claim, DedupStats, Flights, IdempotencyKeys, Keep, Ongoing, RequestKey, ResponseCache,
     SimilarityStats, Subscriber,
 };
-use llm_providers::wire::openai::same_request;
 
 use crate::forms::{self, Assembly, Form};
 use crate::heard::Heard;
@@ -157,7 +156,7 @@ impl Sharer {
         };
         let route = route(envelope, &request.headers);
         let (tenant, body) = (request.caller.tenant.clone(), envelope.body.clone());
-        let key = RequestKey::canonical(tenant.clone(), route.clone(), body, envelope.digest.bits(), same_request);
+        let key = RequestKey::canonical(tenant.clone(), route.clone(), body, envelope.digest.bits(), envelope.same);
         let Some(name) = named else {
             let similar = keep.and_then(|_| Question::of(envelope, tenant, route));
             return Ok(Some(Wanted { key, keep, form, named: false, similar }));

@@ -19,7 +19,7 @@ use super::refusal::Refusal;
 use super::script::{HEADER, ScriptError, SimScript};
 #[cfg(feature = "sim-server")]
 use super::server::served::Served;
-use crate::exchange::{input_tokens, texts};
+use crate::prompt::{input_tokens, texts};
 use crate::reply::{Reply, Said, Spoken};
 
 /// The model that is always there.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_compression::tokio::write::{BrotliEncoder, GzipEncoder, ZstdEncoder};
 use http::HeaderMap;
 use llm_core::{CompletionRequest, ErrorKind, Message, Provider, RequestId, WireBody};
-use llm_providers::{OpenAiConfig, OpenAiProvider};
+use llm_providers::{HttpConfig, HttpProvider};
 use tokio::io::AsyncWriteExt;
 
 use crate::upstream::{
@@ -70,8 +70,8 @@ async fn the_base_url_may_have_a_path_and_a_slash() {
 #[tokio::test]
 async fn without_a_key_nothing_is_said_of_one() {
     let upstream = Upstream::always(whole()).await;
-    let config = OpenAiConfig { api_key: None, ..config(&format!("http://{}", upstream.address)) };
-    body(&OpenAiProvider::try_new("up", config).unwrap()).await.unwrap();
+    let config = HttpConfig { api_key: None, ..config(&format!("http://{}", upstream.address)) };
+    body(&HttpProvider::try_new("up", config).unwrap()).await.unwrap();
     assert_eq!(upstream.next().await.header("authorization"), [""; 0]);
 }
 
@@ -186,8 +186,8 @@ async fn an_answer_larger_than_allowed_is_not_read_to_its_end() {
     .await;
     for _ in 0..2 {
         let config =
-            OpenAiConfig { max_answer_bytes: WHOLE.len() + 10, ..config(&format!("http://{}", upstream.address)) };
-        let error = body(&OpenAiProvider::try_new("up", config).unwrap()).await.unwrap_err();
+            HttpConfig { max_answer_bytes: WHOLE.len() + 10, ..config(&format!("http://{}", upstream.address)) };
+        let error = body(&HttpProvider::try_new("up", config).unwrap()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BadAnswer);
         assert!(error.message().contains("larger"), "{}", error.message());
     }

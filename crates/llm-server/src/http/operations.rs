@@ -12,7 +12,6 @@ use http::{HeaderMap, Method, StatusCode, header};
 use llm_breaker::CircuitState;
 use llm_core::{Dialect, Error, ErrorKind, RequestId, TenantId};
 use llm_pipeline::Circuit;
-use llm_providers::wire::openai;
 use llm_ratelimit::{LimitStats, Resource};
 use llm_router::TargetHealth;
 use secrecy::ExposeSecret;
@@ -21,14 +20,17 @@ use subtle::ConstantTimeEq;
 
 use super::auth::presented;
 use super::error::{render, wrong_method};
+use super::models;
 use crate::config::Scope;
 use crate::process::Process;
 
 /// All routes that are not the data plane's.
 pub(crate) fn routes(process: Arc<Process>) -> Router {
     Router::new()
-        .route("/v1/models", get(models))
-        .route("/v1/models/{*id}", get(model))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::one))
+        .route("/v1beta/models", get(models::list))
+        .route("/v1beta/models/{*id}", get(models::one))
         .route("/v1/health", get(health))
         .route("/v1/circuit-breaker/reset", post(reset))
         .route("/api/v1/rate-limiter/stats", get(limits))
@@ -64,36 +66,6 @@ fn refusal(error: &Error, id: &RequestId) -> Response {
 async fn unknown(Extension(id): Extension<RequestId>, method: Method, OriginalUri(uri): OriginalUri) -> Response {
     let error = Error::new(ErrorKind::NotFound, format!("unknown request URL: {method} {}", uri.path()));
     refusal(&error.with_code("unknown_url"), &id)
-}
-
-async fn models(
-    State(process): State<Arc<Process>>,
-    Extension(id): Extension<RequestId>,
-    headers: HeaderMap,
-) -> Response {
-    let app = process.app.load();
-    match app.keys.authenticate(&headers, Scope::Inference) {
-        Ok(_) => json(openai::encode_models(&app.pipeline.models())),
-        Err(error) => refusal(&error, &id),
-    }
-}
-
-async fn model(
-    State(process): State<Arc<Process>>,
-    Extension(id): Extension<RequestId>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-) -> Response {
-    let app = process.app.load();
-    let found = app.keys.authenticate(&headers, Scope::Inference).and_then(|_| app.pipeline.model(&name));
-    match found {
-        Ok(model) => json(openai::encode_model(&model)),
-        Err(error) => refusal(&error, &id),
-    }
-}
-
-fn json(body: bytes::Bytes) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response()
 }
 
 /// What `/v1/health` says: states only.
