@@ -126,7 +126,7 @@ impl<'a, 'b> Answerer<'a, 'b> {
         if let Some(asked) = Asked::at(path)
             && method == Method::Post
         {
-            let answered = self.post(request, asked, last).await;
+            let answered = self.post(request, &asked, last).await;
             return answered.map_err(|broken| broken.told_in(asked.dialect()));
         }
         let route = path.strip_prefix("/v1").unwrap_or(path);
@@ -143,12 +143,7 @@ impl<'a, 'b> Answerer<'a, 'b> {
         })
     }
 
-    async fn post(
-        &mut self,
-        request: &Request,
-        asked: Asked<'_>,
-        last: &mut Option<LastTarget>,
-    ) -> Result<Then, Broken> {
+    async fn post(&mut self, request: &Request, asked: &Asked, last: &mut Option<LastTarget>) -> Result<Then, Broken> {
         let asked = asked.read(request.body.clone()).and_then(|envelope| {
             let target = self.target(envelope.model_name(), request.script(), last)?;
             Ok((envelope, target))

@@ -3,22 +3,23 @@
 use bytes::Bytes;
 use llm_core::{Dialect, Envelope, Error};
 
+use crate::sim::value::Value as _;
 use crate::wire::{anthropic, gemini, openai};
 
 /// A question to a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
     Chat,
     Embeddings,
     Messages,
     CountMessages,
-    Generate { model: &'a str, stream: bool },
-    CountContents { model: &'a str },
+    Generate { model: String, stream: bool },
+    CountContents { model: String },
 }
 
-impl<'a> Asked<'a> {
+impl Asked {
     /// What is asked at `path`, whose version may be left out.
-    pub(super) fn at(path: &'a str) -> Option<Self> {
+    pub(super) fn at(path: &str) -> Option<Self> {
         let versioned = ["/v1beta", "/v1"].iter().find_map(|version| path.strip_prefix(version));
         match versioned.unwrap_or(path) {
             "/chat/completions" => Some(Self::Chat),
@@ -26,7 +27,9 @@ impl<'a> Asked<'a> {
             "/messages" => Some(Self::Messages),
             "/messages/count_tokens" => Some(Self::CountMessages),
             path => {
-                let (model, verb) = path.strip_prefix("/models/")?.rsplit_once(':')?;
+                let rest = path.strip_prefix("/models/")?;
+                let (model, verb) = rest.rsplit_once(':').or_else(|| rest.rsplit_once("%3A"))?;
+                let model = String::read(Some(model))?;
                 match verb {
                     "generateContent" => Some(Self::Generate { model, stream: false }),
                     "streamGenerateContent" => Some(Self::Generate { model, stream: true }),
@@ -37,7 +40,7 @@ impl<'a> Asked<'a> {
         }
     }
 
-    pub(super) const fn dialect(self) -> Dialect {
+    pub(super) const fn dialect(&self) -> Dialect {
         match self {
             Self::Chat | Self::Embeddings => Dialect::OpenAi,
             Self::Messages | Self::CountMessages => Dialect::Anthropic,
@@ -46,13 +49,13 @@ impl<'a> Asked<'a> {
     }
 
     /// Reads its body.
-    pub(super) fn read(self, body: Bytes) -> Result<Envelope, Error> {
+    pub(super) fn read(&self, body: Bytes) -> Result<Envelope, Error> {
         match self {
             Self::Chat => openai::read_chat(body),
             Self::Embeddings => openai::read_embeddings(body),
             Self::Messages => anthropic::read_messages(body),
             Self::CountMessages => anthropic::read_count(body),
-            Self::Generate { model, stream } => gemini::read_generate(body, model, stream),
+            Self::Generate { model, stream } => gemini::read_generate(body, model, *stream),
             Self::CountContents { model } => gemini::read_count(body, model),
         }
     }
