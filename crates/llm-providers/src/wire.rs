@@ -17,6 +17,7 @@
 //! assert_eq!(sent.body, r#"{"model":"gpt-x","messages":[{"role":"user","content":"2+2?"}]}"#);
 //! # Ok::<(), llm_core::Error>(())
 //! ```
+mod about;
 mod arguments;
 mod codec;
 mod date;
@@ -43,6 +44,7 @@ pub mod gemini;
 pub mod openai;
 pub mod sse;
 
+pub use about::{read_about, read_settings};
 pub use codec::{AnswerOptions, Codec, DecodedRequest, Sink, StreamDecoder, StreamEncoder, codec};
 pub use date::rfc3339;
 pub use forms::{Assembler, replay};

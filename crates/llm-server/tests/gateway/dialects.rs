@@ -93,9 +93,9 @@ impl Front {
                 told.usage(&body["usage"], "prompt_tokens", "completion_tokens");
             }
             Self::Messages => {
-                for block in body["content"].as_array().unwrap() {
-                    match block["type"].as_str().unwrap() {
-                        "text" => told.text.push_str(block["text"].as_str().unwrap()),
+                for block in body["content"].as_array().expect("a list") {
+                    match block["type"].as_str().expect("text") {
+                        "text" => told.text.push_str(block["text"].as_str().expect("text")),
                         _ => told.calls.push((text(&block["name"]), block["input"].to_string())),
                     }
                 }
@@ -114,20 +114,20 @@ impl Front {
     fn streamed(self, answer: &Answer) -> Told {
         let body = answer.text().replace("\r\n", "\n");
         let data = body.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
-        let events: Vec<Value> = data.map(|data| serde_json::from_str(data).unwrap()).collect();
+        let events: Vec<Value> = data.map(|data| serde_json::from_str(data).expect("JSON")).collect();
         let mut told = Told::default();
         for event in &events {
             assert!(event.get("error").is_none(), "{event}");
             match self {
                 Self::Chat => {
-                    for choice in event["choices"].as_array().unwrap() {
+                    for choice in event["choices"].as_array().expect("a list") {
                         told.text.push_str(choice["delta"]["content"].as_str().unwrap_or_default());
                         for call in choice["delta"]["tool_calls"].as_array().into_iter().flatten() {
                             if let Some(name) = call["function"]["name"].as_str() {
                                 told.calls.push((name.to_owned(), String::new()));
                             }
                             let piece = call["function"]["arguments"].as_str().unwrap_or_default();
-                            told.calls[call["index"].as_u64().unwrap() as usize].1.push_str(piece);
+                            told.calls[call["index"].as_u64().expect("a number") as usize].1.push_str(piece);
                         }
                         if let Some(reason) = choice["finish_reason"].as_str() {
                             told.stop = reason.to_owned();
@@ -137,14 +137,14 @@ impl Front {
                         told.usage(&event["usage"], "prompt_tokens", "completion_tokens");
                     }
                 }
-                Self::Messages => match event["type"].as_str().unwrap() {
+                Self::Messages => match event["type"].as_str().expect("text") {
                     "content_block_start" if event["content_block"]["type"] == "tool_use" => {
                         told.calls.push((text(&event["content_block"]["name"]), String::new()));
                     }
                     "content_block_delta" => {
                         told.text.push_str(event["delta"]["text"].as_str().unwrap_or_default());
                         if let Some(piece) = event["delta"]["partial_json"].as_str() {
-                            told.calls.last_mut().unwrap().1.push_str(piece);
+                            told.calls.last_mut().expect("a call").1.push_str(piece);
                         }
                     }
                     "message_delta" => {
@@ -194,7 +194,7 @@ impl Told {
         }
         .to_owned();
         for (_, arguments) in &mut self.calls {
-            *arguments = serde_json::from_str::<Value>(arguments).unwrap().to_string();
+            *arguments = serde_json::from_str::<Value>(arguments).expect("JSON").to_string();
         }
         self
     }
