@@ -13,7 +13,8 @@ fuzz_target!(|body: &[u8]| {
         && let Ok(once) = GenerateContent.encode_request(&read.request, &target, Strictness::Strict)
     {
         let again = GenerateContent.decode_request(&once.body).expect("a written request is one");
-        let twice = GenerateContent.encode_request(&again.request, &target, Strictness::Strict).expect("and is written");
+        let twice =
+            GenerateContent.encode_request(&again.request, &target, Strictness::Strict).expect("and is written");
         assert_eq!(twice.body, once.body);
     }
     if let Ok(request) = GenerateContent.decode_count_request(body) {

@@ -186,6 +186,9 @@ impl HttpProvider {
             bytes = codec.encode_response(&response, &AnswerOptions::of_its_own(dialect));
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
+        if operation == Operation::Embeddings {
+            bytes = openai::vectors_as_asked(&envelope.body, bytes)?;
+        }
         let usage = match (self.api, operation) {
             (Api::OpenAi | Api::AzureOpenAi, _) => read_answer(&bytes, operation)?,
             (_, Operation::Chat) => self.codec().decode_response(&bytes)?.usage,
