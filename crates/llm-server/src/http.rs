@@ -12,5 +12,6 @@ pub(crate) mod listener;
 pub(crate) mod operations;
 mod quota;
 pub(crate) mod service;
+pub(crate) mod sessions;
 mod socket;
 pub(crate) mod tls;

@@ -21,6 +21,7 @@ use subtle::ConstantTimeEq;
 
 use super::auth::presented;
 use super::error::{render, wrong_method};
+use super::sessions;
 use crate::config::Scope;
 use crate::process::Process;
 
@@ -29,6 +30,7 @@ pub(crate) fn routes(process: Arc<Process>) -> Router {
     Router::new()
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
+        .route("/v1/stream/sse", get(sessions::listen))
         .route("/v1/health", get(health))
         .route("/v1/circuit-breaker/reset", post(reset))
         .route("/api/v1/rate-limiter/stats", get(limits))
@@ -56,7 +58,7 @@ fn metrics_routes() -> Router<Arc<Process>> {
 }
 
 /// An error in its caller's format; these routes speak OpenAI's.
-fn refusal(error: &Error, id: &RequestId) -> Response {
+pub(super) fn refusal(error: &Error, id: &RequestId) -> Response {
     let rendered = render(Dialect::OpenAi, error, id);
     (rendered.status, rendered.headers, Body::from(rendered.body)).into_response()
 }

@@ -121,7 +121,9 @@ async fn infer(
             if response.served.sharing != Sharing::Joined {
                 process.telemetry.overhead(overhead);
             }
-            success(exchange, response.reply, &response.served, overhead)
+            let (tenant, reply) = (&caller.tenant, response.reply);
+            let reply = process.sessions.tell(tenant, &parts.headers, Dialect::OpenAi, reply);
+            success(exchange, reply, &response.served, overhead)
         }
         Err(error) => {
             let trace_id = watch.and_then(Watch::trace_id).map(tracing::field::display);
