@@ -7,15 +7,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use http::{HeaderMap, HeaderName, header};
 use llm_core::sync::Mutex;
-use llm_core::{Dialect, Error, ErrorKind, Frame, Frames, RequestId, StreamEvent, TenantId};
+use llm_core::{Dialect, Error, ErrorKind, Frame, Frames, StreamEvent, TenantId};
 use llm_dedup::{CutOff, SessionFeed, SessionListener, StreamAggregator, StreamChunk};
 use llm_pipeline::Reply;
 use llm_providers::wire::sse::{DEFAULT_LIMIT, Framer};
@@ -24,8 +23,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::error::error_frame;
-use super::operations::refusal;
-use crate::config::Scope;
+use super::operations::{Inference, Refusal};
 use crate::process::Process;
 
 /// The sessions of each tenant, by themselves: none hears another's, nor takes its room.
@@ -135,20 +133,15 @@ impl Stream for Told {
 
 /// `GET /v1/stream/sse`: the answer of the session from its start, or the next one if none is under way.
 pub(crate) async fn listen(
+    caller: Inference,
     State(process): State<Arc<Process>>,
-    Extension(id): Extension<RequestId>,
     headers: HeaderMap,
-) -> Response {
-    let app = process.app.load();
-    let tenant = match app.keys.authenticate(&headers, Scope::Inference) {
-        Ok(credential) => &credential.caller.tenant,
-        Err(error) => return refusal(&error, &id),
-    };
+) -> Result<impl IntoResponse, Refusal> {
     let Some(session) = named(&headers) else {
         let what = "x-session-id names the session to listen to, in 1 to 256 visible ASCII characters";
-        return refusal(&Error::new(ErrorKind::InvalidRequest, what).with_param(X_SESSION_ID.as_str()), &id);
+        return Err(caller.refuse(Error::new(ErrorKind::InvalidRequest, what).with_param(X_SESSION_ID.as_str())));
     };
-    let listener = process.sessions.of(tenant).listen(session);
+    let listener = process.sessions.of(&caller.caller.tenant).listen(session);
     let (pieces, taken) = mpsc::channel(WAITING);
     tokio::spawn(pass_on(listener, pieces, process.clone()));
     let head = [
@@ -156,7 +149,7 @@ pub(crate) async fn listen(
         (header::CACHE_CONTROL, "no-cache"),
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    (head, Body::from_stream(Pieces { taken, ended: false })).into_response()
+    Ok((head, Body::from_stream(Pieces { taken, ended: false })))
 }
 
 /// What a listener is sent.
