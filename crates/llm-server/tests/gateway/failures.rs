@@ -223,3 +223,74 @@ fn a_provider_may_have_circuits_of_its_own_kind() {
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!(refused.status == 503 && (120..=132).contains(&wait), "{} {wait}", refused.status);
 }
+
+#[test]
+fn the_wait_for_a_probe_counts_down_until_one_passes() {
+    let upstream = Upstream::start();
+    let resilience = "[resilience]\nretry_attempts = 0\ncircuit_breaker_threshold = 2\ncircuit_breaker_timeout_s = 1\n";
+    let gateway = Gateway::before(&upstream, resilience);
+    let model = "up/sim?fail_first=2,status=500";
+    assert_eq!([gateway.chat(model, "a").status, gateway.chat(model, "b").status], [502, 502]);
+    let circuit = || crate::wire::get(gateway.addr(), "/v1/health", &[]).json()["circuit_breaker"].clone();
+    let wait = || circuit()["next_probe_in_secs"].as_f64();
+    let mut last = wait().unwrap();
+    // A tenth more than the time-out at most.
+    assert!(last > 0.0 && last <= 1.1, "{last}");
+    while last > 0.0 {
+        assert_eq!(gateway.chat(model, "c").status, if wait() > Some(0.05) { 503 } else { break });
+        let next = wait().unwrap();
+        assert!(next < last, "{next} after {last}");
+        last = next;
+    }
+    while wait() > Some(0.0) {}
+    assert_eq!((circuit()["state"].as_str(), upstream.count("requests")), (Some("Open"), 2));
+    assert_eq!(gateway.chat(model, "d").status, 200);
+    assert_eq!((circuit()["state"].as_str(), upstream.count("requests")), (Some("HalfOpen"), 3));
+    assert!(circuit()["next_probe_in_secs"].is_null());
+}
+
+#[test]
+fn an_operator_sees_what_a_circuit_has_seen_and_why_it_changed() {
+    let upstream = Upstream::start();
+    let keys = "[server]\napi_keys = [{ key = \"k\" }, { key = \"ops\", scopes = [\"admin\"] }]\n\
+                [resilience]\nretry_attempts = 0\ncircuit_breaker_threshold = 2\n";
+    let gateway = Gateway::before(&upstream, keys);
+    let ask = |model: &str, text: &str| gateway.chat_with(model, text, &[("x-api-key", "k")]).status;
+    for text in ["a", "b", "c"] {
+        assert_eq!(ask("up/sim?ttft=20ms", text), 200);
+    }
+    for text in ["a", "b"] {
+        assert_eq!(ask("up/sim?status=500", text), 502);
+    }
+    let stats = |key| crate::wire::get(gateway.addr(), "/api/v1/circuit-breaker/stats", &[("x-api-key", key)]);
+    assert_eq!(stats("k").status, 403);
+    let circuits = stats("ops").json()["circuits"].clone();
+    let of = |model: &str| circuits.as_array().unwrap().iter().find(|one| one["model"] == model).unwrap();
+    let healthy = of("sim?ttft=20ms");
+    assert_eq!(
+        (&healthy["state"], &healthy["request_count"], &healthy["error_count"]),
+        (&"Closed".into(), &3.into(), &0.into())
+    );
+    let latency = |name: &str| healthy[name].as_f64().unwrap();
+    let [p50, p95, p99] = ["p50_latency_ms", "p95_latency_ms", "p99_latency_ms"].map(latency);
+    assert!(19.0 <= p50 && p50 <= p95 && p95 <= p99 && latency("mean_latency_ms") >= 19.0, "{healthy}");
+    let failing = of("sim?status=500");
+    assert_eq!(
+        (&failing["state"], &failing["error_count"], &failing["error_rate"]),
+        (&"Open".into(), &2.into(), &1.0.into())
+    );
+    assert!(failing["next_probe_in_secs"].as_f64().unwrap() > 50.0);
+    // What everybody may ask tells states only.
+    let health = crate::wire::get(gateway.addr(), "/v1/health", &[]).text();
+    assert!(!health.contains("latency") && !health.contains("request_count"), "{health}");
+    let line = gateway.process.wait_for_line("circuit changed");
+    for part in ["up", "sim?status=500", "closed", "open", "2 failures in a row"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    let metrics = crate::wire::get(gateway.addr(), "/metrics", &[]).text();
+    assert!(
+        metrics.contains("llmkit_circuit_transitions_total{provider=\"up\",from=\"closed\",to=\"open\"} 1\n"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("llmkit_circuits{provider=\"up\",state=\"open\"} 1\n"), "{metrics}");
+}
