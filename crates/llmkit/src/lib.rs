@@ -29,9 +29,9 @@ mod load_balancer;
 pub use builder::{BuildError, ClientBuilder};
 pub use client::{Client, Events};
 pub use llm_core::{
-    Choice, CompletionRequest, CompletionResponse, EmbeddingRequest, EmbeddingResponse, Error, ErrorKind, FaultClass,
-    Json, Message, Model, ModelId, Part, Provider, ProviderId, ResponseFormat, Role, StopReason, StreamEvent, Tool,
-    ToolCall, ToolChoice, Usage,
+    Choice, CompletionRequest, CompletionResponse, ConversationId as SessionId, EmbeddingRequest, EmbeddingResponse,
+    Error, ErrorKind, FaultClass, Json, Message, Model, ModelId, Part, Provider, ProviderId, ResponseFormat, Role,
+    StopReason, StreamEvent, Tool, ToolCall, ToolChoice, Usage, shard_session,
 };
 pub use llm_pipeline::RetryPolicy;
 
