@@ -104,8 +104,6 @@ pub(crate) struct Routes {
     /// Any configured target will do.
     pub(crate) auto: Option<Arc<Route>>,
     pub(crate) default: Default,
-    /// Chooses the only candidate.
-    pub(crate) only: Arc<SmartRouter>,
     /// Unix seconds at which the configuration was read, as the models' birthday.
     pub(crate) created: u64,
     /// Tells the terms of models that are addressed directly and that no target names.
@@ -150,7 +148,7 @@ impl Routes {
     }
 
     fn direct(&self, upstream: &Arc<Upstream>, model: &str) -> Arc<Route> {
-        self.directs(std::slice::from_ref(upstream), &self.only, model)
+        self.directs(std::slice::from_ref(upstream), &upstream.only, model)
     }
 
     /// The model of that name of each of `upstreams`, which `router` chooses from.

@@ -1,9 +1,12 @@
 //! What limits, routing and sharing have come to, for whoever runs the gateway.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::Path;
+use llm_breaker::CircuitState;
 use llm_core::{Error, ErrorKind, TenantId};
-use llm_pipeline::Explanation;
+use llm_pipeline::{Explanation, ProviderHealth};
 use llm_ratelimit::{LimitStats, Resource};
 use llm_router::TargetHealth;
 use serde::{Deserialize, Serialize};
@@ -47,6 +50,40 @@ pub(crate) async fn limits(admin: Admin) -> Json<LimitsShown> {
 #[derive(Debug, Serialize)]
 pub(crate) struct BalanceShown {
     models: Vec<BalanceOf>,
+    providers: Vec<ProviderShown>,
+}
+
+/// How a provider fares, over all of its models.
+#[derive(Debug, Serialize)]
+struct ProviderShown {
+    name: String,
+    /// The worst of its circuits'.
+    state: CircuitState,
+    /// Of the last minute's successes.
+    p50_ms: Option<f64>,
+    p95_ms: Option<f64>,
+    /// Of the last hour's calls.
+    success_rate: Option<f64>,
+    calls: u64,
+    /// Of the model that has the most.
+    consecutive_failures: u32,
+    in_flight: u32,
+}
+
+impl From<ProviderHealth> for ProviderShown {
+    fn from(health: ProviderHealth) -> Self {
+        let millis = |span: Option<Duration>| span.map(|span| span.as_secs_f64() * 1e3);
+        Self {
+            name: health.name.to_string(),
+            state: health.state,
+            p50_ms: millis(health.p50),
+            p95_ms: millis(health.p95),
+            success_rate: health.success_rate,
+            calls: health.calls,
+            consecutive_failures: health.consecutive_failures,
+            in_flight: health.in_flight,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -64,7 +101,8 @@ pub(crate) async fn balance(admin: Admin) -> Json<BalanceShown> {
         total_sla_misses: balance.total_sla_misses,
         targets: balance.targets,
     });
-    Json(BalanceShown { models: models.collect() })
+    let providers = admin.app.pipeline.providers().into_iter().map(ProviderShown::from);
+    Json(BalanceShown { models: models.collect(), providers: providers.collect() })
 }
 
 /// What `/api/v1/cache/stats` says.
