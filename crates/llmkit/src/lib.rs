@@ -25,6 +25,7 @@ mod builder;
 mod client;
 #[cfg(all(feature = "circuit-breaker", feature = "rate-limiter", feature = "smart-router"))]
 mod load_balancer;
+mod worker;
 
 pub use builder::{BuildError, ClientBuilder};
 pub use client::{Client, Events};
@@ -34,6 +35,7 @@ pub use llm_core::{
     StopReason, StreamEvent, Tool, ToolCall, ToolChoice, Usage, shard_session,
 };
 pub use llm_pipeline::RetryPolicy;
+pub use worker::LoadBalancedWorker;
 
 #[cfg(feature = "circuit-breaker")]
 pub use llm_breaker::{Anomaly, CircuitBreaker, CircuitBreakerConfig, CircuitState, FailureRate, HealthMetrics};
