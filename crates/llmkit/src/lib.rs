@@ -38,11 +38,13 @@ pub use llm_pipeline::RetryPolicy;
 pub use worker::LoadBalancedWorker;
 
 #[cfg(feature = "circuit-breaker")]
-pub use llm_breaker::{Anomaly, CircuitBreaker, CircuitBreakerConfig, CircuitState, FailureRate, HealthMetrics};
+pub use llm_breaker::{
+    Anomaly, CircuitBreaker, CircuitBreakerConfig, CircuitBreakerStats, CircuitState, FailureRate, HealthMetrics,
+};
 #[cfg(feature = "streaming-multiplexer")]
 pub use llm_dedup::{
-    AggStats, CacheConfig, CacheStats, Embedder, MultiplexerStats, ResponseCache as PromptCache, SimilarityConfig,
-    SimilarityIndex as SemanticDeduplicator, StreamAggregator, StreamChunk, StreamingMultiplexer,
+    AggStats, CacheConfig, CacheStats, DedupStats, Embedder, MultiplexerStats, ResponseCache as PromptCache,
+    SimilarityConfig, SimilarityIndex as SemanticDeduplicator, StreamAggregator, StreamChunk, StreamingMultiplexer,
 };
 #[cfg(feature = "sim")]
 pub use llm_providers::{EchoProvider, SimConfig, SimProvider};
