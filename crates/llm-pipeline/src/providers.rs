@@ -40,6 +40,12 @@ impl Pipeline {
         let circuits = routes.circuits(now);
         routes.upstreams.iter().map(|upstream| health(routes, &circuits, &upstream.id, now)).collect()
     }
+
+    /// Attempts so far on another target than the one before, of the same request.
+    #[must_use]
+    pub fn fallbacks(&self) -> u64 {
+        self.inner().journal.fallbacks()
+    }
 }
 
 fn health(routes: &Routes, circuits: &[Circuit], name: &ProviderId, now: Tick) -> ProviderHealth {

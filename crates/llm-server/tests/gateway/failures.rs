@@ -74,6 +74,8 @@ fn a_fallback_answers_for_a_provider_that_fails() {
     let answer = gateway.chat("fast", "x");
     assert_eq!(answer.json()["choices"][0]["message"]["content"], "second");
     assert_eq!((answer.header("x-llmkit-provider"), answer.header("x-llmkit-attempts")), (Some("up2"), Some("2")));
+    let metrics = crate::wire::get(gateway.addr(), "/metrics", &[]).text();
+    assert!(metrics.contains("llmkit_fallbacks_total 1\n"), "{metrics}");
 }
 
 #[test]
@@ -255,6 +257,8 @@ fn the_wait_for_a_probe_counts_down_until_one_passes() {
     assert_eq!(gateway.chat(model, "c").status, 502);
     let failed = circuit();
     assert_eq!((failed["state"].as_str(), failed["probe_failures"].as_u64()), (Some("Open"), Some(1)));
+    let metrics = crate::wire::get(gateway.addr(), "/metrics", &[]).text();
+    assert!(metrics.contains("llmkit_circuit_probe_failures{provider=\"up\"} 1\n"), "{metrics}");
     assert!(failed["next_probe_in_secs"].as_f64().is_some_and(|wait| wait > 1.1 && wait <= 2.2), "{failed}");
 }
 

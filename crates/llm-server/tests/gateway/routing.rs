@@ -55,6 +55,19 @@ fn arbitrage_is_cheap_where_the_bound_allows() {
 }
 
 #[test]
+fn requests_that_nobody_is_fast_enough_for_are_counted() {
+    let upstream = Upstream::start();
+    let (fast, cheap) = ("sim?tokens=1&ttft=20ms", "sim?tokens=1&ttft=30ms");
+    let gateway = gateway(&upstream, fast, cheap, "strategy = \"arbitrage\"\nsla = \"2ms\"");
+    answers(&gateway, 30, "");
+    let metrics = get(gateway.addr(), "/metrics", &[]).text();
+    let counted = metrics.lines().find_map(|line| line.strip_prefix("llmkit_sla_misses_total{model=\"fast\"} "));
+    let counted: u64 = counted.unwrap().parse().unwrap();
+    let shown = get(gateway.addr(), "/api/v1/load-balancer/stats", &[]).json()["models"][0]["total_sla_misses"].clone();
+    assert!(counted > 0 && shown == counted, "{counted} {shown}");
+}
+
+#[test]
 fn the_one_that_fails_is_avoided_for_reliability() {
     let upstream = Upstream::start();
     let gateway =
