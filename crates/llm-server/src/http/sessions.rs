@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -143,7 +143,8 @@ pub(crate) async fn listen(
     };
     let listener = process.sessions.of(&caller.caller.tenant).listen(session);
     let (pieces, taken) = mpsc::channel(WAITING);
-    tokio::spawn(pass_on(listener, pieces, process.clone()));
+    let draining = async move { process.draining().await };
+    tokio::spawn(pass_on(listener, pieces, draining));
     let head = [
         (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
         (header::CACHE_CONTROL, "no-cache"),
@@ -161,7 +162,12 @@ enum Piece {
 }
 
 /// Hands on what the session says while the reader takes it. Who takes nothing for a while holds the answer no longer.
-async fn pass_on(mut listener: SessionListener, pieces: mpsc::Sender<Piece>, process: Arc<Process>) {
+async fn pass_on(
+    mut listener: SessionListener,
+    pieces: mpsc::Sender<Piece>,
+    draining: impl Future<Output = ()> + Send,
+) {
+    let mut draining = pin!(draining);
     let mut begun = false;
     loop {
         let piece = tokio::select! {
@@ -171,7 +177,7 @@ async fn pass_on(mut listener: SessionListener, pieces: mpsc::Sender<Piece>, pro
                 None => Piece::End,
             },
             // An answer that has begun is waited for, as the request is that it answers.
-            () = process.draining(), if !begun => {
+            () = &mut draining, if !begun => {
                 Piece::Broken(Error::new(ErrorKind::Shed, "the gateway is shutting down"))
             }
             () = pieces.closed() => return,
@@ -232,3 +238,52 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// After so much silence a comment is sent, which shows whether anybody is still there.
 const SILENCE: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    fn read(taken: mpsc::Receiver<Piece>) -> impl Stream<Item = String> {
+        Pieces { taken, ended: false }.map(|bytes| match bytes {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(never) => match never {},
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_takes_nothing_is_given_up_and_told_so() {
+        let sessions = StreamAggregator::new();
+        let (pieces, taken) = mpsc::channel(WAITING);
+        let passing = tokio::spawn(pass_on(sessions.listen("s"), pieces, pending()));
+        let feed = sessions.begin("s").unwrap();
+        for _ in 0..3 * WAITING {
+            assert!(feed.feed("x"));
+        }
+        let began = tokio::time::Instant::now();
+        passing.await.unwrap();
+        assert_eq!(began.elapsed(), PATIENCE);
+        // The feed is none the worse for it.
+        assert!(feed.feed("y"));
+        feed.finish();
+        let heard: Vec<_> = read(taken).collect().await;
+        assert_eq!(heard.len(), WAITING + 1);
+        assert!(heard[WAITING].contains("too slowly"), "{}", heard[WAITING]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_broken_by_comments_and_a_reader_who_leaves_is_not_waited_for() {
+        let sessions = StreamAggregator::new();
+        let (pieces, taken) = mpsc::channel(WAITING);
+        let passing = tokio::spawn(pass_on(sessions.listen("s"), pieces, pending()));
+        let began = tokio::time::Instant::now();
+        let mut heard = Box::pin(read(taken));
+        assert_eq!(heard.next().await.as_deref(), Some(": waiting\n\n"));
+        assert_eq!(heard.next().await.as_deref(), Some(": waiting\n\n"));
+        assert_eq!(began.elapsed(), 2 * SILENCE);
+        drop(heard);
+        passing.await.unwrap();
+        assert_eq!(began.elapsed(), 2 * SILENCE);
+    }
+}
