@@ -316,9 +316,16 @@ impl PipelineBuilder {
             let old = old.and_then(|old| upstream_in(old, &id));
             let built = keys.iter().map(|key| self.key(&id, key, keys.len() > 1, breaker, old));
             let keys = built.collect::<Result<_, ConfigError>>()?;
+            let only = match old {
+                Some(old) => old.only.clone(),
+                None => Arc::new(
+                    SmartRouter::try_new(Strategy::Fallback, &[llm_router::Target { weight: 1 }])
+                        .map_err(|source| ConfigError::Route { model: ModelId::from(AUTO), source })?,
+                ),
+            };
             let direct = self.observer.target(&id, &ModelId::from("other"));
             let terms = self.terms_of(&id);
-            upstreams.push(Arc::new(Upstream { id, keys, spread, direct, terms }));
+            upstreams.push(Arc::new(Upstream { id, keys, spread, only, direct, terms }));
         }
         Ok(upstreams)
     }
@@ -368,16 +375,12 @@ impl PipelineBuilder {
             listed.push(model.name.clone());
         }
         let auto = self.auto(&upstreams, old)?.map(Arc::new);
-        let one = [llm_router::Target { weight: 1 }];
-        let only = SmartRouter::try_new(Strategy::Fallback, &one)
-            .map_err(|source| ConfigError::Route { model: ModelId::from(AUTO), source })?;
         Ok(Routes {
             models,
             listed,
             auto,
             default: self.default_of(&upstreams)?,
             upstreams,
-            only: Arc::new(only),
             created: self.clock.unix_time().as_secs(),
             terms: self.terms.clone(),
         })

@@ -305,3 +305,28 @@ fn prefix(envelope: &Envelope) -> u64 {
     let asked = codec(envelope.dialect).and_then(|codec| codec.decode_request(&envelope.body).ok());
     asked.map_or(0, |asked| llm_router::Demand::of(&asked.request).prefix)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn circuits_are_as_the_keys_say_and_else_as_the_preset_does() {
+        let keys = Resilience {
+            circuit_breaker_threshold: 20,
+            circuit_breaker_timeout_s: Some(7),
+            circuit_breaker_success_rate: 0.95,
+            breaker_shadow: true,
+            ..Resilience::default()
+        };
+        let circuit = breaker(&keys);
+        assert_eq!((circuit.failures, circuit.open_for), (20, Duration::from_secs(7)));
+        assert_eq!((circuit.success_share, circuit.shadow), (0.95, true));
+        // A raised threshold quiets the failure rate, too.
+        assert_eq!(circuit.failure_rate.map(|rate| rate.min_calls), Some(80));
+        assert_eq!(circuit.anomaly, CircuitBreakerConfig::production().anomaly);
+        assert_eq!(breaker(&Resilience::default()), CircuitBreakerConfig::production());
+        let aggressive = breaker(&Resilience { breaker_preset: Preset::Aggressive, ..Resilience::default() });
+        assert_eq!(aggressive, CircuitBreakerConfig::aggressive());
+    }
+}

@@ -129,7 +129,7 @@ impl Ingress {
 }
 
 /// Whose format a request for models is in, by the headers that the vendors' clients send.
-pub(super) fn dialect_of_models(path: &str, headers: &HeaderMap) -> Dialect {
+pub(crate) fn dialect_of_models(path: &str, headers: &HeaderMap) -> Dialect {
     if path.starts_with("/v1beta/") || headers.contains_key("x-goog-api-key") {
         Dialect::Gemini
     } else if headers.contains_key(ANTHROPIC_VERSION) {

@@ -116,7 +116,9 @@ async fn infer(
             if response.served.sharing != Sharing::Joined {
                 process.telemetry.overhead(overhead);
             }
-            success(exchange, ingress, response.reply, &response.served, overhead)
+            let (tenant, reply) = (&caller.tenant, response.reply);
+            let reply = process.sessions.tell(tenant, &parts.headers, dialect, reply);
+            success(exchange, ingress, reply, &response.served, overhead)
         }
         Err(error) => {
             let trace_id = watch.and_then(Watch::trace_id).map(tracing::field::display);

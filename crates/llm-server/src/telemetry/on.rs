@@ -80,7 +80,11 @@ impl Telemetry {
         }
         let circuits = pipeline.circuits();
         self.0.set_circuits(circuits.iter().map(|circuit| (circuit.provider.as_str(), word(circuit.stats.state))));
+        let failures = circuits.iter().map(|circuit| (circuit.provider.as_str(), circuit.stats.probe_failures));
+        self.0.set_probe_failures(failures);
         let tallies = pipeline.tallies();
+        let misses = tallies.iter().map(|tally| (tally.model.as_str(), tally.sla_misses));
+        self.0.set_routing(pipeline.fallbacks(), misses);
         self.0.set_decisions(tallies.iter().map(|tally| (tally.model.as_str(), tally.allowed, tally.denied)));
         Some(self.0.render(accept))
     }

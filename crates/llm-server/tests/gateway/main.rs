@@ -16,6 +16,7 @@ mod operations;
 mod prices;
 mod process;
 mod routing;
+mod sessions;
 mod sharing;
 mod streams;
 mod wire;

@@ -10,13 +10,13 @@ use http::{HeaderMap, Uri, header};
 use llm_core::{Dialect, Error, RequestId};
 use llm_providers::wire::{Codec, codec};
 
-use super::error::render;
-use super::ingress::dialect_of_models;
 use crate::config::Scope;
+use crate::http::error::render;
+use crate::http::ingress::dialect_of_models;
 use crate::process::Process;
 
 /// `GET /v1/models`
-pub(super) async fn list(
+pub(crate) async fn list(
     State(process): State<Arc<Process>>,
     Extension(id): Extension<RequestId>,
     OriginalUri(uri): OriginalUri,
@@ -28,7 +28,7 @@ pub(super) async fn list(
 }
 
 /// `GET /v1/models/NAME`
-pub(super) async fn one(
+pub(crate) async fn one(
     State(process): State<Arc<Process>>,
     Extension(id): Extension<RequestId>,
     Path(name): Path<String>,
