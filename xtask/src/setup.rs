@@ -41,6 +41,8 @@ const PACKAGES: &[Package] = &[
         need: Need::Tests,
         is_there: || ["prometheus", "promtool"].iter().all(|it| find(it).is_some()),
     },
+    Package { name: "chromium", need: Need::Tests, is_there: || find("chromium").is_some() },
+    Package { name: "tmux", need: Need::Tests, is_there: || find("tmux").is_some() },
     Package { name: "nginx", need: Need::Bench, is_there: || find("nginx").is_some() },
 ];
 

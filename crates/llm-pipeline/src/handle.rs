@@ -6,7 +6,7 @@ use std::sync::Arc;
 use llm_breaker::{CircuitBreaker, Permit, Refused};
 use llm_core::{Call, CallBody, Clock, Error, ErrorKind, Model, Observer, Sharing, TenantId, Tick};
 use llm_dedup::{CacheStats, DedupStats, ResponseCache, SimilarityStats};
-use llm_ratelimit::{Cost, Headroom, LimitStats};
+use llm_ratelimit::{Cost, Headroom, LimitStats, Tightest};
 use llm_router::{Plan, Reason, Strategy};
 
 use crate::attempt::Attempt;
@@ -344,6 +344,12 @@ impl Pipeline {
         self.0.limits.stats(self.now())
     }
 
+    /// The `most` limits that have the least share left.
+    #[must_use]
+    pub fn tightest_limits(&self, most: usize) -> Tightest {
+        self.0.limits.tightest(most, self.now())
+    }
+
     /// How often limits let calls of each configured model pass, and how often not.
     #[must_use]
     pub fn tallies(&self) -> Vec<ModelTally> {
@@ -368,6 +374,12 @@ impl Pipeline {
         let upstreams = self.0.routes.upstreams.iter();
         let chosen = upstreams.filter(|upstream| provider.is_none_or(|name| upstream.id == *name));
         chosen.flat_map(|upstream| upstream.keys.iter()).map(|key| key.circuits.reset()).sum()
+    }
+
+    /// Whether identical requests share a call.
+    #[must_use]
+    pub fn shares(&self) -> bool {
+        self.0.sharer.is_some()
     }
 
     /// What sharing has come to; nothing when it is off.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use llm_core::{CallBody, Error, ErrorKind, HashKey, Money, Observer, Tick, hash128};
-use llm_ratelimit::{Admission, Cost, Denial, Denied, Headroom, Hierarchy, LimitStats, RateLimiter, Resource, Room};
+use llm_ratelimit::{
+    Admission, Cost, Denial, Denied, Headroom, Hierarchy, LimitStats, RateLimiter, Resource, Room, Tightest,
+};
 
 use crate::demand::Unbounded;
 use crate::hold::Hold;
@@ -101,6 +103,10 @@ impl Limits {
 
     pub(crate) fn stats(&self, now: Tick) -> Vec<LimitStats> {
         self.hierarchy.stats(now)
+    }
+
+    pub(crate) fn tightest(&self, most: usize, now: Tick) -> Tightest {
+        self.hierarchy.tightest(most, now)
     }
 
     /// Gives `with` the caller's name at each level that it has.

@@ -87,6 +87,17 @@ pub struct LimitStats {
     pub reset_ms: u64,
 }
 
+/// The limits of which the least is left, in comparison with how much there is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tightest {
+    /// The limits, the tightest first.
+    pub limits: Vec<LimitStats>,
+    /// Names that are kept at the moment, over all tables.
+    pub kept: usize,
+    /// Of these, those that were looked at.
+    pub seen: usize,
+}
+
 /// What is left of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
@@ -289,7 +300,50 @@ impl Hierarchy {
         }
         shown
     }
+
+    /// The `most` limits of which the least is left. Of each table with `*` only 10,000 names are looked at: the cost
+    /// is bounded, however many there are.
+    #[must_use]
+    pub fn tightest(&self, most: usize, now: Tick) -> Tightest {
+        let mut found = Tightest::default();
+        let mut least: Vec<LimitStats> = Vec::new();
+        for table in self.inner.tables.iter() {
+            let mut show = |name: &str, cell: &Cell| {
+                cell.left(now, |left| {
+                    let at = least
+                        .partition_point(|known| is_tighter((known.remaining, known.limit), (left.left, left.limit)));
+                    if at < most {
+                        least.truncate(most - 1);
+                        least.insert(at, table.stats(name, left));
+                    }
+                });
+            };
+            let (kept, seen) = match &table.names {
+                Names::One(cell) => {
+                    show(&table.config.name, cell);
+                    (1, 1)
+                }
+                Names::Each { cells, .. } => {
+                    let kept = cells.each_of(MOST_SEEN, |name, cell| show(name, cell));
+                    (kept, kept.min(MOST_SEEN))
+                }
+            };
+            found.kept += kept;
+            found.seen += seen;
+        }
+        found.limits = least;
+        found
+    }
 }
+
+/// Whether less is left of the first of two limits, each with how much is left and how much there is. Of those with the
+/// same share left, the one seen first stays first.
+fn is_tighter((left, limit): (u64, u64), (other_left, other_limit): (u64, u64)) -> bool {
+    u128::from(left) * u128::from(other_limit) <= u128::from(other_left) * u128::from(limit)
+}
+
+/// Names of a table with `*` that [`Hierarchy::tightest`] looks at.
+const MOST_SEEN: usize = 10_000;
 
 impl Table {
     fn try_new(config: LimitConfig, old: Option<&Self>, now: Tick) -> Result<Self, ConfigError> {

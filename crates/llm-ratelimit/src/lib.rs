@@ -48,7 +48,7 @@ pub use bucket::Denied;
 pub use budget::{Budget, OverBudget, Reservation, TokenBudgetConfig};
 pub use cell::Cost;
 pub use config::{BucketConfig, ConfigError, LimiterConfig, TokenBucketConfig};
-pub use hierarchy::{Denial, Headroom, Hierarchy, LimitStats, Room};
+pub use hierarchy::{Denial, Headroom, Hierarchy, LimitStats, Room, Tightest};
 pub use keyed::{KeyedLimiter, LimiterStats, ModelStats};
 pub use limiter::{Charge, RateLimiter};
 pub use rules::{CapConfig, LimitConfig, MeterConfig, Resource};

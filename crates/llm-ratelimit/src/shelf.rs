@@ -135,10 +135,20 @@ impl<V: Resting> Shelf<V> {
     }
 
     /// Shows everything, shard by shard; nothing can be added to a shard meanwhile.
-    pub(crate) fn each(&self, mut show: impl FnMut(&str, &Arc<V>)) {
+    pub(crate) fn each(&self, show: impl FnMut(&str, &Arc<V>)) {
+        self.each_of(usize::MAX, show);
+    }
+
+    /// As [`each`](Self::each), but `most` things at most; how many there are.
+    pub(crate) fn each_of(&self, most: usize, mut show: impl FnMut(&str, &Arc<V>)) -> usize {
+        let mut held = 0;
         for shard in &self.shards {
-            shard.lock().things.iter().for_each(|(name, thing)| show(name, thing));
+            let shard = shard.lock();
+            let left = most.saturating_sub(held);
+            shard.things.iter().take(left).for_each(|(name, thing)| show(name, thing));
+            held += shard.things.len();
         }
+        held
     }
 }
 

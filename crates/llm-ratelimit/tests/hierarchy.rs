@@ -38,6 +38,43 @@ fn cost(tokens: u64, money: u64) -> Cost {
 const BOTH: &[(&str, &str)] = &[("key", "k"), ("model", "m")];
 
 #[test]
+fn the_tightest_are_those_with_the_least_share_left() {
+    let requests = |cap| Some(MeterConfig::Cap(CapConfig { cap, per: MINUTE }));
+    let (limits, clock) = limits(vec![
+        LimitConfig { requests: requests(100), ..table("key", "*") },
+        LimitConfig { requests: requests(1_000_000), ..table("model", "m") },
+    ]);
+    let now = clock.now();
+    // Of name `n` there are `n` requests gone; of the model all of them, which is a smaller share.
+    for name in 0..12_u32 {
+        let name_text = name.to_string();
+        for _ in 0..name {
+            limits.admit(&[("key", &name_text), ("model", "m")], cost(0, 0), now).expect("room").sent();
+        }
+    }
+    let tightest = limits.tightest(3, now);
+    let shown: Vec<_> = tightest.limits.iter().map(|limit| (&*limit.name, limit.remaining)).collect();
+    assert_eq!(shown, [("11", 89), ("10", 90), ("9", 91)]);
+    assert_eq!((tightest.kept, tightest.seen), (12, 12));
+    assert_eq!(limits.tightest(0, now).limits, []);
+    let mut all = limits.stats(now);
+    all.sort_by_key(|limit| limit.remaining * 1_000_000 / limit.limit);
+    let shown = limits.tightest(usize::MAX, now).limits;
+    assert!(shown.iter().map(|limit| limit.remaining).eq(all.iter().map(|limit| limit.remaining)), "{shown:?}");
+}
+
+#[test]
+fn however_many_names_there_are_so_many_are_looked_at() {
+    let (limits, clock) = limits(vec![LimitConfig { requests: rate(60.0, 5), ..table("key", "*") }]);
+    let now = clock.now();
+    for name in 0..12_000_u32 {
+        limits.admit(&[("key", &name.to_string())], cost(0, 0), now).expect("room").sent();
+    }
+    let tightest = limits.tightest(50, now);
+    assert_eq!((tightest.limits.len(), tightest.kept, tightest.seen), (50, 12_000, 10_000));
+}
+
+#[test]
 fn a_denial_names_what_is_short_and_changes_nothing() {
     let (limits, clock) = limits(vec![
         LimitConfig { requests: rate(60.0, 5), concurrency: Some(3), ..table("key", "*") },

@@ -25,6 +25,9 @@ pub(crate) enum Command {
     Models(ModelsArgs),
     /// Serve a simulated upstream that speaks OpenAI's format.
     Sim(SimArgs),
+    /// Watch a running gateway in the terminal.
+    #[cfg(feature = "tui")]
+    Top(TopArgs),
 }
 
 #[derive(Debug, Args)]
@@ -59,6 +62,17 @@ pub(crate) struct ModelsArgs {
     /// As JSON; with `--all` in the form that `[prices] file` takes.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[cfg(feature = "tui")]
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Where the gateway is.
+    #[arg(long, env = "LLMKIT_URL", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    pub(crate) url: String,
+    /// The key with the scope `admin`, where the gateway has keys: `env:NAME`, `file:PATH`, or the key itself.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) api_key: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -25,6 +25,8 @@ pub fn main() -> ExitCode {
         Command::Check(args) => args.file.map_or(Ok(()), |file| check(&file)),
         Command::Models(args) => models(&args),
         Command::Sim(args) => sim(&args),
+        #[cfg(feature = "tui")]
+        Command::Top(args) => crate::top::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -25,6 +25,8 @@ mod reload;
 mod serve;
 mod telemetry;
 mod terms;
+#[cfg(feature = "tui")]
+mod top;
 mod unbuilt;
 
 pub use command::main;

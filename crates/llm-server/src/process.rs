@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use llm_core::SystemClock;
+use llm_core::{Clock, SystemClock, Tick};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +15,7 @@ use crate::telemetry::Telemetry;
 /// The process, shared by all connections.
 pub(crate) struct Process {
     pub(crate) clock: SystemClock,
+    pub(crate) started: Tick,
     pub(crate) telemetry: Telemetry,
     pub(crate) app: ArcSwap<App>,
     pub(crate) tls: Arc<Tls>,
@@ -27,6 +28,7 @@ impl Process {
     pub(crate) fn new(app: App, tls: Tls, telemetry: Telemetry, metrics_key: Option<SecretString>) -> Self {
         Self {
             clock: SystemClock::new(),
+            started: SystemClock::new().now(),
             telemetry,
             app: ArcSwap::from_pointee(app),
             tls: Arc::new(tls),

@@ -20,6 +20,7 @@
 //! assert!(content_type.starts_with("text/plain"));
 //! assert!(text.contains("llmkit_request_active{provider=\"openai\"} 1"));
 //! ```
+mod changes;
 mod classic;
 mod collector;
 mod context;
@@ -37,8 +38,10 @@ mod sampling;
 mod series;
 mod span;
 mod telemetry;
+mod totals;
 mod tracing_context;
 
+pub use changes::CircuitChange;
 pub use collector::{OtlpConfig, OtlpError};
 pub use context::{RemoteContext, SpanId, TraceId};
 pub use facts::BodyReader;
@@ -51,4 +54,5 @@ pub use sampling::{Sampling, SamplingError};
 pub use series::MOST_LABELS;
 pub use span::{Span, SpanKind, SpanSink, Value};
 pub use telemetry::{Telemetry, TelemetryBuilder};
+pub use totals::{Distribution, ProviderTotals, Totals};
 pub use tracing_context::TracingContext;

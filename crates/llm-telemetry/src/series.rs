@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use self::histogram::{ATTEMPTS, DURATIONS, Histogram, OVERHEADS};
 use self::sharded::Sharded;
-use self::snapshot::Snapshot;
+pub(crate) use self::snapshot::{Snapshot, Value};
 pub use self::table::MOST_LABELS;
 use self::table::{OTHER, Table};
 use self::target::{Labels, Target};

@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
+use crate::changes::{Changes, CircuitChange};
 use crate::classic;
 use crate::facts::BodyReader;
 use crate::follow::{Arrival, Followed, Watch};
@@ -19,6 +20,7 @@ use crate::hub::{Hub, ProviderFacts, Traces};
 use crate::sampling::{Sampler, Sampling, SamplingError};
 use crate::series::Series;
 use crate::span::SpanSink;
+use crate::totals::Totals;
 use crate::tracing_context::TracingContext;
 
 /// A process's metrics, and those of its requests that are followed.
@@ -26,6 +28,7 @@ pub struct Telemetry {
     registry: Registry,
     metrics: bool,
     series: Arc<Series>,
+    changes: Changes,
     hub: Arc<Hub>,
 }
 
@@ -125,7 +128,7 @@ impl TelemetryBuilder {
             reader: self.reader,
             providers: RwLock::default(),
         };
-        Ok(Telemetry { registry, metrics: self.metrics, series, hub: Arc::new(hub) })
+        Ok(Telemetry { registry, metrics: self.metrics, series, changes: Changes::default(), hub: Arc::new(hub) })
     }
 }
 
@@ -232,6 +235,18 @@ impl Telemetry {
         ("text/plain; version=0.0.4; charset=utf-8", classic::rewritten(&text))
     }
 
+    /// What was counted since the start, in few words. Costs about as much as [`render`](Self::render).
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals::of(&self.series.snapshot())
+    }
+
+    /// The latest changes of circuits, 64 at most, the latest first.
+    #[must_use]
+    pub fn circuit_changes(&self) -> Vec<CircuitChange> {
+        self.changes.latest()
+    }
+
     /// Sends what is still held of spans, and takes no more. Blocks for `patience` at most: not for a runtime's threads.
     pub fn close(&self, patience: Duration) {
         if let Some(traces) = &self.hub.traces {
@@ -260,6 +275,7 @@ impl Observer for Telemetry {
         let Transition { from, to, reason } = transition;
         tracing::warn!(%provider, %model, from, to, reason, "circuit changed");
         self.series.circuit_changed(provider, transition);
+        self.changes.add(provider, model, transition);
     }
 
     fn limit_denied(&self, level: &str, resource: &'static str) {

@@ -294,3 +294,37 @@ fn threads_that_count_at_once_lose_nothing() {
     assert_eq!(samples["llmkit_request_active{provider=\"p\"}"], 0.0);
     assert_eq!(samples["llmkit_requests_total{operation=\"chat\",outcome=\"ok\"}"], 8000.0);
 }
+
+#[test]
+fn totals_are_the_same_counts_in_few_words() {
+    let telemetry = busy();
+    let (totals, text) = (telemetry.totals(), telemetry.render(None).1);
+    let shown = |line: &str| {
+        let value = text.lines().find_map(|known| known.strip_prefix(line)).unwrap_or_else(|| panic!("{line}\n{text}"));
+        value.trim().parse::<f64>().unwrap()
+    };
+    let known = &totals.providers["open\"ai"];
+    for (line, value) in [
+        ("llmkit_request_active{provider=\"open\\\"ai\"}", known.active as f64),
+        ("llmkit_request_tokens_total{provider=\"open\\\"ai\",direction=\"input\"}", known.input_tokens as f64),
+        ("llmkit_request_tokens_total{provider=\"open\\\"ai\",direction=\"output\"}", known.output_tokens as f64),
+        ("llmkit_request_cost_total{provider=\"open\\\"ai\",model=\"fast\"}", known.cost),
+        ("llmkit_unpriced_requests_total{provider=\"open\\\"ai\",model=\"fast\"}", totals.unpriced as f64),
+        (
+            "llmkit_request_duration_seconds_count{provider=\"open\\\"ai\",model=\"fast\"}",
+            known.duration.count() as f64,
+        ),
+        ("llmkit_request_duration_seconds_sum{provider=\"open\\\"ai\",model=\"fast\"}", known.duration.sum),
+        ("llmkit_overhead_seconds_count", totals.overhead.count() as f64),
+        ("llmkit_saved_cost_total", totals.saved),
+        ("llmkit_requests_total{operation=\"chat\",outcome=\"ok\"}", totals.outcomes["ok"] as f64),
+        ("llmkit_shared_requests_total{sharing=\"joined\"}", totals.sharing["joined"] as f64),
+    ] {
+        assert_eq!(shown(line), value, "{line}");
+    }
+    assert_eq!(known.errors["timeout"], 1);
+    assert_eq!(known.first_token.count(), 3);
+    assert_eq!(totals.duration.count(), totals.outcomes.values().sum::<u64>());
+    let changes = telemetry.circuit_changes();
+    assert_eq!((changes.len(), changes[0].transition.to), (1, "open"));
+}

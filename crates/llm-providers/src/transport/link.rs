@@ -17,6 +17,7 @@ use super::pool::Pool;
 use super::proxy::ProxyError;
 use super::tls::is_http2;
 use super::{Endpoint, HttpAnswer, HttpRequest, Transport};
+use crate::remote::ConfigError;
 
 /// Sends requests over connections that are kept: HTTP/1.1, or HTTP/2 where the other side chooses it in the
 /// TLS handshake.
@@ -35,6 +36,14 @@ pub struct HttpTransport {
 }
 
 impl HttpTransport {
+    /// A transport to the host of `base_url`. Of the URL's path nothing is kept: a request names its whole path.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says what is wrong with the address, or with that of a proxy.
+    pub fn try_new(base_url: &str, options: ConnectOptions) -> Result<Self, ConfigError> {
+        Ok(Self::to(Endpoint::parse(base_url)?, options)?)
+    }
+
     /// A transport to `endpoint`, by the machine's clock.
     pub(crate) fn to(endpoint: Endpoint, options: ConnectOptions) -> Result<Self, ProxyError> {
         Self::with_clock(endpoint, options, Arc::new(SystemClock::new()))

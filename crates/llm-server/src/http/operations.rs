@@ -18,7 +18,7 @@ use http::Method;
 use llm_core::{Dialect, Error, ErrorKind, RequestId};
 
 use super::error::{render, wrong_method};
-use super::sessions;
+use super::{dashboard, openapi, sessions};
 use crate::process::Process;
 
 pub(super) use access::{Inference, Refusal};
@@ -42,6 +42,8 @@ pub(crate) fn routes(process: Arc<Process>) -> Router {
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(health::ready))
         .merge(metrics_routes())
+        .merge(dashboard::routes())
+        .merge(openapi::routes())
         .method_not_allowed_fallback(async |id: Extension<RequestId>, method: Method| {
             refusal(&wrong_method(&method), &id)
         })
@@ -59,7 +61,7 @@ fn metrics_routes() -> Router<Arc<Process>> {
 }
 
 /// An error in its caller's format; these routes speak OpenAI's.
-fn refusal(error: &Error, id: &RequestId) -> Response {
+pub(super) fn refusal(error: &Error, id: &RequestId) -> Response {
     let rendered = render(Dialect::OpenAi, error, id);
     (rendered.status, rendered.headers, Body::from(rendered.body)).into_response()
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{Request, StatusCode};
 use llm_core::{NoObserver, Observer, RequestId, RequestObserver, TenantId, Tick};
 use llm_pipeline::Pipeline;
+use llm_telemetry::{CircuitChange, Totals};
 
 use crate::config::{Loaded, Provider};
 
@@ -55,6 +56,14 @@ impl Telemetry {
     pub(crate) fn overhead(&self, _: Duration) {}
 
     pub(crate) fn show(&self, _: &Pipeline, _: Option<&str>) -> Option<(&'static str, String)> {
+        None
+    }
+
+    pub(crate) const fn measures(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn totals(&self) -> Option<(Totals, Vec<CircuitChange>)> {
         None
     }
 

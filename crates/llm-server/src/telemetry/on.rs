@@ -8,7 +8,7 @@ use llm_breaker::CircuitState;
 use llm_core::{AboutAnswer, Dialect, Envelope, Observer, ProviderId, RequestId, RequestSettings, Tick};
 use llm_pipeline::Pipeline;
 use llm_providers::wire;
-use llm_telemetry::{Arrival, BodyReader, OtlpConfig, ProviderFacts};
+use llm_telemetry::{Arrival, BodyReader, CircuitChange, OtlpConfig, ProviderFacts, Totals};
 
 pub(crate) use llm_telemetry::Watch;
 
@@ -87,6 +87,16 @@ impl Telemetry {
         self.0.set_routing(pipeline.fallbacks(), misses);
         self.0.set_decisions(tallies.iter().map(|tally| (tally.model.as_str(), tally.allowed, tally.denied)));
         Some(self.0.render(accept))
+    }
+
+    /// Whether anything is counted.
+    pub(crate) const fn measures(&self) -> bool {
+        true
+    }
+
+    /// What was counted since the start, and the latest changes of circuits.
+    pub(crate) fn totals(&self) -> Option<(Totals, Vec<CircuitChange>)> {
+        Some((self.0.totals(), self.0.circuit_changes()))
     }
 
     /// Sends what is still held of spans.
