@@ -38,6 +38,8 @@ impl Dialect {
 pub enum Operation {
     /// A completion of messages.
     Chat,
+    /// The number of a prompt's tokens.
+    CountTokens,
     /// Vectors for texts.
     Embeddings,
     /// The list of models.
@@ -50,6 +52,7 @@ impl Operation {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Chat => "chat",
+            Self::CountTokens => "count_tokens",
             Self::Embeddings => "embeddings",
             Self::Models => "models",
         }

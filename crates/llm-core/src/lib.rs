@@ -39,7 +39,7 @@ mod usage;
 #[doc(hidden)]
 pub mod sync;
 
-pub use call::{Answer, BoxFuture, BoxStream, Call, CallBody, Frame, Frames, WireAnswer, WireBody};
+pub use call::{Answer, BoxFuture, BoxStream, Call, CallBody, Frame, Frames, Strictness, WireAnswer, WireBody};
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use embedding::{Embedding, EmbeddingInput, EmbeddingRequest, EmbeddingResponse, Model};
 pub use envelope::{Dialect, Digest, Edit, Envelope, Operation, Span};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llm_breaker::{CircuitBreaker, CircuitBreakerConfig};
-use llm_core::{Clock, Envelope, ModelId, NoObserver, Observer, Provider, ProviderId, SystemClock};
+use llm_core::{Clock, Envelope, ModelId, NoObserver, Observer, Provider, ProviderId, Strictness, SystemClock};
 use llm_ratelimit::{Hierarchy, LimitConfig, RateLimiter};
 use llm_router::{RouterConfig, SmartRouter, Strategy};
 
@@ -111,12 +111,14 @@ pub struct ModelConfig {
     pub strategy: Strategy,
     /// The 95th percentile of latency that [`Strategy::Arbitrage`] asks of a target.
     pub sla: Option<Duration>,
+    /// What becomes of a request's fields that a target's dialect has no equal for.
+    pub translation: Strictness,
 }
 
 impl ModelConfig {
-    /// A model without a bound on its latency.
+    /// A model without a bound on its latency, whose requests lose nothing.
     pub fn new(name: impl Into<ModelId>, strategy: Strategy, targets: Vec<TargetConfig>) -> Self {
-        Self { name: name.into(), targets, strategy, sla: None }
+        Self { name: name.into(), targets, strategy, sla: None, translation: Strictness::Strict }
     }
 }
 

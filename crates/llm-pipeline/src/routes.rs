@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use llm_core::{Error, ErrorKind, Model, ModelId, ProviderId, Tick};
+use llm_core::{Error, ErrorKind, Model, ModelId, ProviderId, Strictness, Tick};
 use llm_router::{SmartRouter, Strategy, TargetHealth};
 
 use crate::builder::{ModelConfig, TermsOf};
@@ -66,6 +66,11 @@ pub struct ModelBalance {
 }
 
 impl Route {
+    /// What becomes of fields that a target has no equal for.
+    pub(crate) fn strictness(&self) -> Strictness {
+        self.made_of.as_ref().map(|model| model.translation).unwrap_or_default()
+    }
+
     /// What the route's target `index` is called at the levels of targets, asked by its key `key`.
     pub(crate) fn names(&self, index: usize, key: usize) -> [(&'static str, String); 3] {
         let target = &self.targets[index];

@@ -105,7 +105,8 @@ impl Case {
         if let Some(body) = self.get("caller request") {
             let asked = self.front.decode_request(body.as_bytes()).unwrap();
             let capabilities = Capabilities { thinking: ThinkingStyle::Effort, ..Capabilities::default() };
-            let target = Target { model: "upstream-model", capabilities: &capabilities, stream: asked.stream };
+            let target =
+                Target { model: "upstream-model", capabilities: &capabilities, max_output: None, stream: asked.stream };
             let encode = |strictness| self.back.encode_request(&asked.request, &target, strictness);
             match encode(Strictness::Strict) {
                 Ok(sent) => {

@@ -1,5 +1,6 @@
 //! HTTP in: connections, the data plane, and the routes beside it.
 
+mod array;
 pub(crate) mod auth;
 mod body;
 pub(crate) mod cors;
@@ -8,7 +9,9 @@ mod error;
 mod http1;
 mod http2;
 mod inbound;
+mod ingress;
 pub(crate) mod listener;
+mod models;
 pub(crate) mod operations;
 mod quota;
 pub(crate) mod service;

@@ -46,10 +46,10 @@ pub use llm_dedup::{
     AggStats, CacheConfig, CacheStats, DedupStats, Embedder, MultiplexerStats, ResponseCache as PromptCache,
     SimilarityConfig, SimilarityIndex as SemanticDeduplicator, StreamAggregator, StreamChunk, StreamingMultiplexer,
 };
+#[cfg(feature = "http")]
+pub use llm_providers::{Api, HttpConfig, HttpProvider};
 #[cfg(feature = "sim")]
 pub use llm_providers::{EchoProvider, SimConfig, SimProvider};
-#[cfg(feature = "openai")]
-pub use llm_providers::{OpenAiConfig, OpenAiProvider};
 #[cfg(feature = "rate-limiter")]
 pub use llm_ratelimit::{
     BucketConfig, Budget as TokenBudgetGuard, CapConfig, KeyedLimiter, LimitConfig, MeterConfig, RateLimiter,

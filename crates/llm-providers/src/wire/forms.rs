@@ -18,8 +18,7 @@ pub fn replay(dialect: Dialect, body: &[u8]) -> Result<Vec<Frame>, Error> {
     }
     let codec = codec(dialect).ok_or_else(|| no_streams(dialect))?;
     let response = codec.decode_response(body)?;
-    let options =
-        AnswerOptions { from: Some(dialect), include_usage: true, thoughts: true, ..AnswerOptions::default() };
+    let options = AnswerOptions::of_its_own(dialect);
     let (mut encoder, mut frames) = (codec.stream_encoder(&options), Vec::new());
     let mut out = BytesMut::new();
     for event in events(response) {
@@ -96,8 +95,7 @@ impl Assembler {
         };
         decoder.finish(&mut |event| collector.add(event.map(|text| text.into_string())))?;
         let codec = codec(dialect).ok_or_else(|| no_streams(dialect))?;
-        let options = AnswerOptions { from: Some(dialect), thoughts: true, ..AnswerOptions::default() };
-        Ok(codec.encode_response(&collector.into_response(), &options))
+        Ok(codec.encode_response(&collector.into_response(), &AnswerOptions::of_its_own(dialect)))
     }
 }
 

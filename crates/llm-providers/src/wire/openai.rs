@@ -29,7 +29,7 @@ pub use chunk::ChunkDecoder;
 pub use codec::Chat;
 pub use embedding::{
     EmbedRequest, VectorFormat, decode_embedding_request, decode_embedding_response, encode_embedding_request,
-    encode_embedding_response,
+    encode_embedding_response, vectors_as_asked,
 };
 pub use envelope::{Spliced, read_chat, read_embeddings, splice};
 pub use error::{ErrorBody, decode_error, describe, encode_error};

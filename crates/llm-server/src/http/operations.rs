@@ -4,7 +4,6 @@ mod access;
 mod circuits;
 mod health;
 mod metrics;
-mod models;
 mod stats;
 
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use http::Method;
 use llm_core::{Dialect, Error, ErrorKind, RequestId};
 
 use super::error::{render, wrong_method};
-use super::sessions;
+use super::{models, sessions};
 use crate::process::Process;
 
 pub(super) use access::{Inference, Refusal};
@@ -28,6 +27,8 @@ pub(crate) fn routes(process: Arc<Process>) -> Router {
     Router::new()
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
+        .route("/v1beta/models", get(models::list))
+        .route("/v1beta/models/{*id}", get(models::one))
         .route("/v1/stream/sse", get(sessions::listen))
         .route("/v1/health", get(health::show))
         .route("/v1/circuit-breaker/reset", post(circuits::reset))

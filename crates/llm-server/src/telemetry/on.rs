@@ -7,7 +7,7 @@ use http::{Request, Uri};
 use llm_breaker::CircuitState;
 use llm_core::{AboutAnswer, Dialect, Envelope, Observer, ProviderId, RequestId, RequestSettings, Tick};
 use llm_pipeline::Pipeline;
-use llm_providers::wire::openai;
+use llm_providers::wire;
 use llm_telemetry::{Arrival, BodyReader, OtlpConfig, ProviderFacts};
 
 pub(crate) use llm_telemetry::Watch;
@@ -128,11 +128,19 @@ fn facts(provider: &Provider) -> ProviderFacts {
         Kind::AzureOpenAi => "azure.ai.openai",
         Kind::Anthropic => "anthropic",
         Kind::Gemini => "gcp.gemini",
-        _ => &provider.name,
+        _ => match provider.preset() {
+            // The conventions' own spelling.
+            Some("mistral") => "mistral_ai",
+            Some("xai") => "x_ai",
+            Some(preset) => preset,
+            None => &provider.name,
+        },
     };
     let address = match (&provider.base_url, provider.kind) {
         (Some(url), _) => url.parse::<Uri>().ok(),
         (None, Kind::OpenAi) => Some(Uri::from_static("https://api.openai.com")),
+        (None, Kind::Anthropic) => Some(Uri::from_static("https://api.anthropic.com")),
+        (None, Kind::Gemini) => Some(Uri::from_static("https://generativelanguage.googleapis.com")),
         (None, _) => None,
     };
     let port = |uri: &Uri| uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
@@ -149,16 +157,11 @@ struct Reader;
 
 impl BodyReader for Reader {
     fn request(&self, envelope: &Envelope) -> RequestSettings {
-        if envelope.dialect == Dialect::OpenAi {
-            return openai::read_settings(&envelope.body);
-        }
-        RequestSettings::default()
+        wire::read_settings(envelope)
     }
 
     fn answer(&self, dialect: Dialect, bytes: &[u8], about: &mut AboutAnswer) {
-        if dialect == Dialect::OpenAi {
-            openai::read_about(bytes, about);
-        }
+        wire::read_about(dialect, bytes, about);
     }
 }
 

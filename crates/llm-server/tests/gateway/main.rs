@@ -5,6 +5,7 @@ mod browsers;
 mod bytes;
 mod caller;
 mod connections;
+mod dialects;
 mod encrypted;
 mod failures;
 mod http2;

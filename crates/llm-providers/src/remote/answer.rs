@@ -1,13 +1,9 @@
 //! What a provider's answer is: its headers for the caller, its body collected, its errors read.
 
-use std::time::Duration;
-
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use llm_core::{BoxStream, Error, ErrorKind};
-
-use crate::wire::openai::decode_error;
 
 /// An error's body is read up to here.
 const MAX_ERROR_BYTES: usize = 256 * 1024;
@@ -21,15 +17,24 @@ pub(crate) fn for_the_caller(headers: &HeaderMap) -> HeaderMap {
             || *name == header::RETRY_AFTER
             || text == "retry-after-ms"
             || text.starts_with("x-ratelimit-")
+            || text.starts_with("anthropic-ratelimit-")
             || text.starts_with("openai-") && text != "openai-organization" && text != "openai-project"
         {
             kept.append(name.clone(), value.clone());
-        } else if text == "x-request-id" {
-            kept.insert(HeaderName::from_static("x-upstream-request-id"), value.clone());
         }
+    }
+    if let Some(id) = upstream_request_id(headers) {
+        kept.insert(X_UPSTREAM_REQUEST_ID, id.clone());
     }
     kept
 }
+
+/// The provider's name for the request.
+pub(crate) fn upstream_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get("x-request-id").or_else(|| headers.get("request-id"))
+}
+
+pub(crate) const X_UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
 
 /// Whether the body is a stream of events, whatever parameters its type has.
 pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
@@ -67,13 +72,8 @@ fn cut(error: Error) -> Error {
     }
 }
 
-/// The error that an answer with a status other than success tells.
-pub(crate) async fn error(
-    status: u16,
-    headers: &HeaderMap,
-    mut body: BoxStream<Result<Bytes, Error>>,
-    now_unix: Duration,
-) -> Error {
+/// The beginning of the body of an answer that is an error.
+pub(crate) async fn error_body(mut body: BoxStream<Result<Bytes, Error>>) -> Bytes {
     let mut read = BytesMut::new();
     // A body that breaks off does not hide the status.
     while let Some(Ok(piece)) = body.next().await {
@@ -82,5 +82,5 @@ pub(crate) async fn error(
             break;
         }
     }
-    decode_error(status, headers, &read, now_unix)
+    read.freeze()
 }

@@ -8,8 +8,9 @@ use futures_core::Stream;
 use llm_core::{BoxStream, Error, ErrorKind, Frame, StreamEvent};
 
 use super::clocks::Clocks;
-use crate::wire::openai::{ChatStream, ChunkDecoder};
+use crate::wire::openai::ChatStream;
 use crate::wire::sse::Framer;
+use crate::wire::{Relay, StreamDecoder, Translator};
 
 /// What the connection gave.
 enum Piece {
@@ -42,22 +43,71 @@ fn interrupted(error: Error) -> Error {
     }
 }
 
-/// Frames as received.
+/// What becomes of the bytes of a stream.
+pub(crate) enum Reading {
+    /// A chat passes through.
+    Chat(ChatStream),
+    /// A stream of another dialect passes through.
+    Relay(Relay),
+    Translated(Box<Translator>),
+}
+
+impl Reading {
+    fn push(&mut self, data: Bytes) {
+        match self {
+            Self::Chat(chat) => chat.push(data),
+            Self::Relay(relay) => relay.push(data),
+            Self::Translated(translator) => translator.push(data),
+        }
+    }
+
+    fn next_frame(&mut self) -> Option<Result<Frame, Error>> {
+        match self {
+            Self::Chat(chat) => chat.next_frame(),
+            Self::Relay(relay) => relay.next_frame(),
+            Self::Translated(translator) => translator.next_frame(),
+        }
+    }
+
+    fn end(&mut self) {
+        match self {
+            Self::Chat(chat) => chat.end(),
+            Self::Relay(relay) => relay.end(),
+            Self::Translated(translator) => translator.end(),
+        }
+    }
+
+    /// Whether the stream came to its end, and what that told.
+    fn finish(self) -> Result<Option<Frame>, Error> {
+        match self {
+            Self::Chat(chat) => chat.finish().map(|()| None),
+            Self::Relay(relay) => relay.finish(),
+            Self::Translated(translator) if translator.is_done() => Ok(None),
+            Self::Translated(_) => Err(Error::new(ErrorKind::StreamInterrupted, "the provider's stream broke off")),
+        }
+    }
+}
+
+/// Frames as received, or as translated.
 pub(crate) struct LiveFrames {
     timed: Timed,
     /// None once the stream has ended.
-    chat: Option<ChatStream>,
+    reading: Option<Reading>,
     drained: bool,
 }
 
 impl LiveFrames {
-    pub(crate) const fn new(body: BoxStream<Result<Bytes, Error>>, clocks: Clocks, chat: ChatStream) -> Self {
-        Self { timed: Timed { body, clocks }, chat: Some(chat), drained: false }
+    pub(crate) const fn new(body: BoxStream<Result<Bytes, Error>>, clocks: Clocks, reading: Reading) -> Self {
+        Self { timed: Timed { body, clocks }, reading: Some(reading), drained: false }
     }
 
     fn fail(&mut self, error: Error) -> Poll<Option<Result<Frame, Error>>> {
-        self.chat = None;
+        self.reading = None;
         Poll::Ready(Some(Err(error)))
+    }
+
+    fn finish(&mut self) -> Result<Option<Frame>, Error> {
+        self.reading.take().map_or(Ok(None), Reading::finish)
     }
 }
 
@@ -67,8 +117,8 @@ impl Stream for LiveFrames {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            let Some(chat) = &mut this.chat else { return Poll::Ready(None) };
-            match chat.next_frame() {
+            let Some(reading) = &mut this.reading else { return Poll::Ready(None) };
+            match reading.next_frame() {
                 Some(Ok(frame)) => {
                     if frame.content {
                         this.timed.clocks.content();
@@ -81,19 +131,17 @@ impl Stream for LiveFrames {
                 None => {}
             }
             if this.drained {
-                let ended = this.chat.take().map_or(Ok(()), ChatStream::finish);
-                return Poll::Ready(ended.err().map(Err));
+                return Poll::Ready(this.finish().transpose());
             }
             match std::task::ready!(this.timed.poll(cx)) {
-                Piece::Data(data) => chat.push(data),
+                Piece::Data(data) => reading.push(data),
                 Piece::End => {
-                    chat.end();
+                    reading.end();
                     this.drained = true;
                 }
                 Piece::Broken(error) => {
                     // What was whole before the break was given out; a marker among it makes the break harmless.
-                    let ended = this.chat.take().map_or(Ok(()), ChatStream::finish);
-                    return Poll::Ready(ended.err().map(|_| Err(error)));
+                    return Poll::Ready(this.finish().map_err(|_| error).transpose());
                 }
             }
         }
@@ -104,29 +152,31 @@ impl Stream for LiveFrames {
 pub(crate) struct LiveEvents {
     timed: Timed,
     framer: Framer,
-    decoder: ChunkDecoder,
+    decoder: Box<dyn StreamDecoder>,
     /// Events that were read together, the next one last.
     ready: Vec<StreamEvent>,
     ended: bool,
 }
 
 impl LiveEvents {
-    pub(crate) fn new(body: BoxStream<Result<Bytes, Error>>, clocks: Clocks, limit: usize) -> Self {
-        Self {
-            timed: Timed { body, clocks },
-            framer: Framer::new(limit),
-            decoder: ChunkDecoder::new(),
-            ready: Vec::new(),
-            ended: false,
-        }
+    pub(crate) fn new(
+        body: BoxStream<Result<Bytes, Error>>,
+        clocks: Clocks,
+        decoder: Box<dyn StreamDecoder>,
+        limit: usize,
+    ) -> Self {
+        Self { timed: Timed { body, clocks }, framer: Framer::new(limit), decoder, ready: Vec::new(), ended: false }
     }
 
     /// Reads the events that have come whole.
     fn read(&mut self) -> Result<(), Error> {
         while let Some(event) = self.framer.next_event().map_err(too_long)? {
             match event.fields().data {
-                Some(data) => self.decoder.decode(&data, &mut self.ready)?,
-                None => self.timed.clocks.comment(),
+                Some(data) if !data.is_empty() => {
+                    let ready = &mut self.ready;
+                    self.decoder.decode(&data, &mut |event| ready.push(event.map(|text| text.into_string())))?;
+                }
+                _ => self.timed.clocks.comment(),
             }
         }
         Ok(())
@@ -158,7 +208,10 @@ impl Stream for LiveEvents {
                     this.ended = true;
                     // The blank line that the last event may lack.
                     this.framer.push(Bytes::from_static(b"\n\n"));
-                    this.read().and_then(|()| this.decoder.finish(&mut this.ready))
+                    this.read().and_then(|()| {
+                        let ready = &mut this.ready;
+                        this.decoder.finish(&mut |event| ready.push(event.map(|text| text.into_string())))
+                    })
                 }
                 Piece::Broken(error) => Err(error),
             };

@@ -6,7 +6,9 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use secrecy::SecretString;
 
+use super::api::Api;
 use crate::transport::{AddressError, Endpoint, ProxyConfig, ProxyError};
+use crate::wire::Capabilities;
 
 /// How long a provider may take. Each clock has a key of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +38,17 @@ impl Default for Timeouts {
     }
 }
 
-/// A provider that speaks OpenAI's format.
+/// A provider that is reached over HTTP.
 #[derive(Clone, Debug)]
-pub struct OpenAiConfig {
-    /// The base that routes such as `/chat/completions` follow. Default `https://api.openai.com/v1`.
-    pub base_url: String,
-    /// Sent as a bearer token; none for servers that want none.
+pub struct HttpConfig {
+    /// Which API the server has. Default OpenAI's.
+    pub api: Api,
+    /// The base that the API's routes follow, as the vendor's own SDK takes it. Default: the vendor's.
+    pub base_url: Option<String>,
+    /// The key; none for servers that want none.
     pub api_key: Option<SecretString>,
+    /// What its models take.
+    pub capabilities: Capabilities,
     /// How long it may take.
     pub timeouts: Timeouts,
     /// The largest answer, and the largest event of a stream, in bytes. Default 32 MiB.
@@ -53,16 +59,30 @@ pub struct OpenAiConfig {
     pub tls: Option<Arc<ClientConfig>>,
 }
 
-impl Default for OpenAiConfig {
-    fn default() -> Self {
+impl HttpConfig {
+    /// A server with `api`, its vendor's own unless another base URL is set.
+    #[must_use]
+    pub fn new(api: Api) -> Self {
         Self {
-            base_url: "https://api.openai.com/v1".to_owned(),
+            api,
+            base_url: None,
             api_key: None,
+            capabilities: Capabilities::default(),
             timeouts: Timeouts::default(),
             max_answer_bytes: 32 << 20,
             proxy: None,
             tls: None,
         }
+    }
+
+    pub(super) fn base_url(&self) -> &str {
+        self.base_url.as_deref().unwrap_or(self.api.base_url())
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self::new(Api::OpenAi)
     }
 }
 
