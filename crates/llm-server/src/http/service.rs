@@ -116,8 +116,7 @@ async fn infer(
             if response.served.sharing != Sharing::Joined {
                 process.telemetry.overhead(overhead);
             }
-            let (tenant, reply) = (&caller.tenant, response.reply);
-            let reply = process.sessions.tell(tenant, &parts.headers, dialect, reply);
+            let reply = process.sessions.tell(&caller.tenant, &parts.headers, dialect, response.reply);
             success(exchange, ingress, reply, &response.served, overhead)
         }
         Err(error) => {

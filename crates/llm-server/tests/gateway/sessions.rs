@@ -54,6 +54,33 @@ fn who_listens_hears_streams_and_whole_answers_and_no_other_tenants() {
 }
 
 #[test]
+fn who_listens_hears_answers_of_every_format() {
+    let upstream = Upstream::start();
+    let model = "[[models]]\nname = \"fast\"\ntargets = [{ provider = \"up\", model = \"sim?reply=one two\" }]\n";
+    let gateway = Gateway::before(&upstream, model);
+    let anthropic = r#"{"model":"fast","max_tokens":9,"messages":[{"role":"user","content":"x"}]"#;
+    let gemini = r#"{"contents":[{"role":"user","parts":[{"text":"x"}]}]}"#.to_owned();
+    for (path, body) in [
+        ("/v1/messages", format!("{anthropic}}}")),
+        ("/v1/messages", format!("{anthropic},\"stream\":true}}")),
+        ("/v1beta/models/fast:generateContent", gemini.clone()),
+        ("/v1beta/models/fast:streamGenerateContent?alt=sse", gemini.clone()),
+        ("/v1beta/models/fast:streamGenerateContent", gemini.clone()),
+    ] {
+        let mut listener = listen(&gateway, "", "s");
+        let answer = post(gateway.addr(), path, &[("x-session-id", "s")], body.as_bytes());
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert_eq!(heard(&mut listener), ("one two".to_owned(), "[DONE]".to_owned()), "{path}");
+    }
+    // Vectors are no text.
+    let mut listener = listen(&gateway, "", "s");
+    let vectors = br#"{"model":"fast","input":"x"}"#;
+    assert_eq!(post(gateway.addr(), "/v1/embeddings", &[("x-session-id", "s")], vectors).status, 200);
+    assert_eq!(ask(&gateway, "", "s", "fast", "").status, 200);
+    assert_eq!(heard(&mut listener).0, "one two");
+}
+
+#[test]
 fn who_comes_late_hears_the_start_and_who_leaves_harms_nobody() {
     let upstream = Upstream::start();
     let gateway = Gateway::before(&upstream, "");
