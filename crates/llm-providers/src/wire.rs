@@ -38,6 +38,7 @@ mod whole;
 pub mod anthropic;
 pub mod gemini;
 pub mod openai;
+pub mod responses;
 pub mod sse;
 
 pub use codec::{AnswerOptions, Codec, DecodedRequest, Sink, StreamDecoder, StreamEncoder, codec};
