@@ -36,6 +36,7 @@ mod turns;
 mod whole;
 
 pub mod anthropic;
+pub mod completions;
 pub mod gemini;
 pub mod openai;
 pub mod responses;

@@ -17,7 +17,7 @@ pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
         Dialect::Anthropic => Some(&super::anthropic::Messages),
         Dialect::Gemini => Some(&super::gemini::GenerateContent),
         Dialect::OpenAiResponses => Some(&super::responses::Responses),
-        Dialect::OpenAiCompletions => None,
+        Dialect::OpenAiCompletions => Some(&super::completions::Completions),
     }
 }
 

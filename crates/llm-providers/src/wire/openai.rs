@@ -45,3 +45,4 @@ pub(in crate::wire) use answer::not_json;
 pub(in crate::wire) use error::{error_object, error_within};
 pub(in crate::wire) use message::{CACHE, read_mark, source, write_mark, write_source};
 pub(in crate::wire) use translate::default_name;
+pub(in crate::wire) use usage::{read_usage, write_usage};
