@@ -3,6 +3,8 @@
 
 use bytes::{Bytes, BytesMut};
 use llm_core::{Dialect, Error, ErrorKind, StopReason, StreamEvent, Usage};
+use llm_providers::wire::openai::splice;
+use llm_providers::wire::responses::{ResponseStream, read_answer, read_responses};
 use llm_providers::wire::{AnswerOptions, Capabilities, Codec, Encoded, Strictness, Target, Text, codec, events};
 use proptest::prelude::*;
 
@@ -313,4 +315,76 @@ proptest! {
         let body: Bytes = responses().encode_response(&whole, &AnswerOptions::default());
         prop_assert_eq!(responses().decode_response(&body).unwrap().choices, whole.choices);
     }
+}
+
+#[test]
+fn a_body_that_passes_through_is_read_only_as_far_as_it_is_routed() {
+    let read = |body: &str| read_responses(Bytes::copy_from_slice(body.as_bytes()));
+    let body = r#"{"mod\u0065l":"a\/b","input":[{}],"stream":true,"temperature":0.0,"max_output_tokens":7,"user":"u","store":false}"#;
+    let envelope = read(body).unwrap();
+    assert_eq!((envelope.dialect, envelope.model_name()), (Dialect::OpenAiResponses, "a/b"));
+    assert_eq!((envelope.stream, envelope.sampled, envelope.max_output), (true, false, Some(7)));
+    assert_eq!((envelope.user_name(), envelope.ask_usage), (Some("u"), None));
+    let other = body.replace("a\\/b", "c").replace("\"stream\":true,", "");
+    let spliced = splice(&envelope, "n", true).into_bytes();
+    assert_eq!(text(&spliced), body.replace("a\\/b", "n"));
+    assert!(!read(&other).unwrap().asks_as(&envelope));
+    assert!(read(&body.replace("\"stream\":true,", "")).unwrap().asks_as(&envelope));
+    // An answer repeats who asked.
+    assert!(!read(&body.replace("\"u\"", "\"v\"")).unwrap().asks_as(&envelope));
+    for (body, param) in [
+        (r#"{"input":"x"}"#, Some("model")),
+        (r#"{"model":"","input":"x"}"#, Some("model")),
+        (r#"{"model":"a","model":"b"}"#, Some("model")),
+        (r#"{"model":"a","input":{}}"#, Some("input")),
+        (r#"{"model":"a","stream":1}"#, Some("stream")),
+        (r#"{"model":"a","input":"x"} x"#, None),
+        ("[]", None),
+    ] {
+        let error = read(body).unwrap_err();
+        assert_eq!((error.kind(), error.param()), (ErrorKind::InvalidRequest, param), "{body}");
+    }
+}
+
+#[test]
+fn a_stream_passes_through_byte_for_byte_up_to_its_end() {
+    let delta =
+        "event: response.output_text.delta\r\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\"x\"}\r\n\r\n";
+    let end = "data: {\"type\":\"response.incomplete\",\"response\":{\"usage\":{\"input_tokens\":3,\"output_tokens\":4}}}\n\n";
+    let told = format!(": comment\n\ndata: {{\"type\":\"response.created\",\"response\":{{}}}}\n\n{delta}{end}");
+    let stream = format!("{told}data: [DONE]\n\n");
+    for cut in 0..=stream.len() {
+        let mut passing = ResponseStream::new(1 << 10);
+        let mut frames = Vec::new();
+        for piece in [&stream[..cut], &stream[cut..]] {
+            passing.push(Bytes::copy_from_slice(piece.as_bytes()));
+            frames.extend(std::iter::from_fn(|| passing.next_frame()).map(Result::unwrap));
+        }
+        assert_eq!(frames.iter().map(|frame| text(&frame.bytes)).collect::<String>(), told, "cut at {cut}");
+        assert_eq!(frames.iter().map(|frame| frame.content).collect::<Vec<_>>(), [false, false, true, false]);
+        let usage = Usage { input: 3, output: 4, ..Usage::default() };
+        assert_eq!((frames[3].usage.as_deref(), frames[3].last), (Some(&usage), true));
+        passing.finish().unwrap();
+    }
+    for (stream, kind) in [
+        (delta.to_owned(), None),
+        (
+            "data: {\"type\":\"error\",\"code\":\"rate_limit_exceeded\",\"message\":\"m\"}\n\n".to_owned(),
+            Some(ErrorKind::RateLimited),
+        ),
+        (
+            "data: {\"type\":\"response.failed\",\"response\":{\"status\":\"failed\"}}\n\n".to_owned(),
+            Some(ErrorKind::Upstream),
+        ),
+        ("data: nope\n\n".to_owned(), Some(ErrorKind::BadAnswer)),
+        (format!("data: {}\n\n", "x".repeat(2000)), Some(ErrorKind::BadAnswer)),
+    ] {
+        let mut passing = ResponseStream::new(1 << 10);
+        passing.push(stream.into());
+        assert_eq!(passing.next_frame().unwrap().err().map(|error| error.kind()), kind);
+        assert_eq!(passing.finish().unwrap_err().kind(), ErrorKind::StreamInterrupted);
+    }
+    let usage = read_answer(br#"{"output":[],"error":null,"usage":{"input_tokens":1}}"#).unwrap();
+    assert_eq!(usage, Some(Usage { input: 1, ..Usage::default() }));
+    assert_eq!(read_answer(br#"{"choices":[]}"#).unwrap_err().kind(), ErrorKind::BadAnswer);
 }
