@@ -411,6 +411,10 @@ impl<'a> Translation<'a> {
                 said.push(part);
             }
         }
+        // What is left out says nothing beside a call.
+        if said.is_empty() && message.tool_calls().next().is_some() {
+            return Ok(());
+        }
         let voice = if message.role == Role::Assistant { Voice::Model } else { Voice::Others };
         let besides = self.besides();
         writer.object(|writer| {
