@@ -40,8 +40,10 @@ mod turns;
 mod whole;
 
 pub mod anthropic;
+pub mod completions;
 pub mod gemini;
 pub mod openai;
+pub mod responses;
 pub mod sse;
 
 pub use about::{read_about, read_settings};

@@ -169,8 +169,9 @@ impl Case {
     }
 }
 
+/// Lines of a file end with a line feed alone; Gemini's frames do not.
 fn text(bytes: &[u8]) -> String {
-    std::str::from_utf8(bytes).unwrap().trim_end_matches('\n').to_owned()
+    std::str::from_utf8(bytes).unwrap().replace("\r\n", "\n").trim_end_matches('\n').to_owned()
 }
 
 #[test]

@@ -16,7 +16,8 @@ pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
         Dialect::OpenAi => Some(&super::openai::Chat),
         Dialect::Anthropic => Some(&super::anthropic::Messages),
         Dialect::Gemini => Some(&super::gemini::GenerateContent),
-        Dialect::OpenAiResponses | Dialect::OpenAiCompletions => None,
+        Dialect::OpenAiResponses => Some(&super::responses::Responses),
+        Dialect::OpenAiCompletions => Some(&super::completions::Completions),
     }
 }
 

@@ -40,3 +40,9 @@ pub use request::{IncludeUsage, decode_chat_request, encode_chat_request};
 pub use response::{decode_chat_response, encode_chat_response};
 pub use same::same_request;
 pub use stream::ChatStream;
+
+pub(in crate::wire) use answer::not_json;
+pub(in crate::wire) use error::{error_object, error_within};
+pub(in crate::wire) use message::{CACHE, read_mark, source, write_mark, write_source};
+pub(in crate::wire) use translate::default_name;
+pub(in crate::wire) use usage::{read_usage, write_usage};

@@ -470,7 +470,7 @@ impl<'a> Translation<'a> {
             match tool.kind {
                 ToolKind::Native(_) if self.own => {}
                 ToolKind::Function => {}
-                _ => return Err(refuse(&self.names.tool(at), "the provider has no such tools")),
+                _ => return Err(refuse(&self.names.tool_kind(at), "the provider has no such tools")),
             }
             if !self.own {
                 for (name, value) in &tool.extra {
