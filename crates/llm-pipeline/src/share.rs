@@ -139,8 +139,9 @@ impl Sharer {
     /// has a name.
     pub(crate) fn wanted(&self, request: &Request) -> Result<Option<Wanted>, Error> {
         let CallBody::Wire(envelope) = &request.body else { return Ok(None) };
-        let keep = self.keep(envelope, request.cache, request.received);
-        let sharable = request.cache != CacheUse::Bypass && (!envelope.sampled || self.config.sampled);
+        let keep = self.keep(envelope, request.cache, request.received).filter(|_| !envelope.stateful);
+        let sharable =
+            !envelope.stateful && request.cache != CacheUse::Bypass && (!envelope.sampled || self.config.sampled);
         let named = request.idempotency_key.as_deref();
         if request.last_frame.is_some() && named.is_none() {
             let message = "last-event-id goes with the idempotency-key that the stream was asked for with";
@@ -456,6 +457,7 @@ mod tests {
                 escaped_model: None,
                 stream,
                 sampled,
+                stateful: false,
                 wants_usage: false,
                 user: None,
                 max_output: None,

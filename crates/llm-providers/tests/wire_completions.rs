@@ -12,7 +12,7 @@ fn translate(to: Dialect, members: &str, strictness: Strictness) -> Result<Encod
     let body = format!(r#"{{"model":"x","max_tokens":9{members}}}"#);
     let asked = completions().decode_request(body.as_bytes())?;
     let capabilities = Capabilities::default();
-    let target = Target { model: "m", capabilities: &capabilities, stream: asked.stream };
+    let target = Target { model: "m", capabilities: &capabilities, max_output: None, stream: asked.stream };
     codec(to).unwrap().encode_request(&asked.request, &target, strictness)
 }
 
@@ -101,7 +101,7 @@ fn what_is_wrong_is_named() {
 #[test]
 fn a_conversation_is_no_prompt() {
     let capabilities = Capabilities::default();
-    let target = Target { model: "m", capabilities: &capabilities, stream: false };
+    let target = Target { model: "m", capabilities: &capabilities, max_output: None, stream: false };
     for (body, param) in [
         (r#"{"model":"x","messages":[{"role":"system","content":"s"},{"role":"user","content":"u"}]}"#, "messages"),
         (r#"{"model":"x","messages":[{"role":"assistant","content":"u"}]}"#, "messages"),

@@ -27,7 +27,7 @@ fn translate((from, to): Pair<'_>, body: &str, strictness: Strictness) -> Result
     let capabilities = Capabilities::default();
     to.encode_request(
         &asked.request,
-        &Target { model: "m", capabilities: &capabilities, stream: asked.stream },
+        &Target { model: "m", capabilities: &capabilities, max_output: None, stream: asked.stream },
         strictness,
     )
 }

@@ -247,6 +247,9 @@ fn over_http(provider: &config::Provider) -> HttpConfig {
         (None, Kind::OpenAiCompatible) => {
             Capabilities { max_tokens_field: MaxTokensField::MaxTokens, ..Capabilities::default() }
         }
+        (None, Kind::OpenAi | Kind::AzureOpenAi) => {
+            Capabilities { responses: true, completions: true, ..Capabilities::default() }
+        }
         (None, _) => Capabilities::default(),
     };
     let configured = provider.base_url.as_deref().map(|url| match provider.kind {

@@ -83,6 +83,15 @@ impl Api {
         }
     }
 
+    /// Where a completion is asked in `dialect`, which is not the API's first.
+    pub(super) fn other_place(self, endpoint: &Endpoint, dialect: Dialect) -> Option<PathAndQuery> {
+        match (self, dialect) {
+            (Self::OpenAi | Self::AzureOpenAi, Dialect::OpenAiResponses) => Some(endpoint.join("/responses")),
+            (Self::OpenAi | Self::AzureOpenAi, Dialect::OpenAiCompletions) => Some(endpoint.join("/completions")),
+            _ => None,
+        }
+    }
+
     /// Where completions are asked, if that is one place for all models.
     pub(super) fn one_place(self, endpoint: &Endpoint) -> Option<PathAndQuery> {
         match self {

@@ -9,6 +9,7 @@ use llm_core::{BoxStream, Error, ErrorKind, Frame, StreamEvent};
 
 use super::clocks::Clocks;
 use crate::wire::openai::ChatStream;
+use crate::wire::responses::ResponseStream;
 use crate::wire::sse::Framer;
 use crate::wire::{Relay, StreamDecoder, Translator};
 
@@ -49,6 +50,8 @@ pub(crate) enum Reading {
     Chat(ChatStream),
     /// A stream of another dialect passes through.
     Relay(Relay),
+    /// A response passes through.
+    Response(ResponseStream),
     Translated(Box<Translator>),
 }
 
@@ -57,6 +60,7 @@ impl Reading {
         match self {
             Self::Chat(chat) => chat.push(data),
             Self::Relay(relay) => relay.push(data),
+            Self::Response(response) => response.push(data),
             Self::Translated(translator) => translator.push(data),
         }
     }
@@ -65,6 +69,7 @@ impl Reading {
         match self {
             Self::Chat(chat) => chat.next_frame(),
             Self::Relay(relay) => relay.next_frame(),
+            Self::Response(response) => response.next_frame(),
             Self::Translated(translator) => translator.next_frame(),
         }
     }
@@ -73,6 +78,8 @@ impl Reading {
         match self {
             Self::Chat(chat) => chat.end(),
             Self::Relay(relay) => relay.end(),
+            // The blank line that the last event may lack.
+            Self::Response(response) => response.push(Bytes::from_static(b"\n\n")),
             Self::Translated(translator) => translator.end(),
         }
     }
@@ -82,6 +89,7 @@ impl Reading {
         match self {
             Self::Chat(chat) => chat.finish().map(|()| None),
             Self::Relay(relay) => relay.finish(),
+            Self::Response(response) => response.finish().map(|()| None),
             Self::Translated(translator) if translator.is_done() => Ok(None),
             Self::Translated(_) => Err(Error::new(ErrorKind::StreamInterrupted, "the provider's stream broke off")),
         }

@@ -25,11 +25,14 @@ use crate::prompt::input_tokens;
 use crate::transport::{
     ConnectOptions, Endpoint, HttpAnswer, HttpRequest, HttpTransport, RequestBody, Transport, decoded,
 };
+use crate::wire::completions::TextDecoder;
 use crate::wire::openai::{
     self, ChatStream, VectorFormat, decode_embedding_response, encode_embedding_request, read_answer,
 };
+use crate::wire::responses::{self, ResponseStream};
 use crate::wire::{
-    self, AnswerOptions, Capabilities, Codec, Encoded, Relay, StreamEncoder, Target, Text, Translator, codec, collect,
+    self, AnswerOptions, Assembler, Capabilities, Codec, Encoded, Relay, StreamEncoder, Target, Text, Translator,
+    codec, collect,
 };
 
 /// A provider that is reached over HTTP, by the API that its configuration names. Cheap to clone; clones share their
@@ -131,7 +134,12 @@ impl HttpProvider {
 
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
         let Call { model, mut body, request_id, headers: sent, strictness, max_output } = call;
-        let asking = Asking { model: model.as_str(), request_id: request_id.as_ref(), strictness, max_output };
+        let dialect = match &body {
+            CallBody::Wire(envelope) if self.speaks(envelope.dialect) => envelope.dialect,
+            _ => self.api.dialect(),
+        };
+        let request_id = request_id.as_ref();
+        let asking = Asking { model: model.as_str(), dialect, request_id, strictness, max_output };
         match &mut body {
             CallBody::Wire(envelope) if self.speaks(envelope.dialect) => match envelope.stream {
                 true if envelope.operation == Operation::Chat => self.wire_stream(envelope, &asking, &sent).await,
@@ -181,16 +189,17 @@ impl HttpProvider {
         let body = self.spliced(envelope, asking.model, false);
         let (mut headers, mut bytes) = self.whole(operation, body, asking, sent).await?;
         if operation == Operation::Chat && is_event_stream(&headers) {
-            let codec = self.codec();
-            let response = collect(bytes, self.max_answer_bytes, codec.stream_decoder(), dialect)?;
-            bytes = codec.encode_response(&response, &AnswerOptions::of_its_own(dialect));
+            let mut assembler = Assembler::new(dialect, self.max_answer_bytes)?;
+            assembler.push(bytes)?;
+            bytes = assembler.finish()?;
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         if operation == Operation::Embeddings {
             bytes = openai::vectors_as_asked(&envelope.body, bytes)?;
         }
-        let usage = match (self.api, operation) {
-            (Api::OpenAi | Api::AzureOpenAi, _) => read_answer(&bytes, operation)?,
+        let usage = match (dialect, operation) {
+            (Dialect::OpenAi | Dialect::OpenAiCompletions, _) => read_answer(&bytes, operation)?,
+            (Dialect::OpenAiResponses, _) => responses::read_answer(&bytes)?,
             (_, Operation::Chat) => self.codec().decode_response(&bytes)?.usage,
             _ => None,
         };
@@ -203,11 +212,14 @@ impl HttpProvider {
         let HttpAnswer { headers, chunks: body, .. } = self.begin(body, asking, sent, &clocks).await?;
         let kept = for_the_caller(&headers);
         let frames: BoxStream<Result<Frame, Error>> = if is_event_stream(&headers) {
-            let reading = match self.api {
-                Api::OpenAi | Api::AzureOpenAi => {
-                    Reading::Chat(ChatStream::new(!envelope.wants_usage, self.max_answer_bytes))
+            let (swallow, limit) = (!envelope.wants_usage, self.max_answer_bytes);
+            let reading = match envelope.dialect {
+                Dialect::OpenAi => Reading::Chat(ChatStream::new(swallow, limit)),
+                Dialect::OpenAiCompletions => {
+                    Reading::Relay(Relay::new(Box::new(TextDecoder::new()), limit).with_usage_apart(swallow))
                 }
-                _ => Reading::Relay(Relay::new(self.codec().stream_decoder(), self.max_answer_bytes)),
+                Dialect::OpenAiResponses => Reading::Response(ResponseStream::new(limit)),
+                _ => Reading::Relay(Relay::new(self.codec().stream_decoder(), limit)),
             };
             Box::pin(LiveFrames::new(body, clocks, reading))
         } else {
@@ -216,8 +228,9 @@ impl HttpProvider {
                 created: self.clock.unix_time().as_secs(),
                 ..AnswerOptions::of_its_own(envelope.dialect)
             };
-            let response = self.codec().decode_response(&self.read(body).await?)?;
-            Box::pin(stream::iter([Ok(framed(response, self.codec().stream_encoder(&options)))]))
+            let codec = codec(envelope.dialect).ok_or_else(|| unspoken(envelope.dialect))?;
+            let response = codec.decode_response(&self.read(body).await?)?;
+            Box::pin(stream::iter([Ok(framed(response, codec.stream_encoder(&options)))]))
         };
         Ok(Answer::Wire(WireAnswer { headers: kept, body: WireBody::Frames(frames) }))
     }
@@ -360,7 +373,7 @@ impl HttpProvider {
         sent: &HeaderMap,
     ) -> Result<(HeaderMap, Bytes), Error> {
         let exchange = async {
-            let (method, path) = self.route(operation, asking.model, false)?;
+            let (method, path) = self.route(operation, asking, false)?;
             let answer = self.exchange(method, path, body, asking, sent).await?;
             Ok((answer.headers, answer::whole(answer.chunks, self.max_answer_bytes).await?))
         };
@@ -377,15 +390,18 @@ impl HttpProvider {
         sent: &HeaderMap,
         clocks: &Clocks,
     ) -> Result<HttpAnswer, Error> {
-        let (method, path) = self.route(Operation::Chat, asking.model, true)?;
+        let (method, path) = self.route(Operation::Chat, asking, true)?;
         let head = self.exchange(method, path, body, asking, sent);
         tokio::time::timeout_at(clocks.deadline(), head).await.unwrap_or_else(|_| Err(clocks.expired()))
     }
 
-    fn route(&self, operation: Operation, model: &str, stream: bool) -> Result<(Method, PathAndQuery), Error> {
+    fn route(&self, operation: Operation, asking: &Asking<'_>, stream: bool) -> Result<(Method, PathAndQuery), Error> {
+        if let Some(path) = self.api.other_place(&self.endpoint, asking.dialect) {
+            return Ok((Method::POST, path));
+        }
         match &self.chat {
             Some(chat) if operation == Operation::Chat => Ok((Method::POST, chat.clone())),
-            _ => self.api.route(&self.endpoint, operation, model, stream),
+            _ => self.api.route(&self.endpoint, operation, asking.model, stream),
         }
     }
 
@@ -429,6 +445,8 @@ impl HttpProvider {
 /// What a call says beside its body.
 struct Asking<'a> {
     model: &'a str,
+    /// In which it is asked.
+    dialect: Dialect,
     request_id: Option<&'a RequestId>,
     strictness: Strictness,
     max_output: Option<u64>,
@@ -468,7 +486,11 @@ impl Provider for HttpProvider {
     }
 
     fn speaks(&self, dialect: Dialect) -> bool {
-        dialect == self.api.dialect()
+        match dialect {
+            Dialect::OpenAiResponses => self.capabilities.responses,
+            Dialect::OpenAiCompletions => self.capabilities.completions,
+            dialect => dialect == self.api.dialect(),
+        }
     }
 
     fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, Error>> {

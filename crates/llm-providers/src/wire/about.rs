@@ -30,7 +30,9 @@ pub fn read_about(dialect: Dialect, bytes: &[u8], about: &mut AboutAnswer) {
         Dialect::OpenAi => return openai::read_about(bytes, about),
         Dialect::Anthropic => of_message,
         Dialect::Gemini => of_content,
-        Dialect::OpenAiResponses | Dialect::OpenAiCompletions => return,
+        // Its answers and chunks name all this as a chat's do.
+        Dialect::OpenAiCompletions => return openai::read_about(bytes, about),
+        Dialect::OpenAiResponses => of_response,
     };
     if bytes.trim_ascii_start().starts_with(b"{") {
         return Raw::parse(bytes).map_or((), |answer| read(answer, about));
@@ -49,6 +51,16 @@ fn of_message(raw: Raw<'_>, about: &mut AboutAnswer) {
         about.id = about.id.take().or_else(|| text(message, "id"));
         about.model = about.model.take().or_else(|| text(message, "model"));
         about.finish_reasons.extend(text(delta, "stop_reason"));
+    }
+}
+
+/// A response, or an event that has one.
+fn of_response(raw: Raw<'_>, about: &mut AboutAnswer) {
+    let response = raw.member("response").unwrap_or(raw);
+    if response.member("object").and_then(Raw::string).is_some_and(|object| object == "response") {
+        about.id = about.id.take().or_else(|| text(response, "id"));
+        about.model = about.model.take().or_else(|| text(response, "model"));
+        about.finish_reasons.extend(text(response, "status").filter(|status| status != "in_progress"));
     }
 }
 

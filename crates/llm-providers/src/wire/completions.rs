@@ -2,6 +2,7 @@
 
 mod chunk;
 mod codec;
+mod envelope;
 mod frames;
 mod probability;
 mod request;
@@ -9,4 +10,5 @@ mod response;
 
 pub use chunk::TextDecoder;
 pub use codec::Completions;
+pub use envelope::read_completions;
 pub use frames::TextEncoder;

@@ -77,6 +77,16 @@ impl<'a> Value<'a> {
         Span { start: offset(self.token.start), end: offset(self.token.end) }
     }
 
+    pub(super) const fn kind(&self) -> Kind {
+        self.token.kind
+    }
+
+    /// Where the text of the string stands, without its quotes; none where it is no string or empty.
+    pub(super) fn text(&self) -> Option<Span> {
+        let Span { start, end } = self.span();
+        (self.token.kind == Kind::String && end - start > 2).then_some(Span { start: start + 1, end: end - 1 })
+    }
+
     /// Where in it the string member `name` stands, without its quotes; none where it is no such string or empty.
     pub(super) fn span_within(&self, name: &str) -> Option<Span> {
         let member = self.raw()?.member(name).filter(|member| member.kind() == Kind::String)?;

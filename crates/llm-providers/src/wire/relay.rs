@@ -4,6 +4,7 @@ use bytes::Bytes;
 use llm_core::{Error, ErrorKind, Frame, StreamEvent};
 
 use super::StreamDecoder;
+use super::json::Raw;
 use super::sse::{Framer, TooLong};
 
 /// Watches the bytes of a stream that passes through.
@@ -13,7 +14,17 @@ use super::sse::{Framer, TooLong};
 pub struct Relay {
     framer: Framer,
     decoder: Box<dyn StreamDecoder>,
+    /// What becomes of a frame that tells the usage alone, in dialects that have such.
+    usage: Apart,
     state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Apart {
+    /// The dialect has no such frames.
+    Never,
+    Shown,
+    Swallowed,
 }
 
 #[derive(Debug)]
@@ -36,7 +47,14 @@ impl Relay {
     /// A stream at its beginning that `decoder` understands, of events that are at most `limit` bytes long.
     #[must_use]
     pub fn new(decoder: Box<dyn StreamDecoder>, limit: usize) -> Self {
-        Self { framer: Framer::new(limit), decoder, state: State::Open }
+        Self { framer: Framer::new(limit), decoder, usage: Apart::Never, state: State::Open }
+    }
+
+    /// The same of a dialect in which the usage has a frame of its own, which is left out if `swallow`.
+    #[must_use]
+    pub fn with_usage_apart(mut self, swallow: bool) -> Self {
+        self.usage = if swallow { Apart::Swallowed } else { Apart::Shown };
+        self
     }
 
     /// Adds what was received. Take all frames before adding more: what is left is copied.
@@ -62,6 +80,7 @@ impl Relay {
             Err(error) => return self.fail(too_long(error)),
         };
         let mut frame = Frame::default();
+        let untold = self.usage != Apart::Never && self.decoder.usage().is_none();
         if let Some(data) = event.fields().data.filter(|data| !data.is_empty()) {
             let mut sink = |event: StreamEvent<super::Text<'_>>| {
                 frame.content |= event.is_content();
@@ -73,6 +92,10 @@ impl Relay {
                 return self.fail(error);
             }
             frame.last = self.decoder.is_done();
+            if untold && !frame.last && is_without_choices(&data) {
+                frame.usage = self.decoder.usage().map(Box::new);
+                frame.usage_only = frame.usage.is_some();
+            }
             if frame.last {
                 self.state = State::Done;
             }
@@ -81,7 +104,9 @@ impl Relay {
         if event.raw.iter().all(|byte| matches!(byte, b'\n' | b'\r')) && matches!(self.state, State::Ended) {
             return None;
         }
-        frame.bytes = event.raw;
+        if !(frame.usage_only && self.usage == Apart::Swallowed) {
+            frame.bytes = event.raw;
+        }
         Some(Ok(frame))
     }
 
@@ -109,6 +134,12 @@ impl Relay {
         self.state = State::Failed;
         Some(Err(error))
     }
+}
+
+/// Whether a chunk has no choice, as the one that tells the usage.
+fn is_without_choices(data: &[u8]) -> bool {
+    let choices = Raw::parse(data).ok().and_then(|chunk| chunk.member("choices"));
+    choices.is_none_or(|choices| choices.items().next().is_none())
 }
 
 fn too_long(error: TooLong) -> Error {

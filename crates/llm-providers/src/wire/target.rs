@@ -54,6 +54,10 @@ pub struct Capabilities {
     /// Whether seals of other dialects go back to the provider (Gemini's compatible endpoint, routers of many providers:
     /// `extra_content`, `reasoning_details`). Default false.
     pub seals: bool,
+    /// Whether the server has OpenAI's responses itself. Default false: they are asked as a chat.
+    pub responses: bool,
+    /// Whether the server has OpenAI's completions of a prompt itself. Default false: they are asked as a chat.
+    pub completions: bool,
     /// The tier that Anthropic's `speed: "fast"` becomes (OpenAI: `fast`); absent = it is refused. Default absent.
     pub fast_tier: Option<String>,
 }
@@ -75,6 +79,8 @@ impl Default for Capabilities {
             cache_marks: false,
             thoughts_field: None,
             seals: false,
+            responses: false,
+            completions: false,
             fast_tier: None,
         }
     }

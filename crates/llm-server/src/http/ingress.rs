@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Uri};
 use llm_core::{Dialect, Envelope, Error};
-use llm_providers::wire::{anthropic, gemini, openai};
+use llm_providers::wire::{anthropic, completions, gemini, openai, responses};
 
 /// A question of the data plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub(super) struct Ingress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asks {
     Chat,
+    Completion,
+    Response,
     Embeddings,
     Messages,
     CountMessages,
@@ -35,6 +37,8 @@ impl Ingress {
     pub(super) fn at(uri: &Uri) -> Option<Self> {
         let asks = match uri.path() {
             "/v1/chat/completions" => Asks::Chat,
+            "/v1/completions" => Asks::Completion,
+            "/v1/responses" => Asks::Response,
             "/v1/embeddings" => Asks::Embeddings,
             "/v1/messages" => Asks::Messages,
             "/v1/messages/count_tokens" => Asks::CountMessages,
@@ -79,6 +83,8 @@ impl Ingress {
     pub(super) const fn route(&self) -> &'static str {
         match self.asks {
             Asks::Chat => "/v1/chat/completions",
+            Asks::Completion => "/v1/completions",
+            Asks::Response => "/v1/responses",
             Asks::Embeddings => "/v1/embeddings",
             Asks::Messages => "/v1/messages",
             Asks::CountMessages => "/v1/messages/count_tokens",
@@ -92,6 +98,8 @@ impl Ingress {
     pub(super) const fn dialect(&self) -> Dialect {
         match self.asks {
             Asks::Chat | Asks::Embeddings => Dialect::OpenAi,
+            Asks::Completion => Dialect::OpenAiCompletions,
+            Asks::Response => Dialect::OpenAiResponses,
             Asks::Messages | Asks::CountMessages => Dialect::Anthropic,
             Asks::Content | Asks::ContentStream | Asks::CountContent => Dialect::Gemini,
         }
@@ -102,6 +110,8 @@ impl Ingress {
         let model = self.model.as_deref().unwrap_or_default();
         match self.asks {
             Asks::Chat => openai::read_chat(body),
+            Asks::Completion => completions::read_completions(body),
+            Asks::Response => responses::read_responses(body),
             Asks::Embeddings => openai::read_embeddings(body),
             Asks::Messages => anthropic::read_messages(body),
             Asks::CountMessages => anthropic::read_count(body),

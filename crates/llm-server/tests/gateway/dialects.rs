@@ -35,11 +35,12 @@ struct Told {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Front {
     Chat,
+    Responses,
     Messages,
     Gemini,
 }
 
-const FRONTS: [Front; 3] = [Front::Chat, Front::Messages, Front::Gemini];
+const FRONTS: [Front; 4] = [Front::Chat, Front::Responses, Front::Messages, Front::Gemini];
 
 impl Front {
     fn ask(self, gateway: SocketAddr, model: &str, stream: bool, tool: bool) -> Answer {
@@ -47,6 +48,8 @@ impl Front {
         let mut body = match self {
             Self::Chat => json!({"model": model, "max_completion_tokens": 50, "stream": stream,
                 "messages": [{"role": "user", "content": "hello there"}]}),
+            Self::Responses => json!({"model": model, "max_output_tokens": 50, "stream": stream, "store": false,
+                "input": "hello there"}),
             Self::Messages => json!({"model": model, "max_tokens": 50, "stream": stream,
                 "messages": [{"role": "user", "content": "hello there"}]}),
             Self::Gemini => json!({"contents": [{"role": "user", "parts": [{"text": "hello there"}]}],
@@ -58,6 +61,9 @@ impl Front {
         if tool {
             body["tools"] = match self {
                 Self::Chat => json!([{"type": "function", "function": {"name": "weather", "parameters": schema}}]),
+                Self::Responses => {
+                    json!([{"type": "function", "name": "weather", "parameters": schema, "strict": false}])
+                }
                 Self::Messages => json!([{"name": "weather", "input_schema": schema}]),
                 Self::Gemini => {
                     json!([{"functionDeclarations": [{"name": "weather", "parametersJsonSchema": schema}]}])
@@ -70,6 +76,7 @@ impl Front {
     fn path(self, model: &str, stream: bool) -> String {
         match self {
             Self::Chat => "/v1/chat/completions".to_owned(),
+            Self::Responses => "/v1/responses".to_owned(),
             Self::Messages => "/v1/messages".to_owned(),
             Self::Gemini => {
                 let model = model.replace('?', "%3F").replace(' ', "%20");
@@ -92,6 +99,7 @@ impl Front {
                 told.stop = text(&choice["finish_reason"]);
                 told.usage(&body["usage"], "prompt_tokens", "completion_tokens");
             }
+            Self::Responses => told.response(&body),
             Self::Messages => {
                 for block in body["content"].as_array().expect("a list") {
                     match block["type"].as_str().expect("text") {
@@ -109,6 +117,12 @@ impl Front {
             }
         }
         told.plain()
+    }
+
+    fn ended(response: &Value) -> Told {
+        let mut told = Told::default();
+        told.response(response);
+        told
     }
 
     fn streamed(self, answer: &Answer) -> Told {
@@ -137,6 +151,21 @@ impl Front {
                         told.usage(&event["usage"], "prompt_tokens", "completion_tokens");
                     }
                 }
+                Self::Responses => match event["type"].as_str().expect("text") {
+                    "response.output_text.delta" => told.text.push_str(event["delta"].as_str().expect("text")),
+                    "response.output_item.added" if event["item"]["type"] == "function_call" => {
+                        told.calls.push((text(&event["item"]["name"]), String::new()));
+                    }
+                    "response.function_call_arguments.delta" => {
+                        told.calls.last_mut().expect("a call").1.push_str(event["delta"].as_str().expect("text"));
+                    }
+                    "response.completed" | "response.incomplete" => {
+                        let mut whole = Self::ended(&event["response"]);
+                        assert_eq!((&whole.text, &whole.calls), (&told.text, &told.calls));
+                        std::mem::swap(&mut told, &mut whole);
+                    }
+                    _ => {}
+                },
                 Self::Messages => match event["type"].as_str().expect("text") {
                     "content_block_start" if event["content_block"]["type"] == "tool_use" => {
                         told.calls.push((text(&event["content_block"]["name"]), String::new()));
@@ -170,6 +199,26 @@ impl Front {
 }
 
 impl Told {
+    fn response(&mut self, body: &Value) {
+        for item in body["output"].as_array().into_iter().flatten() {
+            match item["type"].as_str().expect("text") {
+                "message" => {
+                    for part in item["content"].as_array().into_iter().flatten() {
+                        self.text.push_str(part["text"].as_str().unwrap_or_default());
+                    }
+                }
+                "function_call" => self.calls.push((text(&item["name"]), text(&item["arguments"]))),
+                other => panic!("{other}"),
+            }
+        }
+        self.stop = match text(&body["status"]).as_str() {
+            "completed" if self.calls.is_empty() => "stop".to_owned(),
+            "completed" => "tool_calls".to_owned(),
+            _ => text(&body["incomplete_details"]["reason"]).replace("max_output_tokens", "length"),
+        };
+        self.usage(&body["usage"], "input_tokens", "output_tokens");
+    }
+
     fn usage(&mut self, usage: &Value, input: &str, output: &str) {
         self.input = usage[input].as_u64().unwrap_or(self.input);
         self.output = usage[output].as_u64().unwrap_or(self.output);
@@ -263,6 +312,59 @@ fn a_body_for_a_provider_of_its_own_format_passes_through_byte_for_byte() {
 }
 
 #[test]
+fn prompts_are_completed_by_every_provider_in_either_form() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream, "");
+    for provider in PROVIDERS {
+        for stream in [false, true] {
+            let body = json!({"model": format!("{provider}/sim?reply=one two three"), "prompt": "hello there", "stream": stream});
+            let answer = post(gateway.addr(), "/v1/completions", &[], body.to_string().as_bytes());
+            assert_eq!(answer.status, 200, "{provider}: {}", answer.text());
+            let (mut told, mut stop) = (String::new(), Value::Null);
+            let chunks = if stream {
+                let events = answer.events();
+                assert_eq!(events.last().map(|event| event.trim()), Some("[DONE]"));
+                events[..events.len() - 1].iter().map(|event| serde_json::from_str(event).unwrap()).collect()
+            } else {
+                assert_eq!(answer.json()["usage"]["completion_tokens"], 3);
+                vec![answer.json()]
+            };
+            for chunk in &chunks {
+                assert!(!stream || chunk["usage"].is_null(), "nobody asked for it: {chunk}");
+                for choice in chunk["choices"].as_array().unwrap() {
+                    told.push_str(choice["text"].as_str().unwrap());
+                    stop = if choice["finish_reason"].is_null() { stop } else { choice["finish_reason"].clone() };
+                }
+            }
+            assert_eq!((told.as_str(), stop.as_str()), ("one two three", Some("stop")), "{provider} {stream}");
+        }
+    }
+    // What a provider of the format has itself is asked there, and metered although nobody asked.
+    let metrics = get(gateway.addr(), "/metrics", &[]).text();
+    assert!(upstream.last()["path"] != "/v1/completions");
+    let output = "llmkit_request_tokens_total{provider=\"chat\",direction=\"output\"} 6";
+    assert!(metrics.contains(output), "{metrics}");
+}
+
+#[test]
+fn responses_pass_through_where_the_provider_has_them_and_what_acts_is_not_shared() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream, "");
+    let body = r#"{ "model":"sim","input":"hi", "new":[1e2], "temperature":0, "conversation":"c1" }"#;
+    let asked = body.replace("\"sim\"", "\"chat/sim\"");
+    for _ in 0..2 {
+        let answer = post(gateway.addr(), "/v1/responses", &[], asked.as_bytes());
+        assert_eq!((answer.status, answer.header("x-llmkit-cache")), (200, Some("bypass")), "{}", answer.text());
+    }
+    let last = upstream.last();
+    assert_eq!((&last["path"], &last["body"]), (&json!("/v1/responses"), &json!(body)));
+    assert_eq!(upstream.count("requests"), 2);
+    let refused = post(gateway.addr(), "/v1/responses", &[], asked.replace("chat/", "claude/").as_bytes());
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    assert!(refused.error()["param"].is_string());
+}
+
+#[test]
 fn a_version_is_sent_where_the_caller_names_none() {
     let upstream = Upstream::start();
     let gateway = gateway(&upstream, "");
@@ -280,7 +382,7 @@ fn errors_are_told_in_the_callers_format_before_the_stream_and_in_it() {
             assert_eq!(refused.status, 400, "{front:?} {provider}: {}", refused.text());
             let error = refused.json()["error"].clone();
             match front {
-                Front::Chat => assert_eq!(error["type"], "invalid_request_error"),
+                Front::Chat | Front::Responses => assert_eq!(error["type"], "invalid_request_error"),
                 Front::Messages => {
                     assert_eq!(
                         (&refused.json()["type"], &error["type"]),
@@ -296,6 +398,7 @@ fn errors_are_told_in_the_callers_format_before_the_stream_and_in_it() {
             let text = broken.text();
             let (error, end) = match front {
                 Front::Chat => ("data: {\"error\":", "[DONE]"),
+                Front::Responses => ("event: error", "response.completed"),
                 Front::Messages => ("event: error", "message_stop"),
                 Front::Gemini => ("\"error\":", "finishReason"),
             };

@@ -4,12 +4,14 @@ use bytes::Bytes;
 use llm_core::{Dialect, Envelope, Error};
 
 use crate::sim::value::Value as _;
-use crate::wire::{anthropic, gemini, openai};
+use crate::wire::{anthropic, completions, gemini, openai, responses};
 
 /// A question to a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     Chat,
+    Completion,
+    Response,
     Embeddings,
     Messages,
     CountMessages,
@@ -23,6 +25,8 @@ impl Asked {
         let versioned = ["/v1beta", "/v1"].iter().find_map(|version| path.strip_prefix(version));
         match versioned.unwrap_or(path) {
             "/chat/completions" => Some(Self::Chat),
+            "/completions" => Some(Self::Completion),
+            "/responses" => Some(Self::Response),
             "/embeddings" => Some(Self::Embeddings),
             "/messages" => Some(Self::Messages),
             "/messages/count_tokens" => Some(Self::CountMessages),
@@ -43,6 +47,8 @@ impl Asked {
     pub(super) const fn dialect(&self) -> Dialect {
         match self {
             Self::Chat | Self::Embeddings => Dialect::OpenAi,
+            Self::Completion => Dialect::OpenAiCompletions,
+            Self::Response => Dialect::OpenAiResponses,
             Self::Messages | Self::CountMessages => Dialect::Anthropic,
             Self::Generate { .. } | Self::CountContents { .. } => Dialect::Gemini,
         }
@@ -52,6 +58,8 @@ impl Asked {
     pub(super) fn read(&self, body: Bytes) -> Result<Envelope, Error> {
         match self {
             Self::Chat => openai::read_chat(body),
+            Self::Completion => completions::read_completions(body),
+            Self::Response => responses::read_responses(body),
             Self::Embeddings => openai::read_embeddings(body),
             Self::Messages => anthropic::read_messages(body),
             Self::CountMessages => anthropic::read_count(body),

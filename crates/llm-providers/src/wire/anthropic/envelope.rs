@@ -60,6 +60,7 @@ fn read(body: Bytes, operation: Operation) -> Result<Envelope, Error> {
         escaped_model,
         stream: stream && operation == Operation::Chat,
         sampled,
+        stateful: false,
         // Its streams always tell it.
         wants_usage: true,
         user,

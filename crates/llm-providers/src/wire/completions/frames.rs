@@ -111,6 +111,10 @@ impl StreamEncoder for TextEncoder {
         out.put_slice(b"data: [DONE]\n\n");
     }
 
+    fn tells_usage_apart(&self) -> bool {
+        true
+    }
+
     fn fail(&mut self, error: &Error, out: &mut BytesMut) {
         let (_, body) = describe(error);
         out.put_slice(&error_frame(&body));

@@ -74,6 +74,7 @@ fn read(body: Bytes, model: &str, stream: bool, operation: Operation) -> Result<
         escaped_model: Some(model.into()),
         stream,
         sampled,
+        stateful: false,
         // Its streams always tell it.
         wants_usage: true,
         user: None,

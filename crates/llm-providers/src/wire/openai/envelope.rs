@@ -111,6 +111,7 @@ fn read(body: Bytes, operation: Operation) -> Result<Envelope, Error> {
         escaped_model: found.escaped_model,
         stream: found.stream,
         sampled: found.sampled,
+        stateful: false,
         wants_usage: found.wants_usage,
         user: found.user,
         max_output: found.max_output,
