@@ -138,6 +138,65 @@ def completions_refused_and_broken_raise_the_sdks_errors_from_every_provider():
             raise AssertionError(f"{provider}: the stream broke off and nothing was raised")
 
 
+def response(model, **more):
+    return CHAT.responses.create(model=model, input="hello there", max_output_tokens=50, store=False, **more)
+
+
+@check
+def a_response_and_its_stream_are_the_same_from_every_provider():
+    for provider in PROVIDERS:
+        model = f"{provider}/sim?tokens=12"
+        whole = response(model)
+        equal((whole.status, whole.usage.input_tokens, whole.usage.output_tokens), ("completed", 3, 12), provider)
+        with CHAT.responses.stream(model=model, input="hello there", max_output_tokens=50, store=False) as stream:
+            text = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+            final = stream.get_final_response()
+        equal((text, final.output_text), (whole.output_text, whole.output_text), provider)
+        equal((final.status, final.usage.output_tokens), ("completed", 12), provider)
+        cut = CHAT.responses.create(model=f"{provider}/sim?tokens=80", input="hello there", max_output_tokens=20)
+        equal((cut.status, cut.incomplete_details.reason), ("incomplete", "max_output_tokens"), provider)
+
+
+@check
+def responses_call_tools_and_read_their_results_from_every_provider():
+    tools = [{"type": "function", "name": "weather", "description": "d", "parameters": SCHEMA, "strict": False}]
+    known = None
+    for provider in PROVIDERS:
+        model = f"{provider}/sim?tool"
+        answer = response(model, tools=tools)
+        (called,) = [item for item in answer.output if item.type == "function_call"]
+        arguments = json.loads(called.arguments)
+        known = known or arguments
+        equal((called.name, arguments), ("weather", known), provider)
+        result = {"type": "function_call_output", "call_id": called.call_id, "output": "sunny"}
+        history = USER + [item.model_dump(exclude_none=True) for item in answer.output] + [result]
+        after = CHAT.responses.create(model=model, input=history, tools=tools, store=False)
+        assert after.output_text, provider
+
+
+@check
+def responses_refused_and_broken_say_so_from_every_provider():
+    for provider in PROVIDERS:
+        try:
+            response(f"{provider}/sim?status=429")
+        except openai.RateLimitError as error:
+            equal(error.status_code, 429, provider)
+        else:
+            raise AssertionError(f"{provider}: an error was expected")
+        # The SDK hands this one on as an event.
+        *_, last = response(f"{provider}/sim?tokens=9,cut_after=3", stream=True)
+        equal(last.type, "error", provider)
+
+
+@check
+def a_prompt_is_completed_by_every_provider():
+    for provider in PROVIDERS:
+        answer = CHAT.completions.create(model=f"{provider}/sim?reply=one two", prompt="hello there")
+        equal((answer.choices[0].text, answer.choices[0].finish_reason), ("one two", "stop"), provider)
+        chunks = CHAT.completions.create(model=f"{provider}/sim?reply=one two", prompt="hello there", stream=True)
+        equal("".join(chunk.choices[0].text for chunk in chunks if chunk.choices), "one two", provider)
+
+
 @check
 def a_message_has_text_reason_and_usage():
     for provider in PROVIDERS:
