@@ -8,7 +8,7 @@ use llm_providers::wire::{AnswerOptions, Capabilities, Codec, StreamDecoder, Str
 
 fuzz_target!(|body: &[u8]| {
     let capabilities = Capabilities::default();
-    let target = Target { model: "m", capabilities: &capabilities, stream: false };
+    let target = Target { model: "m", capabilities: &capabilities, max_output: None, stream: false };
     if let Ok(read) = Messages.decode_request(body)
         && let Ok(once) = Messages.encode_request(&read.request, &target, Strictness::Strict)
     {

@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
+use llm_core::Dialect;
 use llm_providers::wire::openai::{read_chat, read_embeddings, splice};
+use llm_providers::wire::{anthropic, gemini};
 use serde::de::IgnoredAny;
 
 fuzz_target!(|input: (&str, bool, &[u8])| {
@@ -12,6 +14,21 @@ fuzz_target!(|input: (&str, bool, &[u8])| {
     let body = Bytes::from(text);
     let _ = read_embeddings(body.clone());
     let plain = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&body);
+    // Of the other formats: what is accepted asks the same as itself, and passes through unchanged.
+    let others = [anthropic::read_messages(body.clone()), gemini::read_generate(body.clone(), model, true)];
+    for envelope in others.into_iter().flatten() {
+        let again = if envelope.dialect == Dialect::Gemini {
+            gemini::read_generate(body.clone(), model, true)
+        } else {
+            anthropic::read_messages(body.clone())
+        };
+        assert!(again.is_ok_and(|again| again.asks_as(&envelope)));
+        let _ = envelope.user_name();
+        if envelope.dialect == Dialect::Anthropic {
+            let spliced = splice(&envelope, "m", false).into_bytes();
+            assert_eq!(anthropic::read_messages(spliced).expect("a spliced body is a request").model_name(), "m");
+        }
+    }
     let is_json = std::str::from_utf8(plain).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
     let envelope = match read_chat(body.clone()) {
         Ok(envelope) => envelope,

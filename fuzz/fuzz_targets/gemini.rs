@@ -8,12 +8,13 @@ use llm_providers::wire::{AnswerOptions, Capabilities, Codec, StreamDecoder, Str
 
 fuzz_target!(|body: &[u8]| {
     let capabilities = Capabilities::default();
-    let target = Target { model: "m", capabilities: &capabilities, stream: false };
+    let target = Target { model: "m", capabilities: &capabilities, max_output: None, stream: false };
     if let Ok(read) = GenerateContent.decode_request(body)
         && let Ok(once) = GenerateContent.encode_request(&read.request, &target, Strictness::Strict)
     {
         let again = GenerateContent.decode_request(&once.body).expect("a written request is one");
-        let twice = GenerateContent.encode_request(&again.request, &target, Strictness::Strict).expect("and is written");
+        let twice =
+            GenerateContent.encode_request(&again.request, &target, Strictness::Strict).expect("and is written");
         assert_eq!(twice.body, once.body);
     }
     if let Ok(request) = GenerateContent.decode_count_request(body) {

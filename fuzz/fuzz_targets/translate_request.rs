@@ -15,7 +15,7 @@ fuzz_target!(|body: &[u8]| {
         let Ok(asked) = front.decode_request(body) else { continue };
         for back in DIALECTS.into_iter().filter_map(codec) {
             for capabilities in [&Capabilities::default(), &budget] {
-                let target = Target { model: "m", capabilities, stream: asked.stream };
+                let target = Target { model: "m", capabilities, max_output: None, stream: asked.stream };
                 let encode = |strictness| back.encode_request(&asked.request, &target, strictness);
                 let Ok(strict) = encode(Strictness::Strict) else {
                     let _ = encode(Strictness::Lenient);

@@ -6,8 +6,8 @@ use crate::Outcome;
 use crate::process::{self, find, program, succeeds};
 
 /// The official SDKs, unchanged, in one version each.
-const PYTHON_PACKAGES: &[&str] = &["openai==3.54.0"];
-const NODE_PACKAGES: &[&str] = &["openai@6.49.0"];
+const PYTHON_PACKAGES: &[&str] = &["openai==3.54.0", "anthropic==2.14.0", "google-genai==3.6.1"];
+const NODE_PACKAGES: &[&str] = &["openai@6.49.0", "@anthropic-ai/sdk@1.14.0", "@google/genai@2.32.0"];
 
 /// What the set-up is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use llm_core::{Clock, Tick};
+use llm_core::{Clock, Distribution, Tick};
 
 use crate::anomaly::Scores;
 use crate::config::CircuitBreakerConfig;
@@ -198,6 +198,12 @@ impl CircuitBreaker {
     #[must_use]
     pub fn health_metrics(&self) -> HealthMetrics {
         self.shared.health.metrics(self.clock.now())
+    }
+
+    /// The latencies behind [`health_metrics`](Self::health_metrics) at `now`, to be put together with those of others.
+    #[must_use]
+    pub fn latencies(&self, now: Tick) -> Distribution {
+        self.shared.health.recent(now)
     }
 
     /// Closes the circuit, whatever it has seen, and ends a hold. What is usual for its calls stays learnt.

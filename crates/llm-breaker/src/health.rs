@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use llm_core::sync::{AtomicU64, Ordering::Relaxed};
-use llm_core::{SlidingHistogram, Tick};
+use llm_core::{Distribution, SlidingHistogram, Tick};
 
 use crate::state::Outcome;
 
@@ -69,6 +69,11 @@ impl Health {
     #[inline]
     fn latencies(&self) -> &SlidingHistogram {
         self.latencies.get_or_init(|| Box::new(SlidingHistogram::new(WINDOW)))
+    }
+
+    /// The latencies of the last minute.
+    pub(crate) fn recent(&self, now: Tick) -> Distribution {
+        self.latencies.get().map(|latencies| latencies.distribution(now)).unwrap_or_default()
     }
 
     pub(crate) fn metrics(&self, now: Tick) -> HealthMetrics {

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures_core::Stream;
 use http::HeaderMap;
+use serde::Deserialize;
 
 use crate::{
     CompletionRequest, CompletionResponse, EmbeddingRequest, EmbeddingResponse, Envelope, Error, Model, ModelId,
@@ -31,16 +32,39 @@ pub struct Call {
     pub body: CallBody,
     /// The request's name, sent along as `x-request-id`.
     pub request_id: Option<RequestId>,
-    /// Further headers of the caller's that the provider is to see.
+    /// Further headers of the caller's that the provider is to see, where it speaks the caller's dialect.
     pub headers: HeaderMap,
+    /// What becomes of fields that the provider's dialect has no equal for.
+    pub strictness: Strictness,
+    /// Output tokens that the model gives at most, where that is known: the cap of a call that gives none, in dialects
+    /// that need one.
+    pub max_output: Option<u64>,
 }
 
 impl Call {
     /// A call for `model` without further headers.
     #[must_use]
     pub fn new(model: ModelId, body: CallBody) -> Self {
-        Self { model, body, request_id: None, headers: HeaderMap::new() }
+        Self {
+            model,
+            body,
+            request_id: None,
+            headers: HeaderMap::new(),
+            strictness: Strictness::default(),
+            max_output: None,
+        }
     }
+}
+
+/// What to do with a request's field that the provider has no equal for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strictness {
+    /// Refuse the request, naming the field. Hints, whose loss changes no answer, are left out and listed all the same.
+    #[default]
+    Strict,
+    /// Leave the field out and list it, unless its loss would change the meaning of the request or lose content.
+    Lenient,
 }
 
 /// What a call asks, in the caller's bytes or in neutral form. The answer comes in the same form.

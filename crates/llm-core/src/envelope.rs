@@ -38,6 +38,8 @@ impl Dialect {
 pub enum Operation {
     /// A completion of messages.
     Chat,
+    /// The number of a prompt's tokens.
+    CountTokens,
     /// Vectors for texts.
     Embeddings,
     /// The list of models.
@@ -50,6 +52,7 @@ impl Operation {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Chat => "chat",
+            Self::CountTokens => "count_tokens",
             Self::Embeddings => "embeddings",
             Self::Models => "models",
         }
@@ -123,6 +126,9 @@ pub struct Envelope {
     pub stream: bool,
     /// Whether the answer is a draw: the temperature is absent or other than 0.
     pub sampled: bool,
+    /// Whether the call does more than answer, such as to add to a conversation that the provider keeps: two of them are
+    /// two, however alike.
+    pub stateful: bool,
     /// Whether the caller asked for the usage of a stream.
     pub wants_usage: bool,
     /// Who the caller says it asks for: the value of `safety_identifier`, else of `user`, without its quotes, as

@@ -94,6 +94,14 @@ impl Distribution {
         }
     }
 
+    /// Adds the times of another distribution.
+    pub fn merge(&mut self, other: &Self) {
+        for (sum, count) in self.counts.iter_mut().zip(&other.counts) {
+            *sum += count;
+        }
+        self.count += other.count;
+    }
+
     /// How many times there are.
     #[must_use]
     pub const fn count(&self) -> u64 {

@@ -90,6 +90,10 @@ name! {
     TenantId
 }
 name! {
+    /// The name of a conversation, within its tenant.
+    ConversationId
+}
+name! {
     /// The name of one request in logs and headers: at most 128 visible ASCII characters.
     RequestId
 }
@@ -99,5 +103,51 @@ impl RequestId {
     #[must_use]
     pub fn from_random(bits: u128) -> Self {
         Self::new(format!("req_{bits:032x}"))
+    }
+}
+
+/// Which of `shards` places a conversation belongs to, 0 to `shards` − 1: the 64-bit FNV-1a hash of its name modulo `shards`.
+/// It is the same everywhere and in every release, so that whoever shards agrees. With another number of shards most
+/// conversations move.
+///
+/// # Example
+/// ```
+/// use llm_core::{ConversationId, shard_session};
+///
+/// let conversation = ConversationId::new("session-42");
+/// assert_eq!(shard_session(&conversation, 8), shard_session(&conversation, 8));
+/// assert_eq!(shard_session(&conversation, 0), 0);
+/// ```
+#[must_use]
+pub fn shard_session(conversation: &ConversationId, shards: usize) -> usize {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = conversation.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, step);
+    // Less than `shards`, and one shard where there is none.
+    (hash % shards.max(1) as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The published vectors of FNV-1a, 64 bits: `""`, `"a"`, `"foobar"`.
+    #[test]
+    fn a_conversations_shard_is_its_published_hash() {
+        for (name, hash) in
+            [("", 0xcbf2_9ce4_8422_2325_u64), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)]
+        {
+            for shards in [1_usize, 2, 7, 1 << 16] {
+                assert_eq!(shard_session(&name.into(), shards), (hash % shards as u64) as usize, "{name} {shards}");
+            }
+        }
+    }
+
+    #[test]
+    fn conversations_spread_evenly_over_the_shards() {
+        let mut counts = [0_u32; 16];
+        for number in 0..16_000 {
+            counts[shard_session(&format!("session-{number}").into(), 16)] += 1;
+        }
+        assert!(counts.iter().all(|count| (800..1200).contains(count)), "{counts:?}");
     }
 }

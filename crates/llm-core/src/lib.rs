@@ -39,7 +39,7 @@ mod usage;
 #[doc(hidden)]
 pub mod sync;
 
-pub use call::{Answer, BoxFuture, BoxStream, Call, CallBody, Frame, Frames, WireAnswer, WireBody};
+pub use call::{Answer, BoxFuture, BoxStream, Call, CallBody, Frame, Frames, Strictness, WireAnswer, WireBody};
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use embedding::{Embedding, EmbeddingInput, EmbeddingRequest, EmbeddingResponse, Model};
 pub use envelope::{Dialect, Digest, Edit, Envelope, Operation, Span};
@@ -47,7 +47,7 @@ pub use error::{Error, ErrorKind, FaultClass};
 pub use ewma::{Ewma, Memory};
 pub use hash::{HashKey, Pieces, TreeKey, hash64, hash128};
 pub use histogram::{Distribution, Histogram, SlidingHistogram};
-pub use id::{ModelId, ProviderId, RequestId, TenantId};
+pub use id::{ConversationId, ModelId, ProviderId, RequestId, TenantId, shard_session};
 pub use json::Json;
 pub use message::{CacheMark, Citation, Content, Message, Part, Reasoning, Role, Signature, Source};
 pub use money::{Money, MoneyError};

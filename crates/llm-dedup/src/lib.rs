@@ -40,7 +40,7 @@ mod similarity;
 mod turn;
 mod waiting;
 
-pub use aggregator::{AggStats, StreamAggregator, StreamChunk};
+pub use aggregator::{AggStats, CutOff, SessionFeed, SessionListener, StreamAggregator, StreamChunk};
 pub use broadcast::{Broadcast, Interrupted, Listener, NoRoom, Publisher};
 pub use cache::{CacheConfig, CacheStats, ResponseCache, ResponseCacheBuilder};
 pub use flight::Lost;

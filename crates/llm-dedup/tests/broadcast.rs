@@ -108,6 +108,12 @@ impl Task {
     }
 }
 
+/// What the pages say of the memory of a listener.
+#[test]
+fn a_listener_takes_64_bytes() {
+    assert!(size_of::<Listener<bytes::Bytes, ()>>() <= 64, "{}", size_of::<Listener<bytes::Bytes, ()>>());
+}
+
 #[test]
 fn a_late_listener_hears_everything_from_the_start() {
     let (broadcast, world) = broadcast(5, false, 1000);

@@ -7,7 +7,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use llm_core::{
     Answer, BoxFuture, Call, CompletionRequest, Dialect, Error, ErrorKind, Message, Provider, ProviderId, StreamEvent,
 };
-use llm_dedup::{StreamAggregator, StreamChunk, StreamingMultiplexer};
+use llm_dedup::{CutOff, StreamAggregator, StreamChunk, StreamingMultiplexer};
 
 fn text(text: &str) -> StreamEvent {
     StreamEvent::Text { choice: 0, text: text.to_owned() }
@@ -126,4 +126,58 @@ fn sessions_are_apart_and_late_subscribers_hear_the_start() {
     assert!(aggregator.feed(StreamChunk::new("c", long.as_str())));
     assert!(!aggregator.feed(StreamChunk::new("c", long.as_str())));
     assert_eq!(aggregator.complete("c").len(), 700_000);
+}
+
+#[test]
+fn one_asker_at_a_time_feeds_a_session_and_who_listens_hears_how_it_ends() {
+    let aggregator = StreamAggregator::new();
+    let hear = |listener: llm_dedup::SessionListener| -> Vec<Result<String, CutOff>> {
+        listener.map(|item| item.map(|chunk| chunk.text.to_string())).collect().now_or_never().expect("it has ended")
+    };
+    // Who waits for nothing and leaves leaves nothing behind.
+    drop(aggregator.listen("s"));
+    let early = aggregator.listen("s");
+    let first = aggregator.begin("s").unwrap();
+    assert!(aggregator.begin("s").is_none());
+    assert!(first.feed("a") && first.feed("b"));
+    let late = aggregator.listen("s");
+    first.finish();
+    for listener in [early, late] {
+        assert_eq!(hear(listener), [Ok("a".to_owned()), Ok("b".to_owned())]);
+    }
+    let cut = aggregator.listen("s");
+    let second = aggregator.begin("s").unwrap();
+    assert!(second.feed("c"));
+    drop(second);
+    assert_eq!(hear(cut), [Ok("c".to_owned()), Err(CutOff)]);
+    // Of an answer that is too long nothing is left out in the middle.
+    let long = aggregator.listen("s");
+    let third = aggregator.begin("s").unwrap();
+    assert!(third.feed("d") && !third.feed(&"y".repeat(2 << 20)) && !third.feed("e"));
+    assert_eq!(hear(long), [Ok("d".to_owned()), Err(CutOff)]);
+    // The feed of an answer that is over feeds no other.
+    aggregator.complete("s");
+    let fourth = aggregator.begin("s").unwrap();
+    assert!(!third.feed("x"));
+    drop(third);
+    assert!(fourth.feed("f"));
+    assert_eq!(aggregator.complete("s"), "f");
+    assert_eq!(aggregator.stats().active_streams, 0);
+}
+
+#[test]
+fn answers_that_nobody_ends_make_room_for_others_and_cut_off_who_hears_them() {
+    let aggregator = StreamAggregator::new();
+    let piece = "y".repeat(1 << 20);
+    let heard = aggregator.listen("0");
+    let feeds: Vec<_> = (0..20).map(|number| aggregator.begin(&number.to_string()).unwrap()).collect();
+    assert!(feeds.iter().all(|feed| feed.feed(&piece)));
+    // 2 MiB each, of which 32 MiB are kept.
+    assert_eq!(aggregator.stats().active_streams, 15);
+    let heard: Vec<_> = heard.map(|item| item.is_ok()).collect().now_or_never().unwrap();
+    assert_eq!(heard, [true, false]);
+    let waiting: Vec<_> = (0..10_000).map(|number| aggregator.listen(&format!("w{number}"))).collect();
+    assert!(aggregator.stats().active_streams < 15);
+    drop(waiting);
+    assert!(aggregator.begin("w1").is_some());
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llm_breaker::{CircuitBreaker, CircuitBreakerConfig};
-use llm_core::{Clock, Envelope, ModelId, NoObserver, Observer, Provider, ProviderId, SystemClock};
+use llm_core::{Clock, Envelope, ModelId, NoObserver, Observer, Provider, ProviderId, Strictness, SystemClock};
 use llm_ratelimit::{Hierarchy, LimitConfig, RateLimiter};
 use llm_router::{RouterConfig, SmartRouter, Strategy};
 
@@ -111,12 +111,14 @@ pub struct ModelConfig {
     pub strategy: Strategy,
     /// The 95th percentile of latency that [`Strategy::Arbitrage`] asks of a target.
     pub sla: Option<Duration>,
+    /// What becomes of a request's fields that a target's dialect has no equal for.
+    pub translation: Strictness,
 }
 
 impl ModelConfig {
-    /// A model without a bound on its latency.
+    /// A model without a bound on its latency, whose requests lose nothing.
     pub fn new(name: impl Into<ModelId>, strategy: Strategy, targets: Vec<TargetConfig>) -> Self {
-        Self { name: name.into(), targets, strategy, sla: None }
+        Self { name: name.into(), targets, strategy, sla: None, translation: Strictness::Strict }
     }
 }
 
@@ -314,9 +316,16 @@ impl PipelineBuilder {
             let old = old.and_then(|old| upstream_in(old, &id));
             let built = keys.iter().map(|key| self.key(&id, key, keys.len() > 1, breaker, old));
             let keys = built.collect::<Result<_, ConfigError>>()?;
+            let only = match old {
+                Some(old) => old.only.clone(),
+                None => Arc::new(
+                    SmartRouter::try_new(Strategy::Fallback, &[llm_router::Target { weight: 1 }])
+                        .map_err(|source| ConfigError::Route { model: ModelId::from(AUTO), source })?,
+                ),
+            };
             let direct = self.observer.target(&id, &ModelId::from("other"));
             let terms = self.terms_of(&id);
-            upstreams.push(Arc::new(Upstream { id, keys, spread, direct, terms }));
+            upstreams.push(Arc::new(Upstream { id, keys, spread, only, direct, terms }));
         }
         Ok(upstreams)
     }
@@ -366,16 +375,12 @@ impl PipelineBuilder {
             listed.push(model.name.clone());
         }
         let auto = self.auto(&upstreams, old)?.map(Arc::new);
-        let one = [llm_router::Target { weight: 1 }];
-        let only = SmartRouter::try_new(Strategy::Fallback, &one)
-            .map_err(|source| ConfigError::Route { model: ModelId::from(AUTO), source })?;
         Ok(Routes {
             models,
             listed,
             auto,
             default: self.default_of(&upstreams)?,
             upstreams,
-            only: Arc::new(only),
             created: self.clock.unix_time().as_secs(),
             terms: self.terms.clone(),
         })

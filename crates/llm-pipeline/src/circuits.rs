@@ -16,8 +16,10 @@ pub struct Circuit {
     pub key: Option<Box<str>>,
     /// The model, as the provider spells it; `*` where one circuit is for many.
     pub model: ModelId,
-    /// What it has seen.
+    /// How it stands.
     pub stats: CircuitBreakerStats,
+    /// The circuit itself, which knows what its calls look like.
+    pub breaker: CircuitBreaker,
 }
 
 /// Models that callers address directly and that have a circuit of their own at most; the others share one.
@@ -93,6 +95,7 @@ impl Circuits {
             key: self.key.clone(),
             model: model.clone(),
             stats: circuit.stats(now),
+            breaker: circuit.clone(),
         };
         if let Some(given) = &self.given {
             return vec![show(&ModelId::from(MANY), given)];

@@ -21,9 +21,14 @@ pub(crate) async fn before<T>(
     now: Tick,
     future: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
+    // In one place, whichever way it is waited for.
+    let mut future = std::pin::pin!(future);
     match deadline {
         None => future.await,
-        Some(deadline) => tokio::time::timeout(deadline.since(now), future).await.unwrap_or_else(|_| Err(passed())),
+        Some(deadline) => {
+            let timed = tokio::time::timeout(deadline.since(now), future.as_mut());
+            timed.await.unwrap_or_else(|_| Err(passed()))
+        }
     }
 }
 

@@ -149,7 +149,7 @@ impl Pipeline {
             let ticket = route.router.begin(placed.index, now);
             let (key, breaker) = (&target.upstream.keys[placed.key], target.breaker(placed.key));
             let attempt = Attempt::begin(target, breaker, placed.permit, ticket, placed.meter, &path.clock, now);
-            let (follower, call) = (request.follower.as_ref(), call(request, target));
+            let (follower, call) = (request.follower.as_ref(), call(request, route, target));
             let (attempt, call) = attempt.followed(follower, target.provider(), tries.made(), call);
             let result = attempt.run(&*key.provider, call, hold).await;
             now = path.clock.now();
@@ -426,12 +426,14 @@ fn model_of(body: &CallBody) -> &str {
     }
 }
 
-fn call(request: &Request, target: &Target) -> Call {
+fn call(request: &Request, route: &Route, target: &Target) -> Call {
     Call {
         model: target.model.clone(),
         body: request.body.clone(),
         request_id: Some(request.id.clone()),
         headers: request.headers.clone(),
+        strictness: route.strictness(),
+        max_output: target.terms.max_output,
     }
 }
 

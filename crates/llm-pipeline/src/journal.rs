@@ -1,5 +1,7 @@
 //! What was decided for the latest requests, for those who ask why.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use llm_core::sync::Mutex;
 use llm_core::{Error, ErrorKind, ModelId, ProviderId, RequestId, Sharing, Tick};
 use llm_router::{Candidate, Demand, Reason, Strategy};
@@ -11,8 +13,11 @@ use crate::upstream::Target;
 /// So many requests are remembered.
 const REMEMBERED: usize = 1024;
 
-/// The latest requests' stories, the newest over the oldest.
-pub(crate) struct Journal(Mutex<Pages>);
+/// The latest requests' stories, the newest over the oldest, and what all of them have come to.
+pub(crate) struct Journal {
+    pages: Mutex<Pages>,
+    fallbacks: AtomicU64,
+}
 
 struct Pages {
     stories: Vec<Story>,
@@ -21,11 +26,21 @@ struct Pages {
 
 impl Journal {
     pub(crate) const fn new() -> Self {
-        Self(Mutex::new(Pages { stories: Vec::new(), next: 0 }))
+        Self { pages: Mutex::new(Pages { stories: Vec::new(), next: 0 }), fallbacks: AtomicU64::new(0) }
+    }
+
+    /// Attempts of all requests on another target than the one before.
+    pub(crate) fn fallbacks(&self) -> u64 {
+        // Relaxed: a count for people.
+        self.fallbacks.load(Relaxed)
     }
 
     pub(crate) fn keep(&self, story: Story) {
-        let mut pages = self.0.lock();
+        if let fallbacks @ 1.. = story.fallbacks() {
+            // Relaxed: a count for people.
+            self.fallbacks.fetch_add(fallbacks, Relaxed);
+        }
+        let mut pages = self.pages.lock();
         let next = pages.next;
         pages.next = (next + 1) % REMEMBERED;
         let forgotten = match pages.stories.get_mut(next) {
@@ -41,7 +56,7 @@ impl Journal {
 
     /// The latest story of a request called `id`.
     pub(crate) fn explain(&self, id: &str) -> Option<Explanation> {
-        let pages = self.0.lock();
+        let pages = self.pages.lock();
         let (newer, older) = pages.stories.split_at(pages.next.min(pages.stories.len()));
         let story = newer.iter().rev().chain(older.iter().rev()).find(|story| *story.id.as_str() == *id)?;
         Some(story.explained())
@@ -130,6 +145,10 @@ impl Story {
     /// Nothing answers the request.
     pub(crate) fn ended(&mut self, error: &Error) {
         self.error = Some((error.kind(), error.to_string().into()));
+    }
+
+    fn fallbacks(&self) -> u64 {
+        self.tries.windows(2).filter(|tries| tries[0].index != tries[1].index).count() as u64
     }
 
     fn explained(&self) -> Explanation {

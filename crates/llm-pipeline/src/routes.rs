@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use llm_core::{Error, ErrorKind, Model, ModelId, ProviderId, Tick};
+use llm_core::{Error, ErrorKind, Model, ModelId, ProviderId, Strictness, Tick};
 use llm_router::{SmartRouter, Strategy, TargetHealth};
 
 use crate::builder::{ModelConfig, TermsOf};
@@ -39,7 +39,7 @@ impl Tally {
     }
 }
 
-/// How often limits let calls of a model pass.
+/// How often limits let calls of a model pass, and how often none was fast enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelTally {
     /// The model.
@@ -48,6 +48,8 @@ pub struct ModelTally {
     pub allowed: u64,
     /// Requests and calls that did not.
     pub denied: u64,
+    /// Requests for which no target was known to be fast enough, where the strategy asks for that.
+    pub sla_misses: u64,
 }
 
 /// What is known of the targets of a model.
@@ -64,6 +66,11 @@ pub struct ModelBalance {
 }
 
 impl Route {
+    /// What becomes of fields that a target has no equal for.
+    pub(crate) fn strictness(&self) -> Strictness {
+        self.made_of.as_ref().map(|model| model.translation).unwrap_or_default()
+    }
+
     /// What the route's target `index` is called at the levels of targets, asked by its key `key`.
     pub(crate) fn names(&self, index: usize, key: usize) -> [(&'static str, String); 3] {
         let target = &self.targets[index];
@@ -104,8 +111,6 @@ pub(crate) struct Routes {
     /// Any configured target will do.
     pub(crate) auto: Option<Arc<Route>>,
     pub(crate) default: Default,
-    /// Chooses the only candidate.
-    pub(crate) only: Arc<SmartRouter>,
     /// Unix seconds at which the configuration was read, as the models' birthday.
     pub(crate) created: u64,
     /// Tells the terms of models that are addressed directly and that no target names.
@@ -150,7 +155,7 @@ impl Routes {
     }
 
     fn direct(&self, upstream: &Arc<Upstream>, model: &str) -> Arc<Route> {
-        self.directs(std::slice::from_ref(upstream), &self.only, model)
+        self.directs(std::slice::from_ref(upstream), &upstream.only, model)
     }
 
     /// The model of that name of each of `upstreams`, which `router` chooses from.
@@ -208,9 +213,9 @@ impl Routes {
 
     pub(crate) fn tallies(&self) -> Vec<ModelTally> {
         let tally = |model: &ModelId| {
-            let tally = &self.models[model].tally;
+            let Route { tally, router, .. } = &*self.models[model];
             let (allowed, denied) = (tally.allowed.load(Relaxed), tally.denied.load(Relaxed));
-            ModelTally { model: model.clone(), allowed, denied }
+            ModelTally { model: model.clone(), allowed, denied, sla_misses: router.total_sla_misses() }
         };
         self.listed.iter().map(tally).collect()
     }

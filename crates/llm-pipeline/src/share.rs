@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_core::Stream;
-use futures_util::StreamExt;
-use http::HeaderMap;
+use futures_util::{FutureExt, StreamExt};
+use http::{HeaderMap, HeaderValue};
 use llm_core::{BoxFuture, CallBody, Clock, Dialect, Envelope, Error, ErrorKind, Frame, Sharing, Tick};
 use llm_dedup::{
     Broadcast, CacheConfig, Claim, DedupStats, Flights, IdempotencyKeys, Keep, Ongoing, RequestKey, ResponseCache,
     SimilarityStats, Subscriber,
 };
-use llm_providers::wire::openai::same_request;
 
 use crate::forms::{self, Assembly, Form};
 use crate::heard::Heard;
@@ -140,8 +139,9 @@ impl Sharer {
     /// has a name.
     pub(crate) fn wanted(&self, request: &Request) -> Result<Option<Wanted>, Error> {
         let CallBody::Wire(envelope) = &request.body else { return Ok(None) };
-        let keep = self.keep(envelope, request.cache, request.received);
-        let sharable = request.cache != CacheUse::Bypass && (!envelope.sampled || self.config.sampled);
+        let keep = self.keep(envelope, request.cache, request.received).filter(|_| !envelope.stateful);
+        let sharable =
+            !envelope.stateful && request.cache != CacheUse::Bypass && (!envelope.sampled || self.config.sampled);
         let named = request.idempotency_key.as_deref();
         if request.last_frame.is_some() && named.is_none() {
             let message = "last-event-id goes with the idempotency-key that the stream was asked for with";
@@ -157,7 +157,7 @@ impl Sharer {
         };
         let route = route(envelope, &request.headers);
         let (tenant, body) = (request.caller.tenant.clone(), envelope.body.clone());
-        let key = RequestKey::canonical(tenant.clone(), route.clone(), body, envelope.digest.bits(), same_request);
+        let key = RequestKey::canonical(tenant.clone(), route.clone(), body, envelope.digest.bits(), envelope.same);
         let Some(name) = named else {
             let similar = keep.and_then(|_| Question::of(envelope, tenant, route));
             return Ok(Some(Wanted { key, keep, form, named: false, similar }));
@@ -209,9 +209,9 @@ impl Sharer {
             .zip(similar)
             .zip(keep)
             .map(|((index, question), keep)| (index, question, keep, key.clone()));
+        // Not an `async` block: the call would lie in it twice.
         let start = || -> BoxFuture<'static, _> {
-            let call = lead();
-            Box::pin(async move { call.await.and_then(|response| shareable(response, dialect)) })
+            Box::pin(lead().map(move |result| result.and_then(|response| shareable(response, dialect))))
         };
         let (found, sharing) = match self.flights.claim(&key, keep, start) {
             Claim::Hit(answer) => (Found::Finished(answer), Sharing::Hit),
@@ -415,7 +415,7 @@ fn shareable(response: Response, dialect: Dialect) -> Answer {
         Reply::Whole(whole) => Content::Whole(whole),
         Reply::Frames { headers, frames } => {
             let frames = Box::pin(frames.map(|frame| frame.map(compact)));
-            Content::Stream { headers, frames: Broadcast::new(frames, KEPT, |frame| frame.bytes.len()) }
+            Content::Stream { headers: own(&headers), frames: Broadcast::new(frames, KEPT, |frame| frame.bytes.len()) }
         }
         other => {
             let message = format!("an answer in neutral form cannot be shared: {other:?}");
@@ -425,9 +425,18 @@ fn shareable(response: Response, dialect: Dialect) -> Answer {
     Ok(Arc::new(Shared { dialect, content, served }))
 }
 
+/// The headers in bytes of their own: they would keep the buffer that they were read into for as long as the stream lasts.
+fn own(headers: &HeaderMap) -> HeaderMap {
+    let own = |value: &HeaderValue| {
+        let mut own = HeaderValue::from_bytes(value.as_bytes()).ok()?;
+        own.set_sensitive(value.is_sensitive());
+        Some(own)
+    };
+    headers.iter().filter_map(|(name, value)| Some((name.clone(), own(value)?))).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use llm_core::{Digest, ManualClock, Operation, RequestId, Span};
 
     use super::*;
@@ -448,6 +457,7 @@ mod tests {
                 escaped_model: None,
                 stream,
                 sampled,
+                stateful: false,
                 wants_usage: false,
                 user: None,
                 max_output: None,

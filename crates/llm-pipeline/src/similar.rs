@@ -55,9 +55,14 @@ impl Question {
         let [part] = last.parts.as_mut_slice() else { return None };
         let Content::Text(text) = &mut part.content else { return None };
         let text = std::mem::take(text);
-        // As with requests that are the same: for whom it is and how it is labelled changes no answer.
+        // As with requests that are the same: for whom it is and how it is labelled changes no answer, unless the answer
+        // is stored with its labels.
         (request.user, request.safety_identifier) = (None, None);
-        request.extra.retain(|(name, _)| !matches!(name.as_str(), "metadata" | "prompt_cache_key"));
+        let stored = request.extra.iter().any(|(name, value)| name == "store" && value.as_str() == "true");
+        request.extra.retain(|(name, _)| match name.as_str() {
+            "metadata" => stored,
+            name => name != "prompt_cache_key",
+        });
         let rest = encode_chat_request(&request, None);
         let mut all = BytesMut::with_capacity(route.len() + rest.len() + 4);
         all.put_u32(route.len() as u32);

@@ -18,6 +18,8 @@ pub(crate) struct Upstream {
     pub(crate) keys: Box<[Key]>,
     /// Spreads calls over the keys by their weights; none with one key.
     pub(crate) spread: Option<SmartRouter>,
+    /// Knows of the calls that name the provider's model directly: the only candidate, whatever the model.
+    pub(crate) only: Arc<SmartRouter>,
     /// Told of calls that name the provider's model directly.
     pub(crate) direct: Arc<dyn TargetObserver>,
     /// The terms of its models, as far as the configuration tells them.

@@ -9,9 +9,11 @@ use llm_core::{
     SystemClock, Usage, WireAnswer, WireBody, estimate_tokens,
 };
 
-use crate::exchange::{self, Asked, Chat, FrameWriter, input_tokens};
+use crate::exchange::{self, Asked, Chat, FrameWriter};
+use crate::prompt::input_tokens;
 use crate::reply::{Reply, Said, Spoken};
 use crate::vector;
+use crate::wire::codec;
 use crate::words::first_bytes;
 
 /// Answers each completion with the last text of the user's, at once: word by word when a stream is asked for.
@@ -62,6 +64,7 @@ impl EchoProvider {
         Ok(match Asked::read(call)? {
             Asked::Chat(chat) if chat.stream => streamed(&chat, now),
             Asked::Chat(chat) => chat.answer(echo(&chat.request, now).whole()),
+            Asked::Count(request, dialect) => exchange::count(&request, dialect)?,
             Asked::Embeddings(request, format) => exchange::embeddings(vector::embed(&request)?, format),
             Asked::Models { wire } => {
                 let model = Model { id: "echo".into(), created: now, owned_by: "llmkit".into() };
@@ -77,7 +80,7 @@ impl Provider for EchoProvider {
     }
 
     fn speaks(&self, dialect: Dialect) -> bool {
-        dialect == Dialect::OpenAi
+        codec(dialect).is_some()
     }
 
     fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, Error>> {
@@ -87,11 +90,15 @@ impl Provider for EchoProvider {
 
 fn streamed(chat: &Chat, now: u64) -> Answer {
     let events = echo(&chat.request, now).events();
-    let Some(usage) = chat.wire else {
+    let Some(wire) = chat.wire else {
         return Answer::Events(Box::pin(stream::iter(events.map(Ok))));
     };
-    let mut writer = FrameWriter::new(usage, now);
-    let frames = events.map(move |event| writer.frame(&event)).chain(std::iter::once_with(FrameWriter::done));
+    let mut writer = FrameWriter::new(wire, now);
+    let frames = events.map(Some).chain([None]);
+    let frames = frames.map(move |event| match event {
+        Some(event) => writer.frame(&event),
+        None => writer.done(),
+    });
     let body = WireBody::Frames(Box::pin(stream::iter(frames.map(Ok))));
     Answer::Wire(WireAnswer { headers: exchange::headers("text/event-stream"), body })
 }

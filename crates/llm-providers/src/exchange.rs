@@ -1,16 +1,16 @@
 //! A call read into neutral form, and answers put into the form in which it was asked.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, HeaderName};
 use llm_core::{
-    Answer, Call, CallBody, CompletionRequest, CompletionResponse, Content, EmbeddingRequest, EmbeddingResponse,
-    Envelope, Error, Frame, Message, Model, Operation, Part, StreamEvent, Usage, WireAnswer, WireBody, estimate_tokens,
+    Answer, Call, CallBody, CompletionRequest, CompletionResponse, Dialect, EmbeddingRequest, EmbeddingResponse,
+    Envelope, Error, ErrorKind, Frame, Model, Operation, StreamEvent, Usage, WireAnswer, WireBody,
 };
 
-use crate::wire::openai::{
-    self, ChunkEncoder, IncludeUsage, VectorFormat, decode_chat_request, decode_embedding_request, done_frame,
-};
+use crate::prompt::input_tokens;
+use crate::wire::openai::{self, VectorFormat, decode_embedding_request};
+use crate::wire::{AnswerOptions, Codec, StreamEncoder, Text, codec};
 
 /// A call in neutral form.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(crate) enum Asked {
     Chat(Chat),
     /// With the format of the vectors when the answer is to be bytes.
     Embeddings(Box<EmbeddingRequest>, Option<VectorFormat>),
+    /// The number of a prompt's tokens.
+    Count(Box<CompletionRequest>, Dialect),
     Models {
         wire: bool,
     },
@@ -28,8 +30,27 @@ pub(crate) enum Asked {
 pub(crate) struct Chat {
     pub(crate) request: Box<CompletionRequest>,
     pub(crate) stream: bool,
-    /// When the answer is to be bytes: whether a stream ends with its usage.
-    pub(crate) wire: Option<IncludeUsage>,
+    /// When the answer is to be bytes, in which form.
+    pub(crate) wire: Option<Wire>,
+}
+
+/// The form of an answer in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wire {
+    pub(crate) dialect: Dialect,
+    /// Whether a stream ends with its usage, where its dialect leaves the choice.
+    pub(crate) usage: bool,
+}
+
+impl Wire {
+    /// OpenAI's.
+    pub(crate) const fn openai(usage: bool) -> Self {
+        Self { dialect: Dialect::OpenAi, usage }
+    }
+
+    fn options(self, created: u64) -> AnswerOptions<'static> {
+        AnswerOptions { created, include_usage: self.usage, ..AnswerOptions::of_its_own(self.dialect) }
+    }
 }
 
 impl Asked {
@@ -44,6 +65,7 @@ impl Asked {
                 match &mut asked {
                     Self::Chat(chat) => chat.request.model = call.model,
                     Self::Embeddings(request, _) => request.model = call.model,
+                    Self::Count(request, _) => request.model = call.model,
                     Self::Models { .. } => {}
                 }
                 asked
@@ -66,7 +88,11 @@ impl Asked {
 
     fn read_envelope(envelope: &Envelope) -> Result<Self, Error> {
         Ok(match envelope.operation {
-            Operation::Chat => Self::Chat(Chat::read(&envelope.body)?),
+            Operation::Chat => Self::Chat(Chat::read(envelope)?),
+            Operation::CountTokens => {
+                let request = spoken(envelope.dialect)?.decode_count_request(&envelope.body)?;
+                Self::Count(Box::new(request), envelope.dialect)
+            }
             Operation::Embeddings => {
                 let asked = decode_embedding_request(&envelope.body)?;
                 Self::Embeddings(Box::new(asked.request), Some(asked.format))
@@ -76,24 +102,43 @@ impl Asked {
     }
 }
 
+/// The codec of `dialect`.
+fn spoken(dialect: Dialect) -> Result<&'static dyn Codec, Error> {
+    let unknown = || Error::new(ErrorKind::Unsupported, format!("{} is not spoken here", dialect.as_str()));
+    codec(dialect).ok_or_else(unknown)
+}
+
 impl Chat {
     /// Reads the body of a completion request.
     ///
     /// # Errors
     /// `InvalidRequest`, naming the parameter.
-    pub(crate) fn read(body: &[u8]) -> Result<Self, Error> {
-        let asked = decode_chat_request(body)?;
-        let usage = if asked.include_usage { IncludeUsage::Yes } else { IncludeUsage::No };
-        Ok(Self { request: Box::new(asked.request), stream: asked.stream, wire: Some(usage) })
+    pub(crate) fn read(envelope: &Envelope) -> Result<Self, Error> {
+        let asked = spoken(envelope.dialect)?.decode_request(&envelope.body)?;
+        let wire = Wire { dialect: envelope.dialect, usage: envelope.wants_usage };
+        Ok(Self { request: Box::new(asked.request), stream: envelope.stream, wire: Some(wire) })
     }
 
     /// Puts a whole answer into the form asked for.
     pub(crate) fn answer(&self, response: CompletionResponse) -> Answer {
         match self.wire {
-            Some(_) => whole(openai::encode_chat_response(&response), response.usage),
+            Some(wire) => whole(wire.whole(&response), response.usage),
             None => Answer::Completion(Box::new(response)),
         }
     }
+}
+
+impl Wire {
+    /// The bytes of a whole answer.
+    pub(crate) fn whole(self, response: &CompletionResponse) -> Bytes {
+        let codec = codec(self.dialect).expect("it was read by its codec");
+        codec.encode_response(response, &self.options(0))
+    }
+}
+
+/// Puts the number of a prompt's tokens into the form asked for.
+pub(crate) fn count(request: &CompletionRequest, dialect: Dialect) -> Result<Answer, Error> {
+    Ok(whole(spoken(dialect)?.encode_count(input_tokens(&request.messages))?, None))
 }
 
 /// Puts vectors into the form asked for.
@@ -120,12 +165,15 @@ pub(crate) fn headers(content_type: &'static str) -> HeaderMap {
 }
 
 /// Writes the frames of a stream.
-#[derive(Debug)]
-pub(crate) struct FrameWriter(ChunkEncoder);
+pub(crate) struct FrameWriter {
+    encoder: Box<dyn StreamEncoder>,
+    out: BytesMut,
+}
 
 impl FrameWriter {
-    pub(crate) fn new(usage: IncludeUsage, created: u64) -> Self {
-        Self(ChunkEncoder::new(usage, created))
+    pub(crate) fn new(wire: Wire, created: u64) -> Self {
+        let codec = codec(wire.dialect).expect("it was read by its codec");
+        Self { encoder: codec.stream_encoder(&wire.options(created)), out: BytesMut::new() }
     }
 
     /// The frame that says `event`. Usage that was not asked for has no bytes.
@@ -134,41 +182,26 @@ impl FrameWriter {
             StreamEvent::Usage(usage) => Some(Box::new(*usage)),
             _ => None,
         };
+        self.encoder.encode(event.map(|text| Text::plain(text)), &mut self.out);
         Frame {
-            bytes: self.0.encode(event),
+            bytes: self.out.split().freeze(),
             content: event.is_content(),
-            usage_only: usage.is_some(),
+            usage_only: usage.is_some() && self.encoder.tells_usage_apart(),
             usage,
             last: false,
         }
     }
 
     /// The frame that ends the stream.
-    pub(crate) fn done() -> Frame {
-        Frame { bytes: done_frame(), last: true, ..Frame::default() }
+    pub(crate) fn done(&mut self) -> Frame {
+        self.encoder.finish(&mut self.out);
+        Frame { bytes: self.out.split().freeze(), last: true, ..Frame::default() }
     }
-}
 
-/// The tokens of all text in `messages`, estimated.
-pub(crate) fn input_tokens(messages: &[Message]) -> u64 {
-    texts(messages).into_iter().map(estimate_tokens).sum()
-}
-
-/// All text in `messages`, what tools answered and are asked included.
-pub(crate) fn texts(messages: &[Message]) -> Vec<&str> {
-    fn collect<'a>(parts: &'a [Part], texts: &mut Vec<&'a str>) {
-        for part in parts {
-            match &part.content {
-                Content::Text(text) | Content::Refusal(text) => texts.push(text),
-                Content::ToolCall(call) => texts.extend([call.name.as_str(), &call.arguments]),
-                Content::ToolResult { content, .. } => collect(content, texts),
-                _ => {}
-            }
-        }
+    /// The frame that ends a stream which fails.
+    #[cfg(feature = "sim-server")]
+    pub(crate) fn failed(&mut self, error: &Error) -> Bytes {
+        self.encoder.fail(error, &mut self.out);
+        self.out.split().freeze()
     }
-    let mut found = Vec::new();
-    for message in messages {
-        collect(&message.parts, &mut found);
-    }
-    found
 }

@@ -4,8 +4,8 @@
 //! models beforehand: prices and limits.
 //!
 //! # Limitations
-//! One wire format, OpenAI's: chat completions, embeddings and models. Requests go to one address per provider; the
-//! way through a proxy is by HTTP, not by SOCKS.
+//! Embeddings are OpenAI's alone. Requests go to one address per provider; the way through a proxy is by HTTP, not by
+//! SOCKS.
 //!
 //! # Example
 //! ```
@@ -26,8 +26,11 @@ mod catalogue;
 mod echo;
 #[cfg(feature = "sim")]
 mod exchange;
+mod known_server;
+#[cfg(any(feature = "http", feature = "sim"))]
+mod prompt;
 #[cfg(feature = "http")]
-mod openai;
+mod remote;
 #[cfg(feature = "sim")]
 mod reply;
 #[cfg(feature = "sim")]
@@ -40,9 +43,10 @@ mod vector;
 mod words;
 
 pub use catalogue::{Catalogue, CatalogueError, KnownModel};
+pub use known_server::KnownServer;
 
 #[cfg(feature = "http")]
-pub use openai::{ConfigError, OpenAiConfig, OpenAiProvider, Timeouts, check_base_url};
+pub use remote::{Api, ConfigError, HttpConfig, HttpProvider, Timeouts, check_base_url};
 #[cfg(feature = "http")]
 pub use transport::{
     AddressError, Chunks, ConnectOptions, HttpAnswer, HttpRequest, HttpTransport, ProxyConfig, ProxyError, RequestBody,

@@ -12,14 +12,17 @@
 //!
 //! let chat = codec(Dialect::OpenAi).expect("there is one");
 //! let asked = chat.decode_request(br#"{"model": "fast", "messages": [{"role": "user", "content": "2+2?"}]}"#)?;
-//! let target = Target { model: "gpt-x", capabilities: &Capabilities::default(), stream: asked.stream };
+//! let target = Target { model: "gpt-x", capabilities: &Capabilities::default(), max_output: None, stream: asked.stream };
 //! let sent = chat.encode_request(&asked.request, &target, Strictness::Strict)?;
 //! assert_eq!(sent.body, r#"{"model":"gpt-x","messages":[{"role":"user","content":"2+2?"}]}"#);
 //! # Ok::<(), llm_core::Error>(())
 //! ```
+mod about;
 mod arguments;
 mod codec;
+mod date;
 mod effort;
+mod envelope;
 mod forms;
 mod history;
 mod ids;
@@ -27,6 +30,7 @@ mod json;
 mod losses;
 mod names;
 mod read;
+mod relay;
 mod seal;
 mod target;
 mod text;
@@ -36,14 +40,20 @@ mod turns;
 mod whole;
 
 pub mod anthropic;
+pub mod completions;
 pub mod gemini;
 pub mod openai;
+pub mod responses;
 pub mod sse;
 
+pub use about::{read_about, read_settings};
 pub use codec::{AnswerOptions, Codec, DecodedRequest, Sink, StreamDecoder, StreamEncoder, codec};
+pub use date::rfc3339;
 pub use forms::{Assembler, replay};
+pub use llm_core::Strictness;
 pub use losses::{Fate, Level};
-pub use target::{Capabilities, Encoded, MaxTokensField, Strictness, Target, ThinkingStyle};
+pub use relay::Relay;
+pub use target::{Capabilities, Encoded, MaxTokensField, Target, ThinkingStyle};
 pub use text::Text;
 pub use translator::Translator;
 pub use whole::{Collector, collect, events};

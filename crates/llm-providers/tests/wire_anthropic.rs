@@ -27,7 +27,7 @@ fn read(body: &str) -> CompletionRequest {
 /// What is sent for a request, as it is.
 fn written(request: &CompletionRequest, stream: bool) -> String {
     let capabilities = Capabilities::default();
-    let target = Target { model: request.model.as_str(), capabilities: &capabilities, stream };
+    let target = Target { model: request.model.as_str(), capabilities: &capabilities, max_output: None, stream };
     let sent = Messages.encode_request(request, &target, Strictness::Strict).unwrap();
     assert!(sent.dropped.is_empty(), "{:?}", sent.dropped);
     String::from_utf8(sent.body.to_vec()).unwrap()
@@ -252,7 +252,7 @@ fn a_count_needs_no_cap_and_asks_for_nothing_but_the_prompt() {
     request.stop = vec!["x".into()];
     request.safety_identifier = Some("u".into());
     let capabilities = Capabilities::default();
-    let target = Target { model: "claude", capabilities: &capabilities, stream: true };
+    let target = Target { model: "claude", capabilities: &capabilities, max_output: None, stream: true };
     let sent = Messages.encode_count_request(&request, &target, Strictness::Strict).unwrap();
     assert_eq!(
         sent.body,

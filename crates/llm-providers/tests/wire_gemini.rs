@@ -30,7 +30,11 @@ fn translate(
     strictness: Strictness,
 ) -> Result<Encoded, Error> {
     let asked = from.decode_request(body.as_bytes())?;
-    to.encode_request(&asked.request, &Target { model: "m", capabilities, stream: asked.stream }, strictness)
+    to.encode_request(
+        &asked.request,
+        &Target { model: "m", capabilities, max_output: None, stream: asked.stream },
+        strictness,
+    )
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -537,7 +541,7 @@ fn keys_that_count_must_not_come_twice() {
 fn tokens_are_counted_by_a_question_of_their_own() {
     let asked = gemini().decode_count_request(format!("{{{GEMINI}}}").as_bytes()).unwrap();
     let capabilities = Capabilities::default();
-    let target = Target { model: "g", capabilities: &capabilities, stream: false };
+    let target = Target { model: "g", capabilities: &capabilities, max_output: None, stream: false };
     let sent = gemini().encode_count_request(&asked, &target, Strictness::Strict).unwrap();
     let expected =
         r#"{"generateContentRequest":{"model":"models/g","contents":[{"role":"user","parts":[{"text":"hi"}]}]}}"#;

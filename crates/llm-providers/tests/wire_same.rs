@@ -43,6 +43,29 @@ fn how_the_answer_travels_and_for_whom_it_is_does_not_count() {
 }
 
 #[test]
+fn labels_count_where_the_answer_is_stored_with_them() {
+    let stored = |members: &str| chat(&format!(r#"{members}"store":true,"#));
+    for (one, other, are) in [
+        (r#""metadata":{"a":"b"},"#, r#""metadata":{"a":"c"},"#, false),
+        (r#""metadata":{"a":"b"},"#, "", false),
+        (r#""metadata":{"a":"b","c":"d"},"#, r#""meta\u0064ata":{"c":"d", "a":"b"},"#, true),
+        (r#""metadata":{"a":"b"},"user":"u","#, r#""user":"v","metadata":{"a":"b"},"#, true),
+    ] {
+        assert_eq!(same(&stored(one), &stored(other)), are, "{one} {other}");
+    }
+    // Wherever `store` stands, and however often.
+    for (one, other) in [
+        (r#""store":true,"metadata":{"a":"b"},"#, r#""metadata":{},"store":true,"#),
+        (r#""store":true,"metadata":{},"store":false,"#, r#""store":true,"store":false,"#),
+    ] {
+        assert!(!same(&chat(one), &chat(other)), "{one} {other}");
+    }
+    for aside in [r#""store":false,"metadata":{"a":"b"},"#, r#""x":{"store":true},"metadata":{"a":"b"},"#] {
+        assert!(same(&chat(aside), &chat(&aside.replace(r#""metadata":{"a":"b"},"#, ""))), "{aside}");
+    }
+}
+
+#[test]
 fn what_others_set_aside_counts_deeper_down() {
     for aside in ["stream", "stream_options", "user", "safety_identifier", "prompt_cache_key", "metadata"] {
         let with = format!(r#""x":{{"{aside}":"1"}},"#);
@@ -322,7 +345,9 @@ fn model(text: &str, top: bool) -> String {
     match text.as_bytes()[0] {
         b'{' => {
             let Ordered(mut members) = serde_json::from_str(text).unwrap();
-            members.retain(|(key, _)| !top || !ASIDE.contains(&key.as_str()));
+            let stored = members.iter().any(|(key, value)| key == "store" && value.get() == "true");
+            let counts = |key: &str| !ASIDE.contains(&key) || (key == "metadata" && stored);
+            members.retain(|(key, _)| !top || counts(key));
             members.sort_by(|one, other| one.0.cmp(&other.0));
             let members: Vec<_> =
                 members.iter().map(|(key, value)| format!("{key:?}:{}", model(value.get(), false))).collect();
@@ -401,6 +426,7 @@ const KNOWN: &[&str] = &[
     "safety_identifier",
     "prompt_cache_key",
     "metadata",
+    "store",
     "tools",
     "input",
 ];

@@ -21,7 +21,7 @@ fn translate(
     strictness: Strictness,
 ) -> Result<Encoded, Error> {
     let asked = from.decode_request(body.as_bytes())?;
-    let target = Target { model: "m", capabilities, stream: asked.stream };
+    let target = Target { model: "m", capabilities, max_output: None, stream: asked.stream };
     to.encode_request(&asked.request, &target, strictness)
 }
 

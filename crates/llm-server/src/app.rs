@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llm_breaker::{CircuitBreakerConfig, FailureRate};
-use llm_core::{Clock, Envelope, Observer, Provider, ProviderId, SystemClock, TenantId};
+use llm_core::{Clock, Envelope, Observer, Provider, ProviderId, Strictness, SystemClock, TenantId};
 use llm_pipeline::{
     Caller, DefaultRoute, ModelConfig, Pipeline, ProviderConfig, ProviderKey, RetryPolicy, SharingConfig, TargetConfig,
 };
-use llm_providers::wire::openai::decode_chat_request;
-use llm_providers::{EchoProvider, OpenAiConfig, OpenAiProvider, SimConfig, SimProvider, Timeouts};
+use llm_providers::wire::{Capabilities, MaxTokensField, codec};
+use llm_providers::{Api, EchoProvider, HttpConfig, HttpProvider, KnownServer, SimConfig, SimProvider, Timeouts};
 use llm_ratelimit::{LimitConfig, MeterConfig};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{self, ApiKey, Config, Kind, Loaded, Preset, Resilience, Scope, Strategy};
+use crate::config::{self, ApiKey, Config, Kind, Loaded, Preset, Resilience, Scope, Strategy, Translation};
 use crate::http::auth::{self, Credential, Keys, digest};
 use crate::http::cors::Cors;
 use crate::terms::KnownTerms;
@@ -207,21 +207,17 @@ fn built(loaded: &Loaded, provider: &config::Provider) -> Result<Vec<ProviderKey
             let models = provider.scripts.iter().map(script).collect::<Result<_, AppError>>()?;
             one(Arc::new(SimProvider::new(name, SimConfig { seed: provider.seed, models, ..SimConfig::default() })))
         }
-        Kind::OpenAi | Kind::OpenAiCompatible => {
-            let defaults = OpenAiConfig::default();
-            let config = OpenAiConfig {
-                base_url: provider.base_url.clone().unwrap_or(defaults.base_url),
-                api_key: None,
-                timeouts: Timeouts {
-                    connect_timeout: provider.connect_timeout.0,
-                    first_token_timeout: provider.first_token_timeout.0,
-                    token_gap_timeout: provider.token_gap_timeout.0,
-                    comments_reset_timeouts: provider.comments_reset_timeouts,
-                    total_timeout: provider.total_timeout.0,
-                },
-                ..OpenAiConfig::default()
-            };
-            let keyless = OpenAiProvider::try_new(name, config).map_err(|error| AppError::of(&place, error))?;
+        Kind::Bedrock | Kind::VertexAi => one(Arc::new(Unbuilt::new(name, provider.kind))),
+        Kind::OpenAi
+        | Kind::OpenAiCompatible
+        | Kind::AzureOpenAi
+        | Kind::Anthropic
+        | Kind::Gemini
+        | Kind::LlamaCpp
+        | Kind::Vllm
+        | Kind::Ollama => {
+            let keyless =
+                HttpProvider::try_new(name, over_http(provider)).map_err(|error| AppError::of(&place, error))?;
             let keys = keyed(loaded, provider)?;
             if keys.is_empty() {
                 return Ok(one(Arc::new(keyless)));
@@ -233,8 +229,48 @@ fn built(loaded: &Loaded, provider: &config::Provider) -> Result<Vec<ProviderKey
             });
             built.collect::<Result<_, AppError>>()?
         }
-        unbuilt => one(Arc::new(Unbuilt::new(name, unbuilt))),
     })
+}
+
+/// How a provider is reached, and what its models take; without a key.
+fn over_http(provider: &config::Provider) -> HttpConfig {
+    let api = match provider.kind {
+        Kind::Anthropic => Api::Anthropic,
+        Kind::Gemini => Api::Gemini,
+        Kind::AzureOpenAi => Api::AzureOpenAi,
+        _ => Api::OpenAi,
+    };
+    let preset = provider.preset().and_then(KnownServer::named);
+    let capabilities = match (preset, provider.kind) {
+        (Some(preset), _) => preset.capabilities.clone(),
+        // The older name is the one that every such server knows.
+        (None, Kind::OpenAiCompatible) => {
+            Capabilities { max_tokens_field: MaxTokensField::MaxTokens, ..Capabilities::default() }
+        }
+        (None, Kind::OpenAi | Kind::AzureOpenAi) => {
+            Capabilities { responses: true, completions: true, ..Capabilities::default() }
+        }
+        (None, _) => Capabilities::default(),
+    };
+    let configured = provider.base_url.as_deref().map(|url| match provider.kind {
+        // Their own documents give the address alone.
+        Kind::LlamaCpp | Kind::Vllm | Kind::Ollama => {
+            format!("{}/v1", url.trim_end_matches('/').trim_end_matches("/v1"))
+        }
+        _ => url.to_owned(),
+    });
+    HttpConfig {
+        base_url: configured.or_else(|| Some(preset?.base_url.clone())),
+        capabilities,
+        timeouts: Timeouts {
+            connect_timeout: provider.connect_timeout.0,
+            first_token_timeout: provider.first_token_timeout.0,
+            token_gap_timeout: provider.token_gap_timeout.0,
+            comments_reset_timeouts: provider.comments_reset_timeouts,
+            total_timeout: provider.total_timeout.0,
+        },
+        ..HttpConfig::new(api)
+    }
 }
 
 fn model(model: &config::Model, known: &KnownTerms) -> Result<ModelConfig, AppError> {
@@ -259,10 +295,41 @@ fn model(model: &config::Model, known: &KnownTerms) -> Result<ModelConfig, AppEr
         Strategy::Bandit => llm_router::Strategy::Bandit,
         Strategy::Prefix => llm_router::Strategy::Prefix,
     };
-    Ok(ModelConfig { sla: model.sla.map(|sla| sla.0), ..ModelConfig::new(model.name.as_str(), strategy, targets) })
+    let translation = match model.translation {
+        Translation::Strict => Strictness::Strict,
+        Translation::Lenient => Strictness::Lenient,
+    };
+    let sla = model.sla.map(|sla| sla.0);
+    Ok(ModelConfig { sla, translation, ..ModelConfig::new(model.name.as_str(), strategy, targets) })
 }
 
 /// The hash of what a conversation begins with. A body that is no conversation begins like all such.
 fn prefix(envelope: &Envelope) -> u64 {
-    decode_chat_request(&envelope.body).map_or(0, |chat| llm_router::Demand::of(&chat.request).prefix)
+    let asked = codec(envelope.dialect).and_then(|codec| codec.decode_request(&envelope.body).ok());
+    asked.map_or(0, |asked| llm_router::Demand::of(&asked.request).prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn circuits_are_as_the_keys_say_and_else_as_the_preset_does() {
+        let keys = Resilience {
+            circuit_breaker_threshold: 20,
+            circuit_breaker_timeout_s: Some(7),
+            circuit_breaker_success_rate: 0.95,
+            breaker_shadow: true,
+            ..Resilience::default()
+        };
+        let circuit = breaker(&keys);
+        assert_eq!((circuit.failures, circuit.open_for), (20, Duration::from_secs(7)));
+        assert_eq!((circuit.success_share, circuit.shadow), (0.95, true));
+        // A raised threshold quiets the failure rate, too.
+        assert_eq!(circuit.failure_rate.map(|rate| rate.min_calls), Some(80));
+        assert_eq!(circuit.anomaly, CircuitBreakerConfig::production().anomaly);
+        assert_eq!(breaker(&Resilience::default()), CircuitBreakerConfig::production());
+        let aggressive = breaker(&Resilience { breaker_preset: Preset::Aggressive, ..Resilience::default() });
+        assert_eq!(aggressive, CircuitBreakerConfig::aggressive());
+    }
 }

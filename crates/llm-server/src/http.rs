@@ -1,5 +1,6 @@
 //! HTTP in: connections, the data plane, and the routes beside it.
 
+mod array;
 pub(crate) mod auth;
 mod body;
 pub(crate) mod cors;
@@ -9,11 +10,13 @@ mod error;
 mod http1;
 mod http2;
 mod inbound;
+mod ingress;
 pub(crate) mod listener;
 mod openapi;
 pub(crate) mod operations;
 pub(crate) mod overview;
 mod quota;
 pub(crate) mod service;
+pub(crate) mod sessions;
 mod socket;
 pub(crate) mod tls;

@@ -1,13 +1,14 @@
 //! What lives as long as the process: the clock, the metrics, and the configuration of the moment.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use llm_core::{Clock, SystemClock, Tick};
 use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::http::sessions::Sessions;
 use crate::http::tls::Tls;
 use crate::telemetry::Telemetry;
 
@@ -19,7 +20,8 @@ pub(crate) struct Process {
     pub(crate) app: ArcSwap<App>,
     pub(crate) tls: Arc<Tls>,
     pub(crate) metrics_key: Option<SecretString>,
-    draining: AtomicBool,
+    pub(crate) sessions: Sessions,
+    draining: CancellationToken,
 }
 
 impl Process {
@@ -31,19 +33,23 @@ impl Process {
             app: ArcSwap::from_pointee(app),
             tls: Arc::new(tls),
             metrics_key,
-            draining: AtomicBool::new(false),
+            sessions: Sessions::default(),
+            draining: CancellationToken::new(),
         }
     }
 
     /// Whether new requests are welcome.
     pub(crate) fn is_ready(&self) -> bool {
-        // Relaxed: the flag publishes nothing else.
-        !self.draining.load(Relaxed)
+        !self.draining.is_cancelled()
     }
 
     /// From here on the process only finishes what it has.
     pub(crate) fn drain(&self) {
-        // Relaxed: the flag publishes nothing else.
-        self.draining.store(true, Relaxed);
+        self.draining.cancel();
+    }
+
+    /// Waits until the process only finishes what it has.
+    pub(crate) async fn draining(&self) {
+        self.draining.cancelled().await;
     }
 }

@@ -57,6 +57,6 @@ fn vendor(provider: &config::Provider) -> &str {
         Kind::OpenAi => "openai",
         Kind::Anthropic => "anthropic",
         Kind::Gemini => "gemini",
-        _ => &provider.name,
+        _ => provider.preset().unwrap_or(&provider.name),
     }
 }

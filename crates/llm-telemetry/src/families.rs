@@ -134,6 +134,12 @@ families! {
         "Changes of circuits";
     CIRCUITS: Gauge "llmkit_circuits" ["provider", "state"] "short" Resilience,
         "Circuits by their state";
+    PROBE_FAILURES: Gauge "llmkit_circuit_probe_failures" ["provider"] "short" Resilience,
+        "Rounds of probes in a row that failed, of the circuit that has the most";
+    FALLBACKS: Counter "llmkit_fallbacks_total" [] "short" Resilience,
+        "Calls to another target than the one before, for the same request";
+    SLA_MISSES: Counter "llmkit_sla_misses_total" ["model"] "short" Resilience,
+        "Requests for which no target was known to be fast enough";
     LIMIT_DENIALS: Counter "llmkit_limit_denials_total" ["level", "resource"] "short" Resilience,
         "Requests and attempts that a limit denied";
     LIMIT_DECISIONS: Counter "llmkit_limit_decisions_total" ["model", "decision"] "short" Resilience,

@@ -63,6 +63,9 @@ pub(crate) struct SpanCounts {
 #[derive(Debug, Default)]
 struct Shown {
     circuits: BTreeMap<(String, &'static str), i64>,
+    probe_failures: BTreeMap<String, u32>,
+    fallbacks: u64,
+    sla_misses: BTreeMap<String, u64>,
     decisions: BTreeMap<String, (u64, u64)>,
     answers: Option<(usize, u64)>,
     similarity: Option<(u64, u64, f64)>,
@@ -187,6 +190,26 @@ impl Series {
         self.shown.lock().circuits = counted;
     }
 
+    pub(crate) fn set_probe_failures<'a>(&self, failures: impl Iterator<Item = (&'a str, u32)>) {
+        let mut most: BTreeMap<String, u32> = BTreeMap::new();
+        for (provider, failures) in failures {
+            let labels = bounded(&most, provider.to_owned(), OTHER.to_owned());
+            let most = most.entry(labels).or_default();
+            *most = failures.max(*most);
+        }
+        self.shown.lock().probe_failures = most;
+    }
+
+    pub(crate) fn set_routing<'a>(&self, fallbacks: u64, sla_misses: impl Iterator<Item = (&'a str, u64)>) {
+        let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+        for (model, misses) in sla_misses {
+            let labels = bounded(&counted, model.to_owned(), OTHER.to_owned());
+            *counted.entry(labels).or_default() += misses;
+        }
+        let mut shown = self.shown.lock();
+        (shown.fallbacks, shown.sla_misses) = (fallbacks, counted);
+    }
+
     pub(crate) fn set_decisions<'a>(&self, decisions: impl Iterator<Item = (&'a str, u64, u64)>) {
         let mut counted: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         for (model, allowed, denied) in decisions {
@@ -243,6 +266,13 @@ impl Series {
         let shown = self.shown.lock();
         for ((provider, state), count) in &shown.circuits {
             shot.level(families::CIRCUITS, &[provider, state], *count);
+        }
+        for (provider, failures) in &shown.probe_failures {
+            shot.level(families::PROBE_FAILURES, &[provider], i64::from(*failures));
+        }
+        shot.count(families::FALLBACKS, &[], shown.fallbacks);
+        for (model, misses) in &shown.sla_misses {
+            shot.count_seen(families::SLA_MISSES, &[model], *misses);
         }
         for (model, (allowed, denied)) in &shown.decisions {
             shot.count(families::LIMIT_DECISIONS, &[model, "allowed"], *allowed);

@@ -207,6 +207,17 @@ impl Telemetry {
         self.series.set_circuits(circuits);
     }
 
+    /// Takes over how often in a row the probes of each provider's circuits have failed.
+    pub fn set_probe_failures<'a>(&self, failures: impl Iterator<Item = (&'a str, u32)>) {
+        self.series.set_probe_failures(failures);
+    }
+
+    /// Takes over what routing counts itself: calls to another target than the one before, and by configured model the
+    /// requests for which no target was known to be fast enough.
+    pub fn set_routing<'a>(&self, fallbacks: u64, sla_misses: impl Iterator<Item = (&'a str, u64)>) {
+        self.series.set_routing(fallbacks, sla_misses);
+    }
+
     /// Takes over what limits have decided: calls that passed and calls that did not, by configured model.
     pub fn set_decisions<'a>(&self, decisions: impl Iterator<Item = (&'a str, u64, u64)>) {
         self.series.set_decisions(decisions);

@@ -63,6 +63,8 @@ fn busy() -> Telemetry {
     telemetry.set_flights(3, 4);
     telemetry.set_circuits([("a", "open"), ("a", "open"), ("b", "closed")].into_iter());
     telemetry.set_decisions([("fast", 7, 2)].into_iter());
+    telemetry.set_probe_failures([("p", 1), ("p", 3)].into_iter());
+    telemetry.set_routing(4, [("fast", 5), ("slow", 0)].into_iter());
     telemetry
 }
 
@@ -185,6 +187,9 @@ fn what_happened_is_counted_under_the_specified_names() {
         ("llmkit_circuits{provider=\"a\",state=\"open\"}".to_owned(), 2.0),
         ("llmkit_limit_denials_total{level=\"tenant\",resource=\"requests\"}".to_owned(), 1.0),
         ("llmkit_limit_decisions_total{model=\"fast\",decision=\"denied\"}".to_owned(), 2.0),
+        ("llmkit_circuit_probe_failures{provider=\"p\"}".to_owned(), 3.0),
+        ("llmkit_fallbacks_total".to_owned(), 4.0),
+        ("llmkit_sla_misses_total{model=\"fast\"}".to_owned(), 5.0),
         (format!("llmkit_keys_refused_total{{{provider}}}"), 1.0),
         ("llmkit_flights_joined_total".to_owned(), 4.0),
     ];
@@ -230,6 +235,8 @@ fn labels_that_are_too_many_are_counted_as_other_in_every_family() {
     let names: Vec<String> = (0..many).map(|number| format!("n{number}")).collect();
     telemetry.set_circuits(names.iter().map(|name| (name.as_str(), "open")));
     telemetry.set_decisions(names.iter().map(|name| (name.as_str(), 1, 1)));
+    telemetry.set_probe_failures(names.iter().map(|name| (name.as_str(), 1)));
+    telemetry.set_routing(1, names.iter().map(|name| (name.as_str(), 1)));
     let samples = samples(&telemetry.render(None).1);
     // Label sets that differ in what is open: those of a closed set (input and output, two decisions) multiply them.
     let mut sets: HashMap<&str, usize> = HashMap::new();

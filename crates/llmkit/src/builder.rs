@@ -21,7 +21,7 @@ pub enum BuildError {
     #[error(transparent)]
     Config(#[from] llm_pipeline::ConfigError),
     /// A provider's settings are wrong.
-    #[cfg(feature = "openai")]
+    #[cfg(feature = "http")]
     #[error(transparent)]
     Provider(#[from] llm_providers::ConfigError),
 }
@@ -68,13 +68,43 @@ impl ClientBuilder {
     /// [`BuildError::MissingVariable`] when there is no key, [`BuildError::Provider`] for a bad address.
     #[cfg(feature = "openai")]
     pub fn with_openai_from_env(self) -> Result<Self, BuildError> {
-        const KEY: &str = "OPENAI_API_KEY";
-        let key = std::env::var(KEY).map_err(|_| BuildError::MissingVariable(KEY))?;
-        let mut config = llm_providers::OpenAiConfig { api_key: Some(key.into()), ..Default::default() };
-        if let Ok(base_url) = std::env::var("OPENAI_BASE_URL") {
-            config.base_url = base_url;
-        }
-        Ok(self.with_provider(Arc::new(llm_providers::OpenAiProvider::try_new("openai", config)?)))
+        self.with_vendor("openai", llm_providers::Api::OpenAi, "OPENAI_API_KEY", "OPENAI_BASE_URL")
+    }
+
+    /// Adds Anthropic, as `anthropic`, with the key in `ANTHROPIC_API_KEY`; `ANTHROPIC_BASE_URL` moves it.
+    ///
+    /// # Errors
+    /// [`BuildError::MissingVariable`] when there is no key, [`BuildError::Provider`] for a bad address.
+    #[cfg(feature = "anthropic")]
+    pub fn with_anthropic_from_env(self) -> Result<Self, BuildError> {
+        self.with_vendor("anthropic", llm_providers::Api::Anthropic, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL")
+    }
+
+    /// Adds Google's Gemini, as `gemini`, with the key in `GEMINI_API_KEY`; `GEMINI_BASE_URL` moves it.
+    ///
+    /// # Errors
+    /// [`BuildError::MissingVariable`] when there is no key, [`BuildError::Provider`] for a bad address.
+    #[cfg(feature = "gemini")]
+    pub fn with_gemini_from_env(self) -> Result<Self, BuildError> {
+        self.with_vendor("gemini", llm_providers::Api::Gemini, "GEMINI_API_KEY", "GEMINI_BASE_URL")
+    }
+
+    /// Adds the provider of `api` whose settings the environment has.
+    #[cfg(any(feature = "openai", feature = "anthropic", feature = "gemini"))]
+    fn with_vendor(
+        self,
+        name: &str,
+        api: llm_providers::Api,
+        key: &'static str,
+        base_url: &str,
+    ) -> Result<Self, BuildError> {
+        let api_key = std::env::var(key).map_err(|_| BuildError::MissingVariable(key))?;
+        let config = llm_providers::HttpConfig {
+            api_key: Some(api_key.into()),
+            base_url: std::env::var(base_url).ok(),
+            ..llm_providers::HttpConfig::new(api)
+        };
+        Ok(self.with_provider(Arc::new(llm_providers::HttpProvider::try_new(name, config)?)))
     }
 
     /// Offers a model that any of `targets` may answer for.

@@ -25,27 +25,31 @@ mod builder;
 mod client;
 #[cfg(all(feature = "circuit-breaker", feature = "rate-limiter", feature = "smart-router"))]
 mod load_balancer;
+mod worker;
 
 pub use builder::{BuildError, ClientBuilder};
 pub use client::{Client, Events};
 pub use llm_core::{
-    Choice, CompletionRequest, CompletionResponse, EmbeddingRequest, EmbeddingResponse, Error, ErrorKind, FaultClass,
-    Json, Message, Model, ModelId, Part, Provider, ProviderId, ResponseFormat, Role, StopReason, StreamEvent, Tool,
-    ToolCall, ToolChoice, Usage,
+    Choice, CompletionRequest, CompletionResponse, ConversationId as SessionId, EmbeddingRequest, EmbeddingResponse,
+    Error, ErrorKind, FaultClass, Json, Message, Model, ModelId, Part, Provider, ProviderId, ResponseFormat, Role,
+    StopReason, StreamEvent, Tool, ToolCall, ToolChoice, Usage, shard_session,
 };
 pub use llm_pipeline::RetryPolicy;
+pub use worker::LoadBalancedWorker;
 
 #[cfg(feature = "circuit-breaker")]
-pub use llm_breaker::{Anomaly, CircuitBreaker, CircuitBreakerConfig, CircuitState, FailureRate, HealthMetrics};
+pub use llm_breaker::{
+    Anomaly, CircuitBreaker, CircuitBreakerConfig, CircuitBreakerStats, CircuitState, FailureRate, HealthMetrics,
+};
 #[cfg(feature = "streaming-multiplexer")]
 pub use llm_dedup::{
-    AggStats, CacheConfig, CacheStats, Embedder, MultiplexerStats, ResponseCache as PromptCache, SimilarityConfig,
-    SimilarityIndex as SemanticDeduplicator, StreamAggregator, StreamChunk, StreamingMultiplexer,
+    AggStats, CacheConfig, CacheStats, DedupStats, Embedder, MultiplexerStats, ResponseCache as PromptCache,
+    SimilarityConfig, SimilarityIndex as SemanticDeduplicator, StreamAggregator, StreamChunk, StreamingMultiplexer,
 };
+#[cfg(feature = "http")]
+pub use llm_providers::{Api, HttpConfig, HttpProvider};
 #[cfg(feature = "sim")]
 pub use llm_providers::{EchoProvider, SimConfig, SimProvider};
-#[cfg(feature = "openai")]
-pub use llm_providers::{OpenAiConfig, OpenAiProvider};
 #[cfg(feature = "rate-limiter")]
 pub use llm_ratelimit::{
     BucketConfig, Budget as TokenBudgetGuard, CapConfig, KeyedLimiter, LimitConfig, MeterConfig, RateLimiter,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use llmkit::{
     BuildError, CapConfig, CircuitBreaker, CircuitState, Client, ClientBuilder, CompletionRequest, EmbeddingRequest,
-    ErrorKind, LimitConfig, Message, MeterConfig, OpenAiConfig, OpenAiProvider, RateLimiter, RetryPolicy, SimConfig,
+    ErrorKind, HttpConfig, HttpProvider, LimitConfig, Message, MeterConfig, RateLimiter, RetryPolicy, SimConfig,
     SimProvider, SmartRouter, StopReason, Strategy, StreamEvent, StreamingMultiplexer, TargetConfig, TokenBucketConfig,
 };
 
@@ -194,8 +194,8 @@ async fn the_same_client_speaks_to_a_server() {
     let server = llm_providers::SimServer::bind("127.0.0.1:0".parse().unwrap(), SimConfig::default()).await.unwrap();
     let base_url = format!("http://{}/v1", server.local_addr().unwrap());
     tokio::spawn(server.serve(std::future::pending::<()>()));
-    let config = OpenAiConfig { base_url, api_key: Some("k".into()), ..OpenAiConfig::default() };
-    let provider = OpenAiProvider::try_new("remote", config).unwrap();
+    let config = HttpConfig { base_url: Some(base_url), api_key: Some("k".into()), ..HttpConfig::default() };
+    let provider = HttpProvider::try_new("remote", config).unwrap();
     let client = ClientBuilder::new().with_provider(Arc::new(provider)).build().unwrap();
     let response = client.complete(ask("sim?reply=over the wire")).await.unwrap();
     assert_eq!(response.text_content(), "over the wire");

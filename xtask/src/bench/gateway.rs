@@ -26,9 +26,9 @@ use systems::{Programs, System};
 /// How long it may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// About three minutes.
+    /// About four minutes.
     Full,
-    /// About three quarters of a minute, for a first look.
+    /// About a minute, for a first look.
     Quick,
 }
 
@@ -49,6 +49,7 @@ pub(crate) fn run(pace: Pace) -> Outcome {
         systems::nginx(&programs, upstream.address)?,
         systems::floor(&programs, upstream.address)?,
         systems::gateway(&programs, upstream.address)?,
+        systems::translating(&programs, upstream.address)?,
     ];
     let bench = Bench { programs, accounts, pace, seed: 0 };
     let report = bench.measure(upstream.address, &systems)?;

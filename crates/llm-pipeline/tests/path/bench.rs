@@ -134,6 +134,7 @@ pub(crate) fn body(model: &str, text: &str, stream: bool) -> CallBody {
         escaped_model: None,
         stream,
         sampled: true,
+        stateful: false,
         wants_usage: false,
         user: None,
         max_output: None,

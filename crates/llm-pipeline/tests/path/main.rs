@@ -124,6 +124,17 @@ async fn identical_calls_in_flight_are_one_and_tenants_never_meet() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn ten_thousand_sessions_that_ask_the_same_are_one_call() {
+    let provider = Scripted::new("p", vec![Step::After(Duration::from_secs(1))]);
+    let bench = Bench::new(&[&provider], Strategy::Fallback, |b| b);
+    let calls = (0..10_000).map(|_| bench.path.handle(bench.request("a", body("fast", "x", false))));
+    let answers = futures_util::future::join_all(calls).await;
+    let first = text(answers[0].as_ref().unwrap());
+    assert!(answers.iter().all(|answer| text(answer.as_ref().unwrap()) == first));
+    assert_eq!(provider.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn any_caller_may_leave_and_the_last_cancels() {
     let provider = Scripted::new("p", vec![Step::Hang]);
     let bench = Bench::new(&[&provider], Strategy::Fallback, |b| b);

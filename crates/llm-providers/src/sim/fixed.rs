@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use llm_core::{Frame, Usage};
 
-use crate::exchange::FrameWriter;
+use crate::exchange::{FrameWriter, Wire};
 use crate::reply::Reply;
-use crate::wire::openai::{IncludeUsage, encode_chat_response};
+use crate::wire::openai::encode_chat_response;
 
 /// An answer as bytes, whole and in frames.
 #[derive(Debug)]
@@ -22,25 +22,23 @@ pub(crate) struct Encoded {
 
 impl Encoded {
     pub(crate) fn new(reply: Reply) -> Self {
-        let frames = |include| {
-            let mut writer = FrameWriter::new(include, reply.created);
-            let events = reply.clone().events().map(|event| writer.frame(&event));
-            events.chain(std::iter::once_with(FrameWriter::done)).collect()
+        let frames = |usage| {
+            let mut writer = FrameWriter::new(Wire::openai(usage), reply.created);
+            let mut frames: Vec<Frame> = reply.clone().events().map(|event| writer.frame(&event)).collect();
+            frames.push(writer.done());
+            frames
         };
         Self {
             usage: reply.usage,
             tokens: reply.tokens(),
-            with_usage: frames(IncludeUsage::Yes),
-            without_usage: frames(IncludeUsage::No),
+            with_usage: frames(true),
+            without_usage: frames(false),
             body: encode_chat_response(&reply.whole()),
         }
     }
 
-    /// The frames of a stream.
-    pub(crate) fn frames(&self, include: IncludeUsage) -> &[Frame] {
-        match include {
-            IncludeUsage::Yes => &self.with_usage,
-            IncludeUsage::No => &self.without_usage,
-        }
+    /// The frames of a stream, with its usage or without.
+    pub(crate) fn frames(&self, usage: bool) -> &[Frame] {
+        if usage { &self.with_usage } else { &self.without_usage }
     }
 }

@@ -18,7 +18,7 @@ use super::show::{Last, Marker, Show, Step, is_token};
 use super::simulator::{CREATED, SimConfig, Simulator, Target};
 use crate::exchange::{self, Asked, Chat, FrameWriter};
 use crate::vector;
-use crate::wire::openai::IncludeUsage;
+use crate::wire::codec;
 
 /// A simulated provider: its answers depend on its seed, its script and the requests so far, on nothing else.
 ///
@@ -65,9 +65,16 @@ impl SimProvider {
                 Ok(exchange::embeddings(response, format))
             }
             Asked::Chat(chat) => match chat.wire {
-                Some(include) if target.fixed => self.fixed(target, chat.stream, include, in_flight).await,
+                Some(wire) if target.fixed && wire.dialect == Dialect::OpenAi => {
+                    self.fixed(target, chat.stream, wire.usage, in_flight).await
+                }
                 _ => self.chat(&target, chat, in_flight, ordinal).await,
             },
+            Asked::Count(request, dialect) => {
+                let answer = exchange::count(&request, dialect).inspect_err(|_| in_flight.fail())?;
+                in_flight.complete();
+                Ok(answer)
+            }
             Asked::Models { wire } => {
                 in_flight.complete();
                 Ok(exchange::models(self.simulator.models(), wire))
@@ -80,17 +87,20 @@ impl SimProvider {
         if chat.wire.is_none() {
             reply.stop_for_calls();
         }
-        in_flight.tokens(exchange::input_tokens(&chat.request.messages), 0);
+        in_flight.tokens(crate::prompt::input_tokens(&chat.request.messages), 0);
         if !chat.stream {
             hold(&target.script, reply.tokens(), &mut in_flight).await?;
             return Ok(chat.answer(reply.whole()));
         }
         let show = Show::new(reply.events(), &target.script);
         Ok(match chat.wire {
-            Some(include) => {
-                let mut writer = FrameWriter::new(include, CREATED);
+            Some(wire) => {
+                let mut writer = FrameWriter::new(wire, CREATED);
                 streamed(perform(show, in_flight, move |event| {
-                    Some(event.map_or_else(FrameWriter::done, |event| writer.frame(&event)))
+                    Some(match event {
+                        Some(event) => writer.frame(&event),
+                        None => writer.done(),
+                    })
                 }))
             }
             None => Answer::Events(Box::pin(perform(show, in_flight, |event| event))),
@@ -102,7 +112,7 @@ impl SimProvider {
         &self,
         target: Arc<Target>,
         stream: bool,
-        include: IncludeUsage,
+        usage: bool,
         mut in_flight: InFlight,
     ) -> Result<Answer, Error> {
         let encoded = self.simulator.encoded(&target);
@@ -111,7 +121,7 @@ impl SimProvider {
             hold(&target.script, encoded.tokens, &mut in_flight).await?;
             return Ok(exchange::whole(encoded.body.clone(), encoded.usage));
         }
-        let frames = encoded.frames(include).to_vec().into_iter();
+        let frames = encoded.frames(usage).to_vec().into_iter();
         let gap = target.script.gap.unwrap_or_default();
         let state = (frames, in_flight, Duration::ZERO);
         Ok(streamed(stream::unfold(state, move |(mut frames, mut in_flight, before)| async move {
@@ -152,7 +162,7 @@ impl Provider for SimProvider {
     }
 
     fn speaks(&self, dialect: Dialect) -> bool {
-        dialect == Dialect::OpenAi
+        codec(dialect).is_some()
     }
 
     fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, Error>> {

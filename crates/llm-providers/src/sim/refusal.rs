@@ -5,9 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue};
+#[cfg(feature = "sim-server")]
+use llm_core::Dialect;
 use llm_core::{Error, ErrorKind};
 
 use super::script::SimScript;
+#[cfg(feature = "sim-server")]
+use crate::wire::codec;
 use crate::wire::openai::{ErrorBody, decode_error, encode_error};
 
 /// The status of an error when its script does not say.
@@ -72,6 +76,16 @@ impl Refusal {
     pub(crate) fn page(status: u16) -> Self {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("text/html"))]);
         Self { status, headers, body: Bytes::from_static(HTML.as_bytes()) }
+    }
+
+    /// The same in the words of `dialect`. A page stays one.
+    #[cfg(feature = "sim-server")]
+    pub(crate) fn told_in(self, dialect: Dialect) -> Self {
+        let is_json = self.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+        match codec(dialect).filter(|_| is_json && dialect != Dialect::OpenAi) {
+            Some(codec) => Self { body: codec.encode_error(&self.clone().into_error(), None).1, ..self },
+            None => self,
+        }
     }
 
     /// What a caller's transport makes of it.

@@ -1,6 +1,7 @@
 //! The simulated provider as an upstream process of its own: OpenAI's wire format over plain sockets.
 
 mod answer;
+mod asked;
 mod body;
 mod connection;
 mod head;

@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use llm_core::sync::Mutex;
 use llm_core::{
-    CompletionRequest, Error, ErrorKind, HashKey, Json, Model, ResponseFormat, Role, StopReason, ToolCall, ToolChoice,
-    ToolKind, Usage, hash128,
+    CompletionRequest, Content, Error, ErrorKind, HashKey, Json, Model, Part, ResponseFormat, Role, StopReason,
+    ToolCall, ToolChoice, ToolKind, Usage, hash128,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use super::refusal::Refusal;
 use super::script::{HEADER, ScriptError, SimScript};
 #[cfg(feature = "sim-server")]
 use super::server::served::Served;
-use crate::exchange::{input_tokens, texts};
+use crate::prompt::{input_tokens, texts};
 use crate::reply::{Reply, Said, Spoken};
 
 /// The model that is always there.
@@ -250,7 +250,11 @@ fn bad_script(error: &ScriptError, place: &str) -> Error {
 /// The calls that are made, and why the answer ends with them.
 fn calls(script: &SimScript, request: &CompletionRequest, id: &str) -> Option<(Vec<ToolCall>, StopReason)> {
     let several = if request.parallel_tool_calls == Some(false) { 1 } else { 2 };
-    let answered = request.messages.last().is_some_and(|message| message.role == Role::Tool);
+    let is_result = |part: &Part| matches!(part.content, Content::ToolResult { .. });
+    let answered = request
+        .messages
+        .last()
+        .is_some_and(|message| message.role == Role::Tool || message.parts.iter().any(is_result));
     let mut tools: Vec<_> = request.tools.iter().filter(|tool| tool.kind == ToolKind::Function).collect();
     let stop = match &request.tool_choice {
         Some(ToolChoice::None) => return None,

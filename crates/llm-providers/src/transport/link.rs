@@ -17,7 +17,7 @@ use super::pool::Pool;
 use super::proxy::ProxyError;
 use super::tls::is_http2;
 use super::{Endpoint, HttpAnswer, HttpRequest, Transport};
-use crate::openai::ConfigError;
+use crate::remote::ConfigError;
 
 /// Sends requests over connections that are kept: HTTP/1.1, or HTTP/2 where the other side chooses it in the
 /// TLS handshake.

@@ -3,14 +3,17 @@
 mod block;
 mod codec;
 mod delta;
+mod envelope;
 mod error;
 mod events;
 mod frames;
+mod model;
 mod request;
 mod response;
 mod translate;
 mod usage;
 
 pub use codec::Messages;
+pub use envelope::{read_count, read_messages};
 pub use events::EventDecoder;
 pub use frames::EventEncoder;

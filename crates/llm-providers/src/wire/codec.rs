@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use llm_core::{CompletionRequest, CompletionResponse, Dialect, Error, ErrorKind, Json, StreamEvent, Usage};
+use llm_core::{CompletionRequest, CompletionResponse, Dialect, Error, ErrorKind, Json, Model, StreamEvent, Usage};
 
 use super::{Encoded, Fate, Level, Strictness, Target, Text};
 
@@ -16,7 +16,8 @@ pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
         Dialect::OpenAi => Some(&super::openai::Chat),
         Dialect::Anthropic => Some(&super::anthropic::Messages),
         Dialect::Gemini => Some(&super::gemini::GenerateContent),
-        Dialect::OpenAiResponses | Dialect::OpenAiCompletions => None,
+        Dialect::OpenAiResponses => Some(&super::responses::Responses),
+        Dialect::OpenAiCompletions => Some(&super::completions::Completions),
     }
 }
 
@@ -67,6 +68,24 @@ pub trait Codec: Debug + Send + Sync {
 
     /// What becomes of the member `name` when a request of this dialect goes to another's provider.
     fn fate(&self, level: Level, name: &str, value: &Json) -> Fate;
+
+    /// Reads a list of models; what has no name is left out.
+    ///
+    /// # Errors
+    /// `BadAnswer` when it is none; what it says when it is an error.
+    fn decode_models(&self, body: &[u8]) -> Result<Vec<Model>, Error> {
+        super::openai::decode_models(body)
+    }
+
+    /// Writes a list of models.
+    fn encode_models(&self, models: &[Model]) -> Bytes {
+        super::openai::encode_models(models)
+    }
+
+    /// Writes one model.
+    fn encode_model(&self, model: &Model) -> Bytes {
+        super::openai::encode_model(model)
+    }
 
     /// Reads a question for the number of a prompt's tokens.
     ///
@@ -147,6 +166,14 @@ pub struct AnswerOptions<'a> {
     pub array: bool,
 }
 
+impl AnswerOptions<'_> {
+    /// How an answer that was read from `dialect` is written in it again.
+    #[must_use]
+    pub fn of_its_own(dialect: Dialect) -> Self {
+        Self { from: Some(dialect), include_usage: true, thoughts: true, ..Self::default() }
+    }
+}
+
 /// Where a decoder tells what it reads. A thought is told even if its text is empty, so that its seal has a place.
 pub type Sink<'a> = &'a mut dyn FnMut(StreamEvent<Text<'_>>);
 
@@ -179,6 +206,11 @@ pub trait StreamEncoder: Send {
 
     /// Appends the frames that end an answer which came to its end, terminal marker included.
     fn finish(&mut self, out: &mut BytesMut);
+
+    /// Whether the usage has a frame of its own, which who did not ask for it does without.
+    fn tells_usage_apart(&self) -> bool {
+        false
+    }
 
     /// Appends the frame that ends an answer which failed. Nothing may follow it.
     fn fail(&mut self, error: &Error, out: &mut BytesMut);

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use llm_core::{Dialect, Error, ErrorKind, Frame, StreamEvent};
 
+use super::json::Raw;
 use super::openai::{ChatAssembler, replay_chat};
 use super::sse::Framer;
 use super::{AnswerOptions, Collector, StreamDecoder, Text, codec, events};
@@ -18,8 +19,7 @@ pub fn replay(dialect: Dialect, body: &[u8]) -> Result<Vec<Frame>, Error> {
     }
     let codec = codec(dialect).ok_or_else(|| no_streams(dialect))?;
     let response = codec.decode_response(body)?;
-    let options =
-        AnswerOptions { from: Some(dialect), include_usage: true, thoughts: true, ..AnswerOptions::default() };
+    let options = AnswerOptions::of_its_own(dialect);
     let (mut encoder, mut frames) = (codec.stream_encoder(&options), Vec::new());
     let mut out = BytesMut::new();
     for event in events(response) {
@@ -43,7 +43,17 @@ pub struct Assembler(Parts);
 
 enum Parts {
     Chat(ChatAssembler),
-    Other { dialect: Dialect, framer: Framer, decoder: Box<dyn StreamDecoder>, collector: Box<Collector> },
+    /// The last event of a response has all of it.
+    Response {
+        framer: Framer,
+        last: Option<Bytes>,
+    },
+    Other {
+        dialect: Dialect,
+        framer: Framer,
+        decoder: Box<dyn StreamDecoder>,
+        collector: Box<Collector>,
+    },
 }
 
 impl std::fmt::Debug for Assembler {
@@ -61,6 +71,9 @@ impl Assembler {
         if dialect == Dialect::OpenAi {
             return Ok(Self(Parts::Chat(ChatAssembler::new(limit))));
         }
+        if dialect == Dialect::OpenAiResponses {
+            return Ok(Self(Parts::Response { framer: Framer::new(limit), last: None }));
+        }
         let decoder = codec(dialect).ok_or_else(|| no_streams(dialect))?.stream_decoder();
         let (framer, collector) = (Framer::new(limit), Box::new(Collector::new(dialect)));
         Ok(Self(Parts::Other { dialect, framer, decoder, collector }))
@@ -71,12 +84,21 @@ impl Assembler {
     /// # Errors
     /// `BadAnswer` when an event is none of the dialect's or too long; what the stream says when it is an error.
     pub fn push(&mut self, bytes: Bytes) -> Result<(), Error> {
+        let too_long = |error: super::sse::TooLong| Error::new(ErrorKind::BadAnswer, error.to_string());
         let (framer, decoder, collector) = match &mut self.0 {
             Parts::Chat(chat) => return chat.push(bytes),
+            Parts::Response { framer, last } => {
+                framer.push(bytes);
+                while let Some(event) = framer.next_event().map_err(too_long)? {
+                    if let Some(data) = event.fields().data {
+                        *last = ended_response(&data).or(last.take());
+                    }
+                }
+                return Ok(());
+            }
             Parts::Other { framer, decoder, collector, .. } => (framer, decoder, collector),
         };
         framer.push(bytes);
-        let too_long = |error: super::sse::TooLong| Error::new(ErrorKind::BadAnswer, error.to_string());
         while let Some(event) = framer.next_event().map_err(too_long)? {
             if let Some(data) = event.fields().data.filter(|data| !data.is_empty()) {
                 decoder.decode(&data, &mut |event| collector.add(event.map(|text| text.into_string())))?;
@@ -92,13 +114,24 @@ impl Assembler {
     pub fn finish(self) -> Result<Bytes, Error> {
         let (dialect, mut decoder, mut collector) = match self.0 {
             Parts::Chat(chat) => return chat.finish(),
+            Parts::Response { last, .. } => {
+                let broken = || Error::new(ErrorKind::StreamInterrupted, "the stream broke off before its end");
+                return last.ok_or_else(broken);
+            }
             Parts::Other { dialect, decoder, collector, .. } => (dialect, decoder, collector),
         };
         decoder.finish(&mut |event| collector.add(event.map(|text| text.into_string())))?;
         let codec = codec(dialect).ok_or_else(|| no_streams(dialect))?;
-        let options = AnswerOptions { from: Some(dialect), thoughts: true, ..AnswerOptions::default() };
-        Ok(codec.encode_response(&collector.into_response(), &options))
+        Ok(codec.encode_response(&collector.into_response(), &AnswerOptions::of_its_own(dialect)))
     }
+}
+
+/// The whole response that the event which ends its stream has.
+fn ended_response(data: &[u8]) -> Option<Bytes> {
+    let event = Raw::parse(data).ok()?;
+    let kind = event.member("type")?.string()?;
+    let ends = matches!(&*kind, "response.completed" | "response.incomplete");
+    Some(Bytes::copy_from_slice(event.member("response").filter(|_| ends)?.text().as_bytes()))
 }
 
 fn no_streams(dialect: Dialect) -> Error {

@@ -3,9 +3,11 @@
 mod array;
 mod chunk;
 mod codec;
+mod envelope;
 mod error;
 mod frames;
 mod member;
+mod model;
 mod part;
 mod probability;
 mod request;
@@ -17,4 +19,5 @@ mod usage;
 pub use array::ArrayEvents;
 pub use chunk::PartDecoder;
 pub use codec::GenerateContent;
+pub use envelope::{read_count, read_generate};
 pub use frames::PartEncoder;

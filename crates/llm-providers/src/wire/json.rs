@@ -10,7 +10,7 @@ mod words;
 mod write;
 
 pub(crate) use digest::{Items, Members, digested, name};
-pub(crate) use same::same_values;
+pub(crate) use same::{any_member, same_values};
 pub(crate) use scan::{Kind, Scanner, Syntax, Token, skip_bom};
 pub(crate) use value::{Raw, unescape};
 pub(crate) use write::Writer;

@@ -1,6 +1,6 @@
 //! The names that a request's caller knows its fields by.
 
-use llm_core::{CompletionRequest, Content, Dialect, Part};
+use llm_core::{CompletionRequest, Content, Dialect, Part, Role};
 
 /// A neutral parameter of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,9 +152,19 @@ impl<'a> Names<'a> {
                 _ => format!("{message}.content[{}]", before(parts, part, is_content)),
             },
             Dialect::OpenAiCompletions => message,
+            Dialect::OpenAiResponses if parts.get(part).is_some_and(|part| self.is_item(at, part)) => message,
             Dialect::Gemini => format!("{message}.parts[{part}]"),
             _ if self.leading && at == 0 => format!("{message}[{part}]"),
             _ => format!("{message}.content[{part}]"),
+        }
+    }
+
+    /// Whether a part is a whole item of the input (responses).
+    fn is_item(&self, at: usize, part: &Part) -> bool {
+        match part.content {
+            Content::ToolCall(_) | Content::ToolResult { .. } | Content::Reasoning(_) => true,
+            Content::Other { .. } => self.request.messages[at].role == Role::Tool,
+            _ => false,
         }
     }
 
@@ -212,6 +222,14 @@ impl<'a> Names<'a> {
             Dialect::Gemini => ".parametersJsonSchema",
         };
         self.tool(at) + member
+    }
+
+    /// What says the kind of the tool at `at`.
+    pub(crate) fn tool_kind(&self, at: usize) -> String {
+        match self.dialect {
+            Dialect::OpenAiResponses => self.tool(at) + ".type",
+            _ => self.tool(at),
+        }
     }
 
     /// The tool at `at`.

@@ -29,7 +29,7 @@ pub use chunk::ChunkDecoder;
 pub use codec::Chat;
 pub use embedding::{
     EmbedRequest, VectorFormat, decode_embedding_request, decode_embedding_response, encode_embedding_request,
-    encode_embedding_response,
+    encode_embedding_response, vectors_as_asked,
 };
 pub use envelope::{Spliced, read_chat, read_embeddings, splice};
 pub use error::{ErrorBody, decode_error, describe, encode_error};
@@ -40,3 +40,9 @@ pub use request::{IncludeUsage, decode_chat_request, encode_chat_request};
 pub use response::{decode_chat_response, encode_chat_response};
 pub use same::same_request;
 pub use stream::ChatStream;
+
+pub(in crate::wire) use answer::not_json;
+pub(in crate::wire) use error::{error_object, error_within};
+pub(in crate::wire) use message::{CACHE, read_mark, source, write_mark, write_source};
+pub(in crate::wire) use translate::default_name;
+pub(in crate::wire) use usage::{read_usage, write_usage};

@@ -4,17 +4,6 @@ use bytes::Bytes;
 use http::HeaderValue;
 use serde::Deserialize;
 
-/// What to do with a request's field that the provider has no equal for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Strictness {
-    /// Refuse the request, naming the field. Hints, whose loss changes no answer, are left out and listed all the same.
-    #[default]
-    Strict,
-    /// Leave the field out and list it, unless its loss would change the meaning of the request or lose content.
-    Lenient,
-}
-
 /// Whom a request is written for.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
@@ -22,6 +11,9 @@ pub struct Target<'a> {
     pub model: &'a str,
     /// What the model takes.
     pub capabilities: &'a Capabilities,
+    /// Output tokens that the model gives at most, where that is known: the cap of a request that gives none, in dialects
+    /// that need one (Anthropic).
+    pub max_output: Option<u64>,
     /// Whether the answer is to come as a stream. Its usage is asked for where the provider can tell it.
     pub stream: bool,
 }
@@ -33,7 +25,8 @@ pub struct Target<'a> {
 pub struct Capabilities {
     /// The name of the cap on tokens (OpenAI). Default `max_completion_tokens`.
     pub max_tokens_field: MaxTokensField,
-    /// The cap where the caller gave none and the dialect needs one (Anthropic). Default 4096.
+    /// The cap where the caller gave none, the dialect needs one (Anthropic), and nobody knows what the model gives at
+    /// most. Default 4096.
     pub default_max_tokens: u64,
     /// Whether `temperature` and `top_p` are taken. Default true.
     pub sampling: bool,
@@ -61,6 +54,10 @@ pub struct Capabilities {
     /// Whether seals of other dialects go back to the provider (Gemini's compatible endpoint, routers of many providers:
     /// `extra_content`, `reasoning_details`). Default false.
     pub seals: bool,
+    /// Whether the server has OpenAI's responses itself. Default false: they are asked as a chat.
+    pub responses: bool,
+    /// Whether the server has OpenAI's completions of a prompt itself. Default false: they are asked as a chat.
+    pub completions: bool,
     /// The tier that Anthropic's `speed: "fast"` becomes (OpenAI: `fast`); absent = it is refused. Default absent.
     pub fast_tier: Option<String>,
 }
@@ -82,6 +79,8 @@ impl Default for Capabilities {
             cache_marks: false,
             thoughts_field: None,
             seals: false,
+            responses: false,
+            completions: false,
             fast_tier: None,
         }
     }

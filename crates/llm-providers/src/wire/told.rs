@@ -5,6 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::HeaderMap;
 use llm_core::ErrorKind;
 
+use super::date;
+
 /// The text without keys, 8 KiB at most.
 pub(crate) fn clean(text: &str) -> String {
     const MOST: usize = 8 << 10;
@@ -51,7 +53,7 @@ pub(crate) fn retry_after(kind: ErrorKind, headers: &HeaderMap, now_unix: Durati
             Some((text(&format!("x-ratelimit-remaining-{resource}")) == Some("0"), wait))
         });
         let anthropic = ["requests", "tokens", "input-tokens", "output-tokens"].into_iter().filter_map(|resource| {
-            let at = rfc3339(text(&format!("anthropic-ratelimit-{resource}-reset"))?)?;
+            let at = date::read(text(&format!("anthropic-ratelimit-{resource}-reset"))?)?;
             let used_up = text(&format!("anthropic-ratelimit-{resource}-remaining")) == Some("0");
             Some((used_up, at.saturating_sub(now_unix)))
         });
@@ -87,57 +89,4 @@ fn go_duration(text: &str) -> Option<Duration> {
         rest = &rest[unit..];
     }
     if text.is_empty() { None } else { Duration::try_from_secs_f64(seconds).ok() }
-}
-
-/// The time since 1970 of a date such as `2026-11-22T10:00:01Z`; fractions of a second and offsets are read too.
-fn rfc3339(text: &str) -> Option<Duration> {
-    let (date, time) = text.split_once(['T', 't', ' '])?;
-    let mut date = date.splitn(3, '-').map(|part| part.parse::<i64>().ok());
-    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
-    let zone = time.find(['Z', 'z', '+', '-'])?;
-    let (time, zone) = time.split_at(zone);
-    let mut time = time.splitn(3, ':');
-    let (hour, minute): (i64, i64) = (time.next()?.parse().ok()?, time.next()?.parse().ok()?);
-    let second: f64 = time.next()?.parse().ok()?;
-    let offset = match zone.as_bytes() {
-        [b'Z' | b'z'] => 0,
-        [sign, rest @ ..] => {
-            let (hours, minutes) = std::str::from_utf8(rest).ok()?.split_once(':')?;
-            let minutes = hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?;
-            if *sign == b'-' { -minutes } else { minutes }
-        }
-        [] => return None,
-    };
-    if !(1970..10_000).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
-    // Howard Hinnant's days from civil: years begin in March, so that the leap day is the last.
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, month) = (year / 400, (month + 9) % 12);
-    let year = year % 400;
-    let days = era * 146_097 + year * 365 + year / 4 - year / 100 + (153 * month + 2) / 5 + day - 1 - 719_468;
-    let minutes = u64::try_from((days * 24 + hour) * 60 + minute - offset).ok()?;
-    Some(Duration::from_secs(minutes.checked_mul(60)?).saturating_add(Duration::try_from_secs_f64(second).ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_date_is_read_as_seconds_since_1970() {
-        for (text, seconds) in [
-            ("1970-01-01T00:00:00Z", Some(0.0)),
-            ("2000-02-29T12:00:00Z", Some(951_825_600.0)),
-            ("2023-11-14T22:13:20Z", Some(1_700_000_000.0)),
-            ("2023-11-14T22:13:20.5z", Some(1_700_000_000.5)),
-            ("2023-11-15T00:13:20+02:00", Some(1_700_000_000.0)),
-            ("2023-11-14T22:13:20", None),
-            ("2023-13-14T22:13:20Z", None),
-            ("soon", None),
-            ("", None),
-        ] {
-            assert_eq!(rfc3339(text).map(|time| time.as_secs_f64()), seconds, "{text}");
-        }
-    }
 }

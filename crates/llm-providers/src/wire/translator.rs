@@ -1,5 +1,7 @@
 //! A streamed answer on its way from one dialect into another.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 use llm_core::{Error, ErrorKind, Frame, StreamEvent, Usage};
 
@@ -16,6 +18,8 @@ pub struct Translator {
     decoder: Box<dyn StreamDecoder>,
     encoder: Box<dyn StreamEncoder>,
     out: BytesMut,
+    /// Frames that were read together with one that was taken, the next one last.
+    ready: Vec<Frame>,
     state: State,
 }
 
@@ -39,7 +43,14 @@ impl Translator {
     /// A translation at its beginning, of events that are at most `limit` bytes long.
     #[must_use]
     pub fn new(decoder: Box<dyn StreamDecoder>, encoder: Box<dyn StreamEncoder>, limit: usize) -> Self {
-        Self { framer: Framer::new(limit), decoder, encoder, out: BytesMut::new(), state: State::Open }
+        Self {
+            framer: Framer::new(limit),
+            decoder,
+            encoder,
+            out: BytesMut::new(),
+            ready: Vec::new(),
+            state: State::Open,
+        }
     }
 
     /// Adds what was received. Take all frames before adding more: what is left is copied.
@@ -55,9 +66,12 @@ impl Translator {
         }
     }
 
-    /// What the events received say, as one frame. Comments and pings give frames without bytes. An error is the last
-    /// item: the caller is told of it by [`fail`](Self::fail).
+    /// What the events received say, as one frame, or as several where the usage has one of its own. Comments and pings
+    /// give frames without bytes. An error is the last item: the caller is told of it by [`fail`](Self::fail).
     pub fn next_frame(&mut self) -> Option<Result<Frame, Error>> {
+        if let Some(frame) = self.ready.pop() {
+            return Some(Ok(frame));
+        }
         match std::mem::replace(&mut self.state, State::Done) {
             State::Failing(error) => return Some(Err(error)),
             state => self.state = state,
@@ -87,14 +101,29 @@ impl Translator {
                 }
             };
         }
-        let usage = read.usage.map(Box::new);
-        Some(Ok(Frame { bytes: self.out.split().freeze(), content: read.content, usage, usage_only: false, last }))
+        let Read { content, usage, apart, .. } = read;
+        let usage = usage.map(Box::new);
+        let Some(Range { start, end }) = apart.filter(|apart| !apart.is_empty()) else {
+            return Some(Ok(Frame { bytes: self.out.split().freeze(), content, usage, usage_only: false, last }));
+        };
+        let before = self.out.split_to(start).freeze();
+        let apart =
+            Frame { bytes: self.out.split_to(end - start).freeze(), usage, usage_only: true, ..Frame::default() };
+        if !self.out.is_empty() {
+            self.ready.push(Frame { bytes: self.out.split().freeze(), last, ..Frame::default() });
+        }
+        if before.is_empty() {
+            return Some(Ok(apart));
+        }
+        self.ready.push(apart);
+        Some(Ok(Frame { bytes: before, content, ..Frame::default() }))
     }
 
     /// The frame that tells the caller of `error`, which broke the stream off.
     pub fn fail(&mut self, error: &Error) -> Bytes {
         self.state = State::Done;
         self.out.clear();
+        self.ready.clear();
         self.encoder.fail(error, &mut self.out);
         self.out.split().freeze()
     }
@@ -148,6 +177,8 @@ struct Read {
     events: usize,
     content: bool,
     usage: Option<Usage>,
+    /// Where the frame that tells the usage alone stands in what was written.
+    apart: Option<Range<usize>>,
 }
 
 impl Read {
@@ -158,10 +189,16 @@ impl Read {
     ) -> impl FnMut(StreamEvent<super::Text<'_>>) + 'a {
         move |event| {
             self.content |= event.is_content();
-            if let StreamEvent::Usage(usage) = event {
-                self.usage = Some(usage);
-            }
+            let start = out.len();
+            let usage = match event {
+                StreamEvent::Usage(usage) => Some(usage),
+                _ => None,
+            };
             encoder.encode(event, out);
+            if usage.is_some() {
+                self.usage = usage;
+                self.apart = encoder.tells_usage_apart().then_some(start..out.len());
+            }
         }
     }
 }

@@ -72,7 +72,9 @@ impl<'a> Turns<'a> {
                 }
             }
             if parts.is_empty() {
-                if matches!(message.role, Role::User | Role::Assistant) {
+                // A thought may stand alone where each item is a message.
+                let thoughts = message.parts.iter().all(|part| matches!(part.content, Content::Reasoning(_)));
+                if matches!(message.role, Role::User | Role::Assistant) && (message.parts.is_empty() || !thoughts) {
                     losses.reject(names.content(at), "there is nothing in it")?;
                 }
                 continue;

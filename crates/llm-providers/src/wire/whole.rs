@@ -16,7 +16,7 @@ use super::sse::Framer;
 pub fn collect(
     body: Bytes,
     limit: usize,
-    mut decoder: impl StreamDecoder,
+    mut decoder: Box<dyn StreamDecoder>,
     dialect: Dialect,
 ) -> Result<CompletionResponse, Error> {
     let (mut framer, mut collector) = (Framer::new(limit), Collector::new(dialect));

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_compression::tokio::write::{BrotliEncoder, GzipEncoder, ZstdEncoder};
 use http::HeaderMap;
-use llm_core::{CompletionRequest, ErrorKind, Message, Provider, RequestId, WireBody};
-use llm_providers::{OpenAiConfig, OpenAiProvider};
+use llm_core::{Call, CallBody, CompletionRequest, ErrorKind, Message, Provider, RequestId, WireBody};
+use llm_providers::{HttpConfig, HttpProvider};
 use tokio::io::AsyncWriteExt;
 
 use crate::upstream::{
@@ -70,8 +70,8 @@ async fn the_base_url_may_have_a_path_and_a_slash() {
 #[tokio::test]
 async fn without_a_key_nothing_is_said_of_one() {
     let upstream = Upstream::always(whole()).await;
-    let config = OpenAiConfig { api_key: None, ..config(&format!("http://{}", upstream.address)) };
-    body(&OpenAiProvider::try_new("up", config).unwrap()).await.unwrap();
+    let config = HttpConfig { api_key: None, ..config(&format!("http://{}", upstream.address)) };
+    body(&HttpProvider::try_new("up", config).unwrap()).await.unwrap();
     assert_eq!(upstream.next().await.header("authorization"), [""; 0]);
 }
 
@@ -186,8 +186,8 @@ async fn an_answer_larger_than_allowed_is_not_read_to_its_end() {
     .await;
     for _ in 0..2 {
         let config =
-            OpenAiConfig { max_answer_bytes: WHOLE.len() + 10, ..config(&format!("http://{}", upstream.address)) };
-        let error = body(&OpenAiProvider::try_new("up", config).unwrap()).await.unwrap_err();
+            HttpConfig { max_answer_bytes: WHOLE.len() + 10, ..config(&format!("http://{}", upstream.address)) };
+        let error = body(&HttpProvider::try_new("up", config).unwrap()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BadAnswer);
         assert!(error.message().contains("larger"), "{}", error.message());
     }
@@ -247,5 +247,28 @@ async fn errors_are_what_status_and_body_say() {
             let status = status[..3].parse().ok();
             assert_eq!(told, (kind, wait.map(Duration::from_millis), status), "{text}");
         }
+    }
+}
+
+#[tokio::test]
+async fn vectors_come_in_the_form_that_was_asked_for() {
+    const FLOATS: &str = r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[1.5,-2.0]}],"model":"e","usage":{"prompt_tokens":1,"total_tokens":1}, "x":1}"#;
+    const BASE64: &str = r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":"AADAPwAAAMA="}],"model":"e","usage":{"prompt_tokens":1,"total_tokens":1}, "x":1}"#;
+    for (sent, asked, vector) in [
+        (FLOATS, "", "[1.5,-2"),
+        (FLOATS, r#","encoding_format":"base64""#, "\"AADAPwAAAMA=\""),
+        (BASE64, r#","encoding_format":"float""#, "[1.5,-2"),
+        (BASE64, r#","encoding_format":"base64""#, "\"AADAPwAAAMA=\""),
+    ] {
+        let upstream = Upstream::always(Then::Answer(json(sent))).await;
+        let body = format!(r#"{{"model":"e","input":"x"{asked}}}"#);
+        let envelope = llm_providers::wire::openai::read_embeddings(body.into()).unwrap();
+        let answer = wire(&upstream.provider(), Call::new("e".into(), CallBody::Wire(envelope))).await.unwrap();
+        let WireBody::Whole { bytes, usage } = answer.body else { panic!("it is whole") };
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        assert!(text.contains(vector), "{asked}: {text}");
+        assert_eq!(usage.unwrap().input, 1);
+        // What has the form already is left alone.
+        assert_eq!(text.contains("\"x\":1"), text == sent, "{text}");
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use llm_core::{BoxFuture, Error, ErrorKind};
-use llm_providers::{HttpAnswer, HttpRequest, OpenAiConfig, OpenAiProvider, Timeouts, Transport};
+use llm_providers::{HttpAnswer, HttpConfig, HttpProvider, HttpRequest, Timeouts, Transport};
 use tokio::time::{Instant, sleep};
 
 use crate::upstream::{FIRST, LAST, STREAM, WHOLE, call, config};
@@ -38,13 +38,13 @@ const EVENTS: &str = "text/event-stream";
 const COMMENT: &str = ": alive\n\n";
 
 /// Defaults: 120 s to the first content, 60 s between, 600 s in all.
-fn over(script: Scripted, timeouts: Timeouts) -> OpenAiProvider {
-    let config = OpenAiConfig { timeouts, ..config("http://up/v1") };
-    OpenAiProvider::over("up", config, Arc::new(script)).unwrap()
+fn over(script: Scripted, timeouts: Timeouts) -> HttpProvider {
+    let config = HttpConfig { timeouts, ..config("http://up/v1") };
+    HttpProvider::over("up", config, Arc::new(script)).unwrap()
 }
 
 /// After how many seconds the call ended, and with which error if with one: its kind and the key that it names.
-async fn ended(provider: &OpenAiProvider, more: &str) -> (u64, Option<(ErrorKind, String)>) {
+async fn ended(provider: &HttpProvider, more: &str) -> (u64, Option<(ErrorKind, String)>) {
     use llm_core::{Answer, Provider, WireBody};
     let began = Instant::now();
     let error = match provider.send(call(more)).await {
@@ -118,6 +118,6 @@ async fn an_error_has_to_come_in_time_too() {
 async fn connecting_has_its_own_clock() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let provider = OpenAiProvider::try_new("up", config(&format!("https://{address}/v1"))).unwrap();
+    let provider = HttpProvider::try_new("up", config(&format!("https://{address}/v1"))).unwrap();
     assert_eq!(ended(&provider, "").await, (10, timeout("connect_timeout")));
 }

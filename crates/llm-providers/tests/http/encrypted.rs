@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use http::{Response, Version};
 use llm_core::{ErrorKind, WireBody};
-use llm_providers::{OpenAiConfig, OpenAiProvider};
+use llm_providers::{HttpConfig, HttpProvider};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -28,7 +28,7 @@ fn certificate(name: &str) -> (CertificateDer<'static>, PrivateKeyDer<'static>) 
 struct Listening {
     listener: TcpListener,
     acceptor: TlsAcceptor,
-    provider: OpenAiProvider,
+    provider: HttpProvider,
 }
 
 /// A listener whose certificate is for `name` and that offers `protocols`, and a provider that trusts it.
@@ -52,11 +52,11 @@ async fn listen(name: &str, protocols: &[&[u8]]) -> Listening {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let config =
-        OpenAiConfig { tls: Some(Arc::new(client)), ..config(&format!("https://localhost:{}/v1", address.port())) };
+        HttpConfig { tls: Some(Arc::new(client)), ..config(&format!("https://localhost:{}/v1", address.port())) };
     Listening {
         listener,
         acceptor: TlsAcceptor::from(Arc::new(server)),
-        provider: OpenAiProvider::try_new("up", config).unwrap(),
+        provider: HttpProvider::try_new("up", config).unwrap(),
     }
 }
 

@@ -1,13 +1,13 @@
 //! Requests that go out through a proxy, which this machine plays for a host that does not exist.
 
 use llm_core::ErrorKind;
-use llm_providers::{OpenAiConfig, OpenAiProvider, ProxyConfig};
+use llm_providers::{HttpConfig, HttpProvider, ProxyConfig};
 
 use crate::upstream::{Then, Upstream, WHOLE, answer, body, config, whole};
 
-fn through(proxy: &Upstream, base_url: &str) -> OpenAiProvider {
+fn through(proxy: &Upstream, base_url: &str) -> HttpProvider {
     let proxy = ProxyConfig { all: Some(format!("http://user:pass@{}", proxy.address)), ..ProxyConfig::none() };
-    OpenAiProvider::try_new("up", OpenAiConfig { proxy: Some(proxy), ..config(base_url) }).unwrap()
+    HttpProvider::try_new("up", HttpConfig { proxy: Some(proxy), ..config(base_url) }).unwrap()
 }
 
 /// `user:pass` in base64.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use llm_core::{Answer, Call, CallBody, Error, Frame, Provider, WireAnswer, WireBody};
 use llm_providers::wire::openai::read_chat;
-use llm_providers::{OpenAiConfig, OpenAiProvider, ProxyConfig};
+use llm_providers::{HttpConfig, HttpProvider, ProxyConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc};
@@ -87,7 +87,7 @@ impl Upstream {
         Self::new(move |_| then.clone()).await
     }
 
-    pub(crate) fn provider(&self) -> OpenAiProvider {
+    pub(crate) fn provider(&self) -> HttpProvider {
         provider(&format!("http://{}/v1", self.address))
     }
 
@@ -132,17 +132,17 @@ async fn read(socket: &mut tokio::net::TcpStream, at: (usize, usize)) -> Option<
     Some(asked)
 }
 
-pub(crate) fn config(base_url: &str) -> OpenAiConfig {
-    OpenAiConfig {
-        base_url: base_url.into(),
+pub(crate) fn config(base_url: &str) -> HttpConfig {
+    HttpConfig {
+        base_url: Some(base_url.into()),
         api_key: Some("sk-test".into()),
         proxy: Some(ProxyConfig::none()),
-        ..OpenAiConfig::default()
+        ..HttpConfig::default()
     }
 }
 
-pub(crate) fn provider(base_url: &str) -> OpenAiProvider {
-    OpenAiProvider::try_new("up", config(base_url)).unwrap()
+pub(crate) fn provider(base_url: &str) -> HttpProvider {
+    HttpProvider::try_new("up", config(base_url)).unwrap()
 }
 
 pub(crate) const WHOLE: &str = concat!(
@@ -198,7 +198,7 @@ pub(crate) fn call(more: &str) -> Call {
 
 pub(crate) const STREAM: &str = r#","stream":true"#;
 
-pub(crate) async fn wire(provider: &OpenAiProvider, call: Call) -> Result<WireAnswer, Error> {
+pub(crate) async fn wire(provider: &HttpProvider, call: Call) -> Result<WireAnswer, Error> {
     match within(provider.send(call)).await? {
         Answer::Wire(answer) => Ok(answer),
         _ => panic!("a body is answered with a body"),
@@ -206,14 +206,14 @@ pub(crate) async fn wire(provider: &OpenAiProvider, call: Call) -> Result<WireAn
 }
 
 /// The body of an answer that is no stream.
-pub(crate) async fn body(provider: &OpenAiProvider) -> Result<Bytes, Error> {
+pub(crate) async fn body(provider: &HttpProvider) -> Result<Bytes, Error> {
     match wire(provider, call("")).await?.body {
         WireBody::Whole { bytes, .. } => Ok(bytes),
         WireBody::Frames(_) => panic!("no stream was asked for"),
     }
 }
 
-pub(crate) async fn frames(provider: &OpenAiProvider) -> Result<Vec<Result<Frame, Error>>, Error> {
+pub(crate) async fn frames(provider: &HttpProvider) -> Result<Vec<Result<Frame, Error>>, Error> {
     match wire(provider, call(STREAM)).await?.body {
         WireBody::Frames(frames) => Ok(within(frames.collect()).await),
         WireBody::Whole { .. } => panic!("a stream was asked for"),

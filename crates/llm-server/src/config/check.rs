@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use llm_core::Money;
+use llm_providers::KnownServer;
 use llm_providers::SimScript;
 use llm_ratelimit::ConfigError;
 use llm_telemetry::{OtlpConfig, SamplingError};
@@ -230,8 +231,19 @@ fn keys(provider: &Provider, place: &str, environment: &Environment, problems: &
 
 fn base_url(config: &Config, provider: &Provider, place: &str, problems: &mut Problems) {
     let key = format!("{place}.base_url");
+    if let Some(preset) = &provider.preset {
+        let named = format!("{place}.preset");
+        problems.unless(provider.kind == Kind::OpenAiCompatible, &named, "left to the kind `openai_compatible`");
+        if KnownServer::named(preset).is_none() {
+            let known: Vec<_> = KnownServer::names().collect();
+            problems.add(named, format!("`{preset}` is none; there are {}", known.join(", ")));
+        }
+    }
     match (&provider.base_url, provider.kind) {
-        (None, Kind::OpenAiCompatible) => problems.add(key, "is needed for the kind `openai_compatible`"),
+        (None, Kind::OpenAiCompatible) if provider.preset.is_none() => {
+            problems.add(key, "is needed for the kind `openai_compatible` without a `preset`");
+        }
+        (None, Kind::AzureOpenAi) => problems.add(key, "is needed for the kind `azure_openai`"),
         (Some(_), Kind::Echo | Kind::Sim) => problems.add(key, "has no meaning for this kind"),
         (Some(url), _) => {
             if let Err(error) = llm_providers::check_base_url(url) {

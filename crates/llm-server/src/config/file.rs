@@ -130,8 +130,11 @@ pub struct Provider {
     pub name: String,
     /// What it speaks.
     pub kind: Kind,
-    /// As the provider's own SDK takes it, with `/v1`. Default for `openai`: `https://api.openai.com/v1`; needed for
-    /// `openai_compatible`.
+    /// Of `openai_compatible`: whose server it is (`groq`, `mistral`, …), which says where it is and what its models take.
+    pub preset: Option<String>,
+    /// As the provider's own SDK takes it: with `/v1` for the kinds that speak OpenAI's format, without a version for
+    /// `anthropic` and `gemini`. Default: the vendor's; needed for `azure_openai`, and for `openai_compatible` without a
+    /// `preset`.
     pub base_url: Option<String>,
     /// The key sent to it.
     pub api_key: Option<Secret>,
@@ -170,12 +173,22 @@ impl Provider {
         self.api_key.clone().map(ProviderKey::new).into_iter().chain(self.api_keys.iter().cloned())
     }
 
+    /// The preset that says where it is and what its models take.
+    #[must_use]
+    pub fn preset(&self) -> Option<&str> {
+        match self.kind {
+            Kind::LlamaCpp | Kind::Vllm | Kind::Ollama => Some(self.kind.as_str()),
+            _ => self.preset.as_deref(),
+        }
+    }
+
     /// A provider with defaults.
     #[must_use]
     pub fn new(name: &str, kind: Kind) -> Self {
         Self {
             name: name.to_owned(),
             kind,
+            preset: None,
             base_url: None,
             api_key: None,
             api_keys: Vec::new(),
@@ -279,26 +292,30 @@ pub enum Kind {
     Echo,
     /// Simulated, with scripted latency and faults.
     Sim,
-    /// Not built yet.
+    /// Anthropic.
     Anthropic,
-    /// Not built yet.
+    /// Google's Gemini.
     Gemini,
-    /// Not built yet.
+    /// OpenAI's models at Azure.
     #[serde(rename = "azure_openai")]
     AzureOpenAi,
-    /// Not built yet.
+    /// llama.cpp's server.
     LlamaCpp,
-    /// Not built yet.
+    /// vLLM.
     Vllm,
-    /// Not built yet.
+    /// Ollama.
     Ollama,
+    /// Not built yet.
+    Bedrock,
+    /// Not built yet.
+    VertexAi,
 }
 
 impl Kind {
     /// Whether calls to it are answered.
     #[must_use]
     pub const fn is_built(self) -> bool {
-        matches!(self, Self::OpenAi | Self::OpenAiCompatible | Self::Echo | Self::Sim)
+        !matches!(self, Self::Bedrock | Self::VertexAi)
     }
 
     /// The kind's name in the file.
@@ -315,6 +332,8 @@ impl Kind {
             Self::LlamaCpp => "llama_cpp",
             Self::Vllm => "vllm",
             Self::Ollama => "ollama",
+            Self::Bedrock => "bedrock",
+            Self::VertexAi => "vertex_ai",
         }
     }
 }
@@ -332,6 +351,20 @@ pub struct Model {
     pub strategy: Strategy,
     /// The 95th percentile of latency that `arbitrage` asks of a target.
     pub sla: Option<Span>,
+    /// What becomes of a request's fields for which a target of another format has no equal.
+    #[serde(default)]
+    pub translation: Translation,
+}
+
+/// What becomes of a field that has no equal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Translation {
+    /// The request is refused, naming the field.
+    #[default]
+    Strict,
+    /// It is left out and listed in `x-llmkit-dropped`, unless that would change the meaning.
+    Lenient,
 }
 
 /// One of a model's targets.

@@ -132,15 +132,24 @@ impl Source {
     /// Without a file: the providers whose keys are in the environment, and always `echo` and `sim`.
     fn offer_what_is_there(&self, loaded: &mut Loaded) {
         let config = &mut loaded.config;
-        if self.environment.get("OPENAI_API_KEY").is_some_and(|key| !key.trim().is_empty()) {
-            let mut openai = Provider::new("openai", Kind::OpenAi);
-            openai.api_key = Some("env:OPENAI_API_KEY".to_owned().into());
-            openai.base_url = self.environment.get("OPENAI_BASE_URL").map(str::to_owned);
-            config.providers.push(openai);
-            loaded.default_provider = Some("openai".to_owned());
+        let set = |name: &str| self.environment.get(name).filter(|value| !value.trim().is_empty());
+        for (name, kind, key, base_url) in VENDORS {
+            if set(key).is_some() {
+                let mut vendor = Provider::new(name, kind);
+                vendor.api_key = Some(format!("env:{key}").into());
+                vendor.base_url = set(base_url).map(str::to_owned);
+                config.providers.push(vendor);
+            }
         }
-        if self.environment.get("ANTHROPIC_API_KEY").is_some() {
-            loaded.warnings.push("ANTHROPIC_API_KEY is set, but the kind `anthropic` is not built yet".to_owned());
+        for (name, kind, base_url) in SERVERS {
+            if let Some(base_url) = set(base_url) {
+                let mut server = Provider::new(name, kind);
+                server.base_url = Some(base_url.to_owned());
+                config.providers.push(server);
+            }
+        }
+        if let [only] = config.providers.as_slice() {
+            loaded.default_provider = Some(only.name.clone());
         }
         for (name, kind) in [("echo", Kind::Echo), ("sim", Kind::Sim)] {
             config.providers.push(Provider::new(name, kind));
@@ -156,10 +165,25 @@ impl Source {
                 targets: vec![target],
                 strategy: Default::default(),
                 sla: None,
+                translation: Default::default(),
             });
         }
     }
 }
+
+/// Whose key in the environment offers them without a file, and the variable that moves them.
+const VENDORS: [(&str, Kind, &str, &str); 3] = [
+    ("openai", Kind::OpenAi, "OPENAI_API_KEY", "OPENAI_BASE_URL"),
+    ("anthropic", Kind::Anthropic, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
+    ("gemini", Kind::Gemini, "GEMINI_API_KEY", "GEMINI_BASE_URL"),
+];
+
+/// Whose address in the environment offers them without a file.
+const SERVERS: [(&str, Kind, &str); 3] = [
+    ("llama_cpp", Kind::LlamaCpp, "LLAMA_CPP_URL"),
+    ("vllm", Kind::Vllm, "VLLM_URL"),
+    ("ollama", Kind::Ollama, "OLLAMA_URL"),
+];
 
 /// The table in `file`.
 fn prices(file: &Path) -> Result<Catalogue, String> {
@@ -305,10 +329,10 @@ mod tests {
     #[test]
     fn what_is_not_built_yet_warns_and_is_not_read() {
         let text = "[pipeline]\nname = \"x\"\n[stages.rag]\nenabled = true\n[guard]\nx = 1\n\
-                    [[providers]]\nname = \"a\"\nkind = \"anthropic\"\napi_key = \"k\"\n\
-                    [[models]]\nname = \"m\"\nstrategy = \"tournament\"\ntranslation = \"strict\"\ntargets = [{ provider = \"a\", model = \"x\" }]\n";
+                    [[providers]]\nname = \"a\"\nkind = \"bedrock\"\napi_key = \"k\"\n\
+                    [[models]]\nname = \"m\"\nstrategy = \"tournament\"\ntargets = [{ provider = \"a\", model = \"x\" }]\n";
         let warnings = load(text, &[]).unwrap().warnings;
-        for part in ["pipeline", "stages", "guard", "anthropic", "tournament", "translation"] {
+        for part in ["pipeline", "stages", "guard", "bedrock", "tournament"] {
             assert!(warnings.iter().any(|warning| warning.contains(part)), "{part}: {warnings:?}");
         }
     }

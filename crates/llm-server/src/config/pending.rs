@@ -19,7 +19,6 @@ const PENDING: &[(&str, &str)] = &[
     ("database_url", "moves the state"),
     ("durability", "says when state is on disk"),
     ("server.core_pinning", "pins threads"),
-    ("models.*.translation", "translates between dialects"),
     ("models.*.hedge", "hedges calls"),
     ("models.*.scorer", "scores answers"),
     ("models.*.tools", "runs tool loops"),

@@ -51,12 +51,22 @@ impl Keys {
         Self::Open(Credential::new(Caller::new("default"), true, true))
     }
 
-    /// The caller behind the key in `headers`: `x-api-key` goes before `Authorization: Bearer`.
+    /// The caller behind the key in `headers`: `x-api-key` goes before `x-goog-api-key` and `Authorization: Bearer`.
     pub(crate) fn authenticate(&self, headers: &HeaderMap, scope: Scope) -> Result<&Credential, Error> {
+        self.authenticate_by(headers, None, scope)
+    }
+
+    /// The same, of a request whose query may hold the key.
+    pub(crate) fn authenticate_by(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        scope: Scope,
+    ) -> Result<&Credential, Error> {
         let credential = match self {
             Self::Open(credential) => credential,
             Self::Known(credentials) => {
-                let key = presented(headers).ok_or_else(|| {
+                let key = presented(headers).or(query).ok_or_else(|| {
                     unauthenticated("no API key was given: send `Authorization: Bearer KEY` or `x-api-key: KEY`")
                 })?;
                 credentials.get(&digest(key)).ok_or_else(|| unauthenticated("the API key is not known here"))?
@@ -77,7 +87,7 @@ pub(crate) fn name(hash: &[u8; 32]) -> String {
 
 /// The key that a request presents.
 pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
-    if let Some(key) = headers.get("x-api-key") {
+    if let Some(key) = headers.get("x-api-key").or_else(|| headers.get("x-goog-api-key")) {
         return key.to_str().ok().map(str::trim);
     }
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;

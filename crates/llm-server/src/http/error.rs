@@ -1,12 +1,11 @@
-//! Errors as callers see them: one table from kinds to statuses, types and codes.
+//! Errors as callers see them: in their dialect, with what to do next in the headers.
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use llm_core::{Dialect, Error, ErrorKind, Json, RequestId};
-use llm_providers::wire::openai::{self, ErrorBody};
-use llm_providers::wire::{AnswerOptions, codec};
+use llm_providers::wire::{AnswerOptions, Codec, codec};
 use serde::Serialize;
 
 /// An error in its caller's format.
@@ -16,76 +15,17 @@ pub(crate) struct Rendered {
     pub(crate) body: Bytes,
 }
 
-/// How a kind looks in OpenAI's format, where the provider's own words do not say otherwise.
-const fn row(kind: ErrorKind) -> (StatusCode, &'static str, Option<&'static str>) {
-    const INVALID: &str = "invalid_request_error";
-    match kind {
-        ErrorKind::InvalidRequest => (StatusCode::BAD_REQUEST, INVALID, None),
-        ErrorKind::ContextLength => (StatusCode::BAD_REQUEST, INVALID, Some("context_length_exceeded")),
-        ErrorKind::ContentFilter => (StatusCode::BAD_REQUEST, INVALID, Some("content_policy_violation")),
-        ErrorKind::Unauthenticated => (StatusCode::UNAUTHORIZED, INVALID, Some("invalid_api_key")),
-        ErrorKind::Forbidden => (StatusCode::FORBIDDEN, INVALID, None),
-        ErrorKind::NotFound => (StatusCode::NOT_FOUND, INVALID, None),
-        ErrorKind::Cancelled => (StatusCode::REQUEST_TIMEOUT, INVALID, None),
-        ErrorKind::Conflict => (StatusCode::CONFLICT, INVALID, None),
-        ErrorKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, INVALID, Some("request_too_large")),
-        ErrorKind::Unprocessable => (StatusCode::UNPROCESSABLE_ENTITY, INVALID, None),
-        ErrorKind::Denied => (StatusCode::TOO_MANY_REQUESTS, "requests", Some("rate_limit_exceeded")),
-        ErrorKind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", Some("rate_limit_exceeded")),
-        ErrorKind::QuotaExhausted => (StatusCode::TOO_MANY_REQUESTS, "insufficient_quota", Some("insufficient_quota")),
-        ErrorKind::Shed | ErrorKind::CircuitOpen | ErrorKind::Overloaded => {
-            (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable_error", Some("server_is_overloaded"))
-        }
-        ErrorKind::UpstreamAuth => (StatusCode::BAD_GATEWAY, "server_error", Some("upstream_auth_error")),
-        ErrorKind::Timeout => (StatusCode::GATEWAY_TIMEOUT, "server_error", Some("timeout")),
-        ErrorKind::Unsupported => (StatusCode::NOT_IMPLEMENTED, "server_error", Some("not_implemented")),
-        ErrorKind::Upstream | ErrorKind::BadAnswer | ErrorKind::Connection | ErrorKind::StreamInterrupted => {
-            (StatusCode::BAD_GATEWAY, "server_error", Some("upstream_error"))
-        }
-        _ => (StatusCode::INTERNAL_SERVER_ERROR, "server_error", None),
-    }
-}
-
 const CONCURRENCY: &str = "concurrency_limit_exceeded";
-const QUOTA: &str = "insufficient_quota";
-const METHOD_NOT_SUPPORTED: &str = "method_not_supported";
 
 /// The error of a known path that is asked in another way than it answers.
 pub(crate) fn wrong_method(method: &Method) -> Error {
     Error::new(ErrorKind::InvalidRequest, format!("{method} is not supported on this route"))
-        .with_code(METHOD_NOT_SUPPORTED)
-}
-
-/// The status of `error`: a caller's mistake that the provider found keeps the provider's status.
-fn status(error: &Error) -> StatusCode {
-    let (status, ..) = row(error.kind());
-    match (error.kind(), error.upstream_status()) {
-        (ErrorKind::InvalidRequest, Some(code @ 400..=499)) => StatusCode::from_u16(code).unwrap_or(status),
-        (ErrorKind::InvalidRequest, None) if error.code() == Some(METHOD_NOT_SUPPORTED) => {
-            StatusCode::METHOD_NOT_ALLOWED
-        }
-        _ => status,
-    }
+        .with_code("method_not_supported")
 }
 
 /// Whether a limit denies the request however long it waits. A place among those under way is free some time.
 fn never_passes(error: &Error) -> bool {
     error.kind() == ErrorKind::Denied && error.retry_after().is_none() && error.code() != Some(CONCURRENCY)
-}
-
-fn body(error: &Error) -> ErrorBody<'_> {
-    let (_, mut kind, code) = row(error.kind());
-    if error.kind() == ErrorKind::Denied && error.code() == Some(QUOTA) {
-        kind = QUOTA;
-    }
-    // A provider's own type and code are for callers only where the fault is theirs or the quota's.
-    let theirs = status(error).is_client_error();
-    ErrorBody {
-        message: error.message(),
-        kind: error.upstream_type().filter(|_| theirs).unwrap_or(kind),
-        param: error.param(),
-        code: error.code().filter(|_| theirs || error.upstream_status().is_none()).or(code),
-    }
 }
 
 /// What stands beside the error of a denied or shed request.
@@ -101,10 +41,7 @@ pub(crate) fn render(dialect: Dialect, error: &Error, request: &RequestId) -> Re
         || matches!(error.kind(), ErrorKind::Denied | ErrorKind::Shed | ErrorKind::CircuitOpen);
     let explanation = explained.then(|| Explanation { request_id: request.as_str(), reasons: error.reasons() });
     let explanation = explanation.and_then(|text| Json::parse(serde_json::to_string(&text).ok()?).ok());
-    let body = match codec(dialect) {
-        Some(codec) if dialect != Dialect::OpenAi => codec.encode_error(error, explanation.as_ref()).1,
-        _ => openai::encode_error(&body(error), explanation.as_ref()),
-    };
+    let (status, body) = spoken(dialect).encode_error(error, explanation.as_ref());
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(wait) = error.retry_after() {
@@ -125,7 +62,7 @@ pub(crate) fn render(dialect: Dialect, error: &Error, request: &RequestId) -> Re
             headers.insert(HeaderName::from_static(name), value);
         }
     }
-    Rendered { status: status(error), headers, body }
+    Rendered { status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), headers, body }
 }
 
 /// Whole seconds rounded up, at least one, beside the exact milliseconds.
@@ -137,13 +74,12 @@ fn retry_after(headers: &mut HeaderMap, wait: Duration) {
 
 /// The frame that ends a stream of `dialect` which broke off.
 pub(crate) fn error_frame(dialect: Dialect, error: &Error) -> Bytes {
-    let (_, kind, code) = row(error.kind());
-    match codec(dialect) {
-        Some(codec) if dialect != Dialect::OpenAi => {
-            let mut frame = BytesMut::new();
-            codec.stream_encoder(&AnswerOptions::default()).fail(error, &mut frame);
-            frame.freeze()
-        }
-        _ => openai::error_frame(&ErrorBody { message: error.message(), kind, param: None, code }),
-    }
+    let mut frame = BytesMut::new();
+    spoken(dialect).stream_encoder(&AnswerOptions::default()).fail(error, &mut frame);
+    frame.freeze()
+}
+
+/// The codec of a caller's dialect.
+fn spoken(dialect: Dialect) -> &'static dyn Codec {
+    codec(dialect).or_else(|| codec(Dialect::OpenAi)).expect("OpenAI's dialect has a codec")
 }

@@ -1,8 +1,10 @@
-//! What callers are told of their own limits, in the headers that OpenAI's SDKs read.
+//! What callers are told of their own limits, in the headers that their SDKs read.
 
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use llm_core::Dialect;
+use llm_providers::wire::rfc3339;
 use llm_ratelimit::{Headroom, Room};
 
 /// Names of one resource: limit, remaining, reset.
@@ -14,6 +16,18 @@ const REQUESTS: Names = [
     HeaderName::from_static("x-ratelimit-reset-requests"),
 ];
 
+const ANTHROPIC_REQUESTS: Names = [
+    HeaderName::from_static("anthropic-ratelimit-requests-limit"),
+    HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-requests-reset"),
+];
+
+const ANTHROPIC_TOKENS: Names = [
+    HeaderName::from_static("anthropic-ratelimit-tokens-limit"),
+    HeaderName::from_static("anthropic-ratelimit-tokens-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-tokens-reset"),
+];
+
 const TOKENS: Names = [
     HeaderName::from_static("x-ratelimit-limit-tokens"),
     HeaderName::from_static("x-ratelimit-remaining-tokens"),
@@ -21,14 +35,17 @@ const TOKENS: Names = [
 ];
 
 /// Shows what is left of the caller's own limits, in place of what the provider said of ours. Where the caller has
-/// none, the provider's words stay.
-pub(crate) fn show(headers: &mut HeaderMap, headroom: Headroom) {
-    for (names, room) in [(REQUESTS, headroom.requests), (TOKENS, headroom.tokens)] {
+/// none, the provider's words stay. `now` is the time since 1970.
+pub(crate) fn show(headers: &mut HeaderMap, dialect: Dialect, now: Duration, headroom: Headroom) {
+    let anthropic = dialect == Dialect::Anthropic;
+    let [requests, tokens] = if anthropic { [ANTHROPIC_REQUESTS, ANTHROPIC_TOKENS] } else { [REQUESTS, TOKENS] };
+    for (names, room) in [(requests, headroom.requests), (tokens, headroom.tokens)] {
         let Some(Room { limit, left, reset }) = room else { continue };
         let [limits, remaining, resets] = names;
         headers.insert(limits, HeaderValue::from(limit));
         headers.insert(remaining, HeaderValue::from(left));
-        if let Ok(reset) = HeaderValue::from_str(&span(reset)) {
+        let reset = if anthropic { rfc3339(now.saturating_add(reset)) } else { span(reset) };
+        if let Ok(reset) = HeaderValue::from_str(&reset) {
             headers.insert(resets, reset);
         }
     }
@@ -86,7 +103,7 @@ mod tests {
             headers.insert(name.clone(), HeaderValue::from_static("theirs"));
         }
         let room = Room { limit: 10, left: 9, reset: Duration::from_secs(6) };
-        show(&mut headers, Headroom { requests: Some(room), tokens: None });
+        show(&mut headers, Dialect::OpenAi, Duration::ZERO, Headroom { requests: Some(room), tokens: None });
         let shown = |names: &Names| names.each_ref().map(|name| headers[name].to_str().map(str::to_owned).ok());
         assert_eq!(shown(&REQUESTS), ["10", "9", "6s"].map(|text| Some(text.to_owned())));
         assert_eq!(shown(&TOKENS), ["theirs"; 3].map(|text| Some(text.to_owned())));

@@ -6,14 +6,15 @@ use std::time::Duration;
 use axum::Router;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use llm_core::{Clock, Dialect, Envelope, Error, ErrorKind, Operation, RequestId, Sharing, Tick};
+use llm_core::{Clock, Dialect, Envelope, Error, ErrorKind, RequestId, Sharing, Tick};
 use llm_pipeline::{CacheUse, Caller, Reply, Served};
-use llm_providers::wire::openai;
 use tower::ServiceExt;
 
+use super::array;
 use super::body::{Body, Payload, collect};
 use super::error::{render, wrong_method};
 use super::inbound::Exchange;
+use super::ingress::Ingress;
 use super::quota;
 use crate::config::Scope;
 use crate::process::Process;
@@ -29,27 +30,29 @@ pub(crate) async fn serve(
     let received = process.clock.now();
     let id = request_id(request.headers());
     let ambiguous = exchange.ambiguous();
-    let route = route(request.uri().path());
+    let ingress = Ingress::at(request.uri());
+    let dialect = ingress.as_ref().map_or(Dialect::OpenAi, Ingress::dialect);
+    let route = ingress.as_ref().map(Ingress::route);
     let mut watch = route.and_then(|route| process.telemetry.watch(&request, route, &id, received));
     let visit = process.app.load().cors.visit(&request);
-    let mut response = match (request.uri().path(), request.method()) {
+    let mut response = match (ingress, request.method()) {
         _ if ambiguous => {
             let error = Error::new(ErrorKind::InvalidRequest, "the request gives the length of its body in two ways");
-            refuse(&exchange, &error, &id)
+            refuse(&exchange, dialect, &error, &id)
         }
         _ if visit.is_preflight() => respond(StatusCode::NO_CONTENT, HeaderMap::new(), Payload::Done, &exchange),
-        _ if let Some(error) = visit.refusal() => refuse(&exchange, &error, &id),
-        ("/v1/chat/completions", &Method::POST) => {
-            infer(&process, &exchange, Operation::Chat, request, &id, received, watch.as_ref()).await
+        _ if let Some(error) = visit.refusal() => refuse(&exchange, dialect, &error, &id),
+        (Some(ingress), &Method::POST) => {
+            infer(&process, &exchange, &ingress, request, &id, received, watch.as_ref()).await
         }
-        ("/v1/embeddings", &Method::POST) => {
-            infer(&process, &exchange, Operation::Embeddings, request, &id, received, watch.as_ref()).await
-        }
-        ("/v1/chat/completions" | "/v1/embeddings", method) => refuse(&exchange, &wrong_method(method), &id),
-        _ => routed(routes, exchange.clone(), &id, request).await,
+        (Some(_), method) => refuse(&exchange, dialect, &wrong_method(method), &id),
+        (None, _) => routed(routes, exchange.clone(), &id, request).await,
     };
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        if dialect == Dialect::Anthropic {
+            headers.insert(REQUEST_ID, id.clone());
+        }
         headers.insert(X_REQUEST_ID, id);
     }
     visit.tell(headers);
@@ -58,11 +61,6 @@ pub(crate) async fn serve(
     }
     response.body_mut().answers(&id, watch);
     response
-}
-
-/// The route of the data plane that `path` is, whose requests are followed where they are traced or logged.
-fn route(path: &str) -> Option<&'static str> {
-    ["/v1/chat/completions", "/v1/embeddings"].into_iter().find(|route| *route == path)
 }
 
 /// Answers one request of the listener that serves only `routes`.
@@ -79,7 +77,7 @@ pub(crate) async fn serve_routes(
 async fn infer(
     process: &Process,
     exchange: &Arc<Exchange>,
-    operation: Operation,
+    ingress: &Ingress,
     request: Request<Incoming>,
     id: &RequestId,
     received: Tick,
@@ -87,27 +85,24 @@ async fn infer(
 ) -> Response<Body> {
     let app = process.app.load_full();
     let (parts, body) = request.into_parts();
-    let caller = match app.keys.authenticate(&parts.headers, Scope::Inference) {
+    let dialect = ingress.dialect();
+    let caller = match app.keys.authenticate_by(&parts.headers, ingress.key.as_deref(), Scope::Inference) {
         Ok(credential) => credential.caller.clone(),
-        Err(error) => return refuse(exchange, &error, id),
+        Err(error) => return refuse(exchange, dialect, &error, id),
     };
     if let Some(watch) = watch {
         watch.caller(&caller.tenant);
     }
     let body = match collect(body, exchange, app.limits.max_body_bytes, app.limits.body_idle_timeout).await {
         Ok(body) => body,
-        Err(error) => return refuse(exchange, &error, id),
+        Err(error) => return refuse(exchange, dialect, &error, id),
     };
-    let envelope = match operation {
-        Operation::Chat => openai::read_chat(body),
-        Operation::Embeddings | Operation::Models => openai::read_embeddings(body),
-    };
-    let envelope = match envelope {
+    let envelope = match ingress.read(body) {
         Ok(envelope) => envelope,
-        Err(error) => return failure(exchange, &error, id),
+        Err(error) => return failure(exchange, dialect, &error, id),
     };
     let user = envelope.user_name().filter(|_| app.pipeline.limits_users()).map(str::to_owned);
-    let request = asked(caller.clone(), envelope, &parts.headers, id, received);
+    let request = asked(caller.clone(), ingress, envelope, &parts.headers, id, received);
     let answered = match request {
         Ok(request) => {
             let follower = watch.map(Watch::follower);
@@ -121,7 +116,8 @@ async fn infer(
             if response.served.sharing != Sharing::Joined {
                 process.telemetry.overhead(overhead);
             }
-            success(exchange, response.reply, &response.served, overhead)
+            let reply = process.sessions.tell(&caller.tenant, &parts.headers, dialect, response.reply);
+            success(exchange, ingress, reply, &response.served, overhead)
         }
         Err(error) => {
             let trace_id = watch.and_then(Watch::trace_id).map(tracing::field::display);
@@ -134,15 +130,17 @@ async fn infer(
                 upstream_status = error.upstream_status(),
                 "request failed"
             );
-            failure(exchange, &error, id)
+            failure(exchange, dialect, &error, id)
         }
     };
-    quota::show(response.headers_mut(), app.pipeline.headroom(&caller, user.as_deref()));
+    let now = process.clock.unix_time();
+    quota::show(response.headers_mut(), dialect, now, app.pipeline.headroom(&caller, user.as_deref()));
     response
 }
 
 fn asked(
     caller: Arc<Caller>,
+    ingress: &Ingress,
     envelope: Envelope,
     headers: &HeaderMap,
     id: &RequestId,
@@ -152,7 +150,7 @@ fn asked(
         caller,
         id: id.clone(),
         body: llm_core::CallBody::Wire(envelope),
-        headers: forwarded(headers),
+        headers: ingress.forwarded(headers),
         cache: cache_use(headers)?,
         idempotency_key: idempotency_key(headers)?,
         last_frame: number(headers, &LAST_EVENT_ID, 0, "number of a frame")?,
@@ -172,14 +170,22 @@ const fn overhead(served: &Served, elapsed: Duration) -> Duration {
     }
 }
 
-fn success(exchange: &Arc<Exchange>, reply: Reply, served: &Served, overhead: Duration) -> Response<Body> {
+fn success(
+    exchange: &Arc<Exchange>,
+    ingress: &Ingress,
+    reply: Reply,
+    served: &Served,
+    overhead: Duration,
+) -> Response<Body> {
     let (mut headers, payload) = match reply {
         Reply::Whole(whole) => (whole.headers.clone(), Payload::Whole(whole.bytes.clone())),
         Reply::Frames { mut headers, frames } => {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+            let kind = if ingress.array { "application/json" } else { "text/event-stream; charset=utf-8" };
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
-            (headers, Payload::Frames(frames, Dialect::OpenAi))
+            let frames = if ingress.array { array::of(frames) } else { frames };
+            (headers, Payload::Frames(frames, ingress.dialect()))
         }
         Reply::Completion(_) | Reply::Events(_) | Reply::Embeddings(_) => {
             unreachable!("a wire body is answered in wire bytes")
@@ -196,14 +202,14 @@ fn success(exchange: &Arc<Exchange>, reply: Reply, served: &Served, overhead: Du
 }
 
 /// An error after the request was read.
-fn failure(exchange: &Arc<Exchange>, error: &Error, id: &RequestId) -> Response<Body> {
-    let rendered = render(Dialect::OpenAi, error, id);
+fn failure(exchange: &Arc<Exchange>, dialect: Dialect, error: &Error, id: &RequestId) -> Response<Body> {
+    let rendered = render(dialect, error, id);
     respond(rendered.status, rendered.headers, Payload::Whole(rendered.body), exchange)
 }
 
 /// An error before the request was read: what is left of it is not waited for.
-fn refuse(exchange: &Arc<Exchange>, error: &Error, id: &RequestId) -> Response<Body> {
-    let mut response = failure(exchange, error, id);
+fn refuse(exchange: &Arc<Exchange>, dialect: Dialect, error: &Error, id: &RequestId) -> Response<Body> {
+    let mut response = failure(exchange, dialect, error, id);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
@@ -233,15 +239,6 @@ fn request_id(headers: &HeaderMap) -> RequestId {
         Some(id) if (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => RequestId::from(id),
         _ => RequestId::from_random(fastrand::u128(..)),
     }
-}
-
-/// The caller's headers that the provider is to see: such as change the answer and hold no credentials.
-fn forwarded(headers: &HeaderMap) -> HeaderMap {
-    let mut forwarded = HeaderMap::new();
-    for value in headers.get_all(OPENAI_BETA) {
-        forwarded.append(OPENAI_BETA, value.clone());
-    }
-    forwarded
 }
 
 /// Whether another's answer may be the caller's, as `x-llmkit-cache` and `x-llmkit-cache-ttl` say.
@@ -282,6 +279,7 @@ fn bad_header(name: &HeaderName, what: &str) -> Error {
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_LLMKIT_ATTEMPTS: HeaderName = HeaderName::from_static("x-llmkit-attempts");
 const X_LLMKIT_CACHE: HeaderName = HeaderName::from_static("x-llmkit-cache");
@@ -290,4 +288,3 @@ const X_LLMKIT_DEADLINE_MS: HeaderName = HeaderName::from_static("x-llmkit-deadl
 const X_LLMKIT_OVERHEAD_US: HeaderName = HeaderName::from_static("x-llmkit-overhead-us");
 const X_LLMKIT_PROVIDER: HeaderName = HeaderName::from_static("x-llmkit-provider");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-const OPENAI_BETA: HeaderName = HeaderName::from_static("openai-beta");

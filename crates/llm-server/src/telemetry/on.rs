@@ -7,7 +7,7 @@ use http::{Request, Uri};
 use llm_breaker::CircuitState;
 use llm_core::{AboutAnswer, Dialect, Envelope, Observer, ProviderId, RequestId, RequestSettings, Tick};
 use llm_pipeline::Pipeline;
-use llm_providers::wire::openai;
+use llm_providers::wire;
 use llm_telemetry::{Arrival, BodyReader, CircuitChange, OtlpConfig, ProviderFacts, Totals};
 
 pub(crate) use llm_telemetry::Watch;
@@ -80,7 +80,11 @@ impl Telemetry {
         }
         let circuits = pipeline.circuits();
         self.0.set_circuits(circuits.iter().map(|circuit| (circuit.provider.as_str(), word(circuit.stats.state))));
+        let failures = circuits.iter().map(|circuit| (circuit.provider.as_str(), circuit.stats.probe_failures));
+        self.0.set_probe_failures(failures);
         let tallies = pipeline.tallies();
+        let misses = tallies.iter().map(|tally| (tally.model.as_str(), tally.sla_misses));
+        self.0.set_routing(pipeline.fallbacks(), misses);
         self.0.set_decisions(tallies.iter().map(|tally| (tally.model.as_str(), tally.allowed, tally.denied)));
         Some(self.0.render(accept))
     }
@@ -134,11 +138,19 @@ fn facts(provider: &Provider) -> ProviderFacts {
         Kind::AzureOpenAi => "azure.ai.openai",
         Kind::Anthropic => "anthropic",
         Kind::Gemini => "gcp.gemini",
-        _ => &provider.name,
+        _ => match provider.preset() {
+            // The conventions' own spelling.
+            Some("mistral") => "mistral_ai",
+            Some("xai") => "x_ai",
+            Some(preset) => preset,
+            None => &provider.name,
+        },
     };
     let address = match (&provider.base_url, provider.kind) {
         (Some(url), _) => url.parse::<Uri>().ok(),
         (None, Kind::OpenAi) => Some(Uri::from_static("https://api.openai.com")),
+        (None, Kind::Anthropic) => Some(Uri::from_static("https://api.anthropic.com")),
+        (None, Kind::Gemini) => Some(Uri::from_static("https://generativelanguage.googleapis.com")),
         (None, _) => None,
     };
     let port = |uri: &Uri| uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
@@ -155,16 +167,11 @@ struct Reader;
 
 impl BodyReader for Reader {
     fn request(&self, envelope: &Envelope) -> RequestSettings {
-        if envelope.dialect == Dialect::OpenAi {
-            return openai::read_settings(&envelope.body);
-        }
-        RequestSettings::default()
+        wire::read_settings(envelope)
     }
 
     fn answer(&self, dialect: Dialect, bytes: &[u8], about: &mut AboutAnswer) {
-        if dialect == Dialect::OpenAi {
-            openai::read_about(bytes, about);
-        }
+        wire::read_about(dialect, bytes, about);
     }
 }
 

@@ -74,6 +74,8 @@ fn a_fallback_answers_for_a_provider_that_fails() {
     let answer = gateway.chat("fast", "x");
     assert_eq!(answer.json()["choices"][0]["message"]["content"], "second");
     assert_eq!((answer.header("x-llmkit-provider"), answer.header("x-llmkit-attempts")), (Some("up2"), Some("2")));
+    let metrics = crate::wire::get(gateway.addr(), "/metrics", &[]).text();
+    assert!(metrics.contains("llmkit_fallbacks_total 1\n"), "{metrics}");
 }
 
 #[test]
@@ -222,4 +224,61 @@ fn a_provider_may_have_circuits_of_its_own_kind() {
     let refused = ask("c");
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!(refused.status == 503 && (120..=132).contains(&wait), "{} {wait}", refused.status);
+}
+
+#[test]
+fn the_wait_for_a_probe_counts_down_until_one_passes() {
+    let upstream = Upstream::start();
+    let resilience = "[resilience]\nretry_attempts = 0\ncircuit_breaker_threshold = 2\ncircuit_breaker_timeout_s = 1\n";
+    let gateway = Gateway::before(&upstream, resilience);
+    let model = "up/sim?fail_first=2,status=500";
+    assert_eq!([gateway.chat(model, "a").status, gateway.chat(model, "b").status], [502, 502]);
+    let circuit = || crate::wire::get(gateway.addr(), "/v1/health", &[]).json()["circuit_breaker"].clone();
+    let wait = || circuit()["next_probe_in_secs"].as_f64();
+    let mut last = wait().unwrap();
+    // A tenth more than the time-out at most.
+    assert!(last > 0.0 && last <= 1.1, "{last}");
+    while last > 0.0 {
+        assert_eq!(gateway.chat(model, "c").status, if wait() > Some(0.05) { 503 } else { break });
+        let next = wait().unwrap();
+        assert!(next < last, "{next} after {last}");
+        last = next;
+    }
+    while wait() > Some(0.0) {}
+    assert_eq!((circuit()["state"].as_str(), upstream.count("requests")), (Some("Open"), 2));
+    assert_eq!(gateway.chat(model, "d").status, 200);
+    assert_eq!((circuit()["state"].as_str(), upstream.count("requests")), (Some("HalfOpen"), 3));
+    assert!(circuit()["next_probe_in_secs"].is_null());
+    // A probe that fails doubles the wait.
+    crate::wire::post(gateway.addr(), "/v1/circuit-breaker/reset", &[], b"");
+    let model = "up/sim?fail_first=3,status=500";
+    assert_eq!([gateway.chat(model, "a").status, gateway.chat(model, "b").status], [502, 502]);
+    while wait() > Some(0.0) {}
+    assert_eq!(gateway.chat(model, "c").status, 502);
+    let failed = circuit();
+    assert_eq!((failed["state"].as_str(), failed["probe_failures"].as_u64()), (Some("Open"), Some(1)));
+    let metrics = crate::wire::get(gateway.addr(), "/metrics", &[]).text();
+    assert!(metrics.contains("llmkit_circuit_probe_failures{provider=\"up\"} 1\n"), "{metrics}");
+    assert!(failed["next_probe_in_secs"].as_f64().is_some_and(|wait| wait > 1.1 && wait <= 2.2), "{failed}");
+}
+
+#[test]
+fn a_preset_sets_what_the_other_keys_leave_open() {
+    let upstream = Upstream::start();
+    for (preset, seconds) in [("aggressive", 10..=11), ("production", 60..=66), ("conservative", 120..=132)] {
+        let more =
+            format!("[resilience]\nretry_attempts = 0\ncircuit_breaker_threshold = 1\nbreaker_preset = \"{preset}\"\n");
+        let gateway = Gateway::before(&upstream, &more);
+        assert_eq!(gateway.chat("up/sim?status=500", "a").status, 502);
+        let refused = gateway.chat("up/sim?status=500", "b");
+        let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert!(refused.status == 503 && seconds.contains(&wait), "{preset}: {wait}");
+    }
+    // One that only reports lets all calls pass.
+    let more = "[resilience]\nretry_attempts = 0\ncircuit_breaker_threshold = 1\nbreaker_shadow = true\n";
+    let gateway = Gateway::before(&upstream, more);
+    for text in ["a", "b", "c"] {
+        assert_eq!(gateway.chat("up/sim?status=500", text).status, 502);
+    }
+    gateway.process.wait_for_line("circuit changed");
 }

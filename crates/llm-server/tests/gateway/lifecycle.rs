@@ -98,7 +98,7 @@ fn what_outlasts_the_drain_is_cut_off() {
 
 #[test]
 fn a_kind_that_is_not_built_is_a_501() {
-    let more = "[[providers]]\nname = \"claude\"\nkind = \"anthropic\"\napi_key = \"k\"\n\
+    let more = "[[providers]]\nname = \"claude\"\nkind = \"bedrock\"\napi_key = \"k\"\n\
                 [[models]]\nname = \"smart\"\ntargets = [{ provider = \"claude\", model = \"x\" }]\n";
     let upstream = Upstream::start();
     let gateway = Gateway::before(&upstream, more);

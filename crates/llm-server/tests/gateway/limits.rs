@@ -195,6 +195,24 @@ fn places_are_held_to_the_end_of_a_stream() {
     assert!(again.is_some(), "the place is free again");
 }
 
+/// One call upstream, one request of the quota; who joins it costs none.
+#[test]
+fn who_joins_a_call_in_flight_uses_up_no_quota() {
+    let upstream = Upstream::start();
+    let limits = "[[limits]]\nlevel = \"key\"\nname = \"*\"\nrequests = { cap = 1, per = \"1h\" }\n";
+    let gateway = Gateway::before(&upstream, limits);
+    let body = chat_body("up/sim?ttft=1s", "same", "");
+    let mut callers: Vec<_> = (0..20)
+        .map(|_| {
+            let mut connection = Connection::open(gateway.addr());
+            connection.request("POST", "/v1/chat/completions", &[], body.as_bytes());
+            connection
+        })
+        .collect();
+    assert!(callers.iter_mut().all(|caller| caller.answer().is_some_and(|answer| answer.status == 200)));
+    assert_eq!((gateway.chat("up/sim", "another").status, upstream.count("requests")), (429, 1));
+}
+
 #[test]
 fn callers_see_their_own_tightest_limit_and_operators_all() {
     let upstream = Upstream::start();

@@ -7,6 +7,7 @@ mod caller;
 mod chromium;
 mod connections;
 mod dashboard;
+mod dialects;
 mod encrypted;
 mod failures;
 mod http2;
@@ -18,6 +19,7 @@ mod operations;
 mod prices;
 mod process;
 mod routing;
+mod sessions;
 mod sharing;
 mod streams;
 #[cfg(feature = "tui")]

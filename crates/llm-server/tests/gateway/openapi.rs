@@ -15,8 +15,8 @@ fn ask(gateway: &Gateway, method: &str, path: &str, key: &str) -> Answer {
 
 /// A path with names in its places.
 fn filled(path: &str) -> String {
-    let path = path.replace("/v1/models/{id}", "/v1/models/up/sim").replace("{part}", "app.js");
-    path.replace("{id}", "of-a-name")
+    let path = path.replace("/models/{id}", "/models/up/sim").replace("{part}", "app.js");
+    path.replace("{model}", "up%2Fsim").replace("{id}", "of-a-name")
 }
 
 /// What of `value` is not as `schema` says, where.

@@ -55,6 +55,19 @@ fn arbitrage_is_cheap_where_the_bound_allows() {
 }
 
 #[test]
+fn requests_that_nobody_is_fast_enough_for_are_counted() {
+    let upstream = Upstream::start();
+    let (fast, cheap) = ("sim?tokens=1&ttft=20ms", "sim?tokens=1&ttft=30ms");
+    let gateway = gateway(&upstream, fast, cheap, "strategy = \"arbitrage\"\nsla = \"2ms\"");
+    answers(&gateway, 30, "");
+    let metrics = get(gateway.addr(), "/metrics", &[]).text();
+    let counted = metrics.lines().find_map(|line| line.strip_prefix("llmkit_sla_misses_total{model=\"fast\"} "));
+    let counted: u64 = counted.unwrap().parse().unwrap();
+    let shown = get(gateway.addr(), "/api/v1/load-balancer/stats", &[]).json()["models"][0]["total_sla_misses"].clone();
+    assert!(counted > 0 && shown == counted, "{counted} {shown}");
+}
+
+#[test]
 fn the_one_that_fails_is_avoided_for_reliability() {
     let upstream = Upstream::start();
     let gateway =
@@ -106,6 +119,50 @@ fn what_is_known_of_targets_is_shown_and_outlives_a_reload() {
     gateway.process.wait_for_line("reloaded");
     assert_eq!(stats()["targets"][0]["p95_ms"], targets[0]["p95_ms"]);
 }
+
+#[test]
+fn how_providers_fare_is_shown_over_all_of_their_models() {
+    let upstream = Upstream::start();
+    let spare = format!(
+        "{MODEL_OF_TWO}[[providers]]\nname = \"spare\"\nkind = \"openai_compatible\"\nbase_url = \"http://{}/v1\"\n\
+         [resilience]\nretry_attempts = 0\ncircuit_breaker_threshold = 2\n",
+        upstream.0.addr
+    );
+    let gateway = Gateway::before(&upstream, &spare);
+    for number in 0..4 {
+        let text = number.to_string();
+        assert_eq!(gateway.chat("fast", &text).status, 200);
+        assert_eq!(gateway.chat("up/sim?ttft=40ms", &text).status, 200);
+    }
+    assert_eq!(
+        [gateway.chat("up/sim?status=500", "a").status, gateway.chat("up/sim?status=500", "b").status],
+        [502, 502]
+    );
+    let shown = get(gateway.addr(), "/api/v1/load-balancer/stats", &[]).json()["providers"].clone();
+    let (up, spare) = (&shown[0], &shown[1]);
+    assert_eq!((&up["name"], &up["state"], &up["calls"]), (&"up".into(), &"Open".into(), &10.into()));
+    assert_eq!(
+        (&up["success_rate"], &up["consecutive_failures"], &up["in_flight"]),
+        (&0.8.into(), &2.into(), &0.into())
+    );
+    // Half of the successes took 40 ms at least, within 3 %.
+    let millis = |name: &str| up[name].as_f64().unwrap();
+    assert!(millis("p50_ms") < millis("p95_ms") && millis("p95_ms") >= 38.0, "{up}");
+    assert_eq!(
+        (&spare["state"], &spare["calls"], &spare["success_rate"]),
+        (&"Closed".into(), &0.into(), &serde_json::Value::Null)
+    );
+    // What is known outlives a reload.
+    let text = std::fs::read_to_string(gateway.file()).unwrap();
+    std::fs::write(gateway.file(), format!("{text}\n# changed\n")).unwrap();
+    gateway.process.signal("HUP");
+    gateway.process.wait_for_line("reloaded");
+    let again = get(gateway.addr(), "/api/v1/load-balancer/stats", &[]).json()["providers"][0].clone();
+    assert_eq!((&again["calls"], &again["state"]), (&10.into(), &"Open".into()));
+}
+
+const MODEL_OF_TWO: &str = "[[models]]\nname = \"fast\"\nstrategy = \"fallback\"\ntargets = [\n\
+                            { provider = \"up\", model = \"sim\" }, { provider = \"spare\", model = \"sim\" }]\n";
 
 fn explained(gateway: &Gateway, id: &str) -> serde_json::Value {
     let answer = get(gateway.addr(), &format!("/api/v1/explain/{id}"), &[]);

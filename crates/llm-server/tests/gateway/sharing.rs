@@ -55,6 +55,27 @@ fn what_differs_declines_or_belongs_to_another_tenant_is_not_shared() {
     assert_eq!(upstream.count("requests"), 5);
 }
 
+/// Labels change no answer, but one that is stored can be found by them.
+#[test]
+fn calls_that_differ_in_their_labels_are_shared_unless_the_answer_is_stored_with_them() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "[semantic_dedup]\n");
+    for (store, calls) in [("", 1), (",\"store\":false", 1), (",\"store\":true", 3)] {
+        let before = upstream.count("requests");
+        thread::scope(|scope| {
+            for label in ["a", "b", "c"] {
+                let more = format!(",\"metadata\":{{\"label\":\"{label}\"}},\"temperature\":0{store}");
+                let body = chat_body("up/sim?ttft=300ms", "What is asked?", &more);
+                let addr = gateway.addr();
+                scope.spawn(move || {
+                    assert_eq!(post(addr, "/v1/chat/completions", &[], body.as_bytes()).status, 200);
+                });
+            }
+        });
+        assert_eq!(upstream.count("requests") - before, calls, "{store}");
+    }
+}
+
 #[test]
 fn the_first_caller_may_leave_and_the_last_cancels() {
     let upstream = Upstream::start();

@@ -10,6 +10,7 @@ mod process;
 mod wire;
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -36,11 +37,28 @@ fn the_asynchronous_python_sdk_works() {
 
 #[test]
 fn the_javascript_sdk_works() {
+    javascript("checks.mjs", run);
+}
+
+#[test]
+fn the_python_sdks_of_each_vendor_work_before_providers_of_each() {
+    let Some(interpreter) = needed("LLMKIT_TEST_PYTHON") else { return };
+    let mut python = Command::new(interpreter);
+    python.args(["-I", "-X", "utf8", &script_file("vendors.py")]);
+    run_before_each(python);
+}
+
+#[test]
+fn the_javascript_sdks_of_each_vendor_work_before_providers_of_each() {
+    javascript("vendors.mjs", run_before_each);
+}
+
+fn javascript(name: &str, run: fn(Command)) {
     let Some(folder) = needed("LLMKIT_TEST_NODE_DIR") else { return };
     // Node looks for packages beside the script.
     let copy = tempfile::tempdir().expect("a folder");
-    let script = copy.path().join("checks.mjs");
-    std::fs::copy(script_file("checks.mjs"), &script).expect("a copy");
+    let script = copy.path().join(name);
+    std::fs::copy(script_file(name), &script).expect("a copy");
     std::os::unix::fs::symlink(Path::new(&folder).join("node_modules"), copy.path().join("node_modules"))
         .expect("a link");
     let mut node = Command::new("node");
@@ -70,8 +88,25 @@ fn needed(variable: &str) -> Option<String> {
     value
 }
 
+/// Runs a script against a gateway before one upstream, which three providers reach, each in its own format.
+fn run_before_each(script: Command) {
+    let upstream = Upstream::start();
+    let base = format!("http://{}", upstream.0.addr);
+    let mut config = "[server]\napi_keys = [\"sesame\"]\n[resilience]\nretry_attempts = 0\n\
+                      circuit_breaker_threshold = 1000\n"
+        .to_owned();
+    for (name, kind, path) in [("chat", "openai", "/v1"), ("claude", "anthropic", ""), ("gem", "gemini", "")] {
+        config.push_str(&format!(
+            "[[providers]]\nname = \"{name}\"\nkind = \"{kind}\"\nbase_url = \"{base}{path}\"\napi_key = \"k\"\n"
+        ));
+    }
+    config.push_str("[[models]]\nname = \"fast\"\ntargets = [{ provider = \"chat\", model = \"sim\" }]\n");
+    let gateway = Gateway::start(&config, &[]);
+    finished(script, &[gateway.addr(), upstream.0.addr]);
+}
+
 /// Runs a script against two gateways before one upstream; its output is the failure's text.
-fn run(mut script: Command) {
+fn run(script: Command) {
     let upstream = Upstream::start();
     let keys = "[server]\nmax_body_bytes = 1000000\n\
                 api_keys = [\"sesame\", { key = \"operator\", scopes = [\"admin\"] }]\n";
@@ -87,14 +122,21 @@ fn run(mut script: Command) {
     let limits = "[rate_limits]\nrequests_per_second = 0.02\nburst_capacity = 1\n";
     let limited = Gateway::start(&config(upstream.0.addr, &format!("{keys}{limits}")), &[]);
 
-    // What would send the SDK elsewhere, or through a proxy.
+    finished(script, &[gateway.addr(), limited.addr(), upstream.0.addr]);
+}
+
+/// Runs a script with `addresses` to its end, which must be a good one.
+fn finished(mut script: Command, addresses: &[SocketAddr]) {
+    // What would send the SDKs elsewhere, or through a proxy.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy().to_ascii_lowercase();
-        if text.starts_with("openai_") || text.ends_with("_proxy") || text.starts_with("node_") {
+        let of_a_vendor =
+            ["openai_", "anthropic_", "google_", "gemini_", "node_"].iter().any(|it| text.starts_with(it));
+        if of_a_vendor || text.ends_with("_proxy") {
             script.env_remove(&name);
         }
     }
-    script.args([gateway.addr(), limited.addr(), upstream.0.addr].map(|addr| format!("http://{addr}")));
+    script.args(addresses.iter().map(|addr| format!("http://{addr}")));
     let said = ended(script.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()));
     assert!(said.success, "the script failed:\n{}", said.text);
     print!("{}", said.text);

@@ -89,17 +89,26 @@ pub(crate) fn floor(programs: &Programs, upstream: SocketAddr) -> Outcome<System
     Ok(System { name: "floor", process, address, model: upstream_model, started_in: watch.elapsed() })
 }
 
-/// The gateway as it comes, with a key and a limit too high to deny.
+/// The gateway as it comes, with a key and a limit too high to deny, before a provider of its callers' format.
 pub(crate) fn gateway(programs: &Programs, upstream: SocketAddr) -> Outcome<System> {
+    started("llmkit", programs, &format!("kind = \"openai_compatible\"\nbase_url = \"http://{upstream}/v1\""))
+}
+
+/// The same before a provider of another format: every request and answer is translated.
+pub(crate) fn translating(programs: &Programs, upstream: SocketAddr) -> Outcome<System> {
+    started("translating", programs, &format!("kind = \"anthropic\"\nbase_url = \"http://{upstream}\""))
+}
+
+fn started(name: &'static str, programs: &Programs, provider: &str) -> Outcome<System> {
     let address = free_address()?;
-    let file = programs.scratch.join("llmkit.toml");
-    std::fs::write(&file, gateway_configuration(address, upstream))
+    let file = programs.scratch.join(format!("{name}.toml"));
+    std::fs::write(&file, gateway_configuration(address, provider))
         .map_err(|error| format!("{}: {error}", file.display()))?;
     let arguments = [OsStr::new("serve"), OsStr::new("--config"), file.as_os_str()];
     let watch = Stopwatch::start();
-    let mut process = Running::start("llmkit", &programs.scratch, &programs.llmkit, &arguments)?;
+    let mut process = Running::start(name, &programs.scratch, &programs.llmkit, &arguments)?;
     process.listens_on(address)?;
-    Ok(System { name: "llmkit", process, address, model: gateway_model, started_in: watch.elapsed() })
+    Ok(System { name, process, address, model: gateway_model, started_in: watch.elapsed() })
 }
 
 /// As many as the runtimes of the gateway and the floor have threads.
@@ -148,7 +157,7 @@ http {{
     )
 }
 
-fn gateway_configuration(address: SocketAddr, upstream: SocketAddr) -> String {
+fn gateway_configuration(address: SocketAddr, provider: &str) -> String {
     let models: String = [Model::Fixed, Model::Paced, Model::Slow]
         .map(|model| {
             let (name, at) = (gateway_model(model), upstream_model(model));
@@ -163,8 +172,7 @@ api_keys = [\"bench\"]
 
 [[providers]]
 name = \"upstream\"
-kind = \"openai_compatible\"
-base_url = \"http://{upstream}/v1\"
+{provider}
 api_key = \"bench\"
 
 {models}\
@@ -182,9 +190,10 @@ mod tests {
     #[test]
     fn the_configuration_of_the_gateway_is_whole() {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let table: toml::Table = gateway_configuration(at(1), at(2)).parse().expect("toml");
+        let table: toml::Table =
+            gateway_configuration(at(1), "kind = \"anthropic\"\nbase_url = \"http://x\"").parse().expect("toml");
         assert_eq!(table["server"]["listen"].as_str(), Some("127.0.0.1:1"));
-        assert_eq!(table["providers"][0]["base_url"].as_str(), Some("http://127.0.0.1:2/v1"));
+        assert_eq!(table["providers"][0]["base_url"].as_str(), Some("http://x"));
         assert_eq!(table["models"].as_array().map(Vec::len), Some(3));
     }
 }

@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-use llm_core::{Envelope, Error, ErrorKind, Operation};
+use llm_core::{Dialect, Envelope, Error, ErrorKind, Operation};
 use tokio::net::tcp::WriteHalf;
 use tokio::time::sleep;
 
+use super::asked::Asked;
 use super::head::{Framing, Method};
 use super::inspect;
 use super::log::Entry;
 use super::request::{LastTarget, Request};
 use super::shared::Shared;
 use super::writer::Writer;
-use crate::exchange::{self, Chat, FrameWriter};
+use crate::exchange::{self, Chat, FrameWriter, Wire};
+use crate::prompt::input_tokens;
 use crate::reply::Reply;
 use crate::sim::ledger::InFlight;
 use crate::sim::refusal::{IN_BAND, Refusal};
@@ -25,9 +27,9 @@ use crate::sim::show::{Marker, Show, Step, is_token};
 use crate::sim::simulator::{CREATED, Target};
 use crate::sim::value::Value as _;
 use crate::vector;
+use crate::wire::codec;
 use crate::wire::openai::{
-    ErrorBody, IncludeUsage, decode_embedding_request, encode_chat_response, encode_embedding_response, encode_model,
-    encode_models, error_frame, read_chat, read_embeddings,
+    ErrorBody, decode_embedding_request, encode_embedding_response, encode_model, encode_models, error_frame,
 };
 
 /// From this size on the end of a whole answer is sent by itself, so that an answer does not count as given before
@@ -71,6 +73,16 @@ impl From<Error> for Broken {
     }
 }
 
+impl Broken {
+    /// An error in the words of `dialect`.
+    fn told_in(self, dialect: Dialect) -> Self {
+        match self {
+            Self::Refused(refusal) => Self::Refused(Box::new(refusal.told_in(dialect))),
+            other => other,
+        }
+    }
+}
+
 /// Answers one request.
 #[derive(Debug)]
 pub(super) struct Answerer<'a, 'b> {
@@ -111,32 +123,28 @@ impl<'a, 'b> Answerer<'a, 'b> {
             self.writer.json(&shown, request.head.keep).await?;
             return Ok(Then::Next);
         }
+        if let Some(asked) = Asked::at(path)
+            && method == Method::Post
+        {
+            let answered = self.post(request, &asked, last).await;
+            return answered.map_err(|broken| broken.told_in(asked.dialect()));
+        }
         let route = path.strip_prefix("/v1").unwrap_or(path);
         match (method, route, route.strip_prefix("/models/")) {
-            (Method::Post, "/chat/completions", _) => return self.post(request, Operation::Chat, last).await,
-            (Method::Post, "/embeddings", _) => return self.post(request, Operation::Embeddings, last).await,
             (Method::Get, "/models", _) => return self.models(request, None).await,
             (Method::Get, _, Some(id)) => return self.models(request, Some(id)).await,
             _ => {}
         }
         self.note(request);
         self.shared.simulator.begin_other().fail();
-        Err(match route {
-            "/chat/completions" | "/embeddings" | "/models" => {
-                plain(405, Some("method_not_supported"), "this path is for another method").into()
-            }
-            _ => plain(404, Some("unknown_url"), "there is nothing at this path").into(),
+        Err(match Asked::at(path) {
+            None if route != "/models" => plain(404, Some("unknown_url"), "there is nothing at this path").into(),
+            _ => plain(405, Some("method_not_supported"), "this path is for another method").into(),
         })
     }
 
-    async fn post(
-        &mut self,
-        request: &Request,
-        operation: Operation,
-        last: &mut Option<LastTarget>,
-    ) -> Result<Then, Broken> {
-        let read = if operation == Operation::Embeddings { read_embeddings } else { read_chat };
-        let asked = read(request.body.clone()).and_then(|envelope| {
+    async fn post(&mut self, request: &Request, asked: &Asked, last: &mut Option<LastTarget>) -> Result<Then, Broken> {
+        let asked = asked.read(request.body.clone()).and_then(|envelope| {
             let target = self.target(envelope.model_name(), request.script(), last)?;
             Ok((envelope, target))
         });
@@ -145,10 +153,11 @@ impl<'a, 'b> Answerer<'a, 'b> {
             self.shared.simulator.begin_other().fail();
         })?;
         let (mut in_flight, ordinal) = self.shared.simulator.begin(&target);
-        let answered = if target.fixed && operation == Operation::Chat && request.head.chunks {
+        let chat = (envelope.dialect, envelope.operation) == (Dialect::OpenAi, Operation::Chat);
+        let answered = if target.fixed && chat && request.head.chunks {
             self.fixed(&target, &envelope, &mut in_flight).await
         } else {
-            self.scripted(request, operation, &target, ordinal, &mut in_flight).await
+            self.scripted(request, &envelope, &target, ordinal, &mut in_flight).await
         };
         if matches!(answered, Err(Broken::Refused(_) | Broken::Cut)) {
             in_flight.fail();
@@ -186,9 +195,8 @@ impl<'a, 'b> Answerer<'a, 'b> {
             self.writer.send_encoded(&served.whole).await?;
             return Ok(Then::Next);
         }
-        let include = if envelope.wants_usage { IncludeUsage::Yes } else { IncludeUsage::No };
         let mut gap = None;
-        let (end, pieces) = served.pieces(include).split_last().expect("a stream has its marker");
+        let (end, pieces) = served.pieces(envelope.wants_usage).split_last().expect("a stream has its marker");
         for piece in pieces {
             if piece.token {
                 pass(gap).await;
@@ -205,7 +213,7 @@ impl<'a, 'b> Answerer<'a, 'b> {
     async fn scripted(
         &mut self,
         request: &Request,
-        operation: Operation,
+        envelope: &Envelope,
         target: &Target,
         ordinal: u64,
         in_flight: &mut InFlight,
@@ -213,7 +221,7 @@ impl<'a, 'b> Answerer<'a, 'b> {
         let number = self.note(request);
         let script = &target.script;
         self.admit(request, script)?;
-        if operation == Operation::Embeddings {
+        if envelope.operation == Operation::Embeddings {
             let mut asked = decode_embedding_request(&request.body)?;
             asked.request.model = target.model.as_str().into();
             let response = vector::embed(&asked.request)?;
@@ -222,23 +230,34 @@ impl<'a, 'b> Answerer<'a, 'b> {
             let body = encode_embedding_response(&response, asked.format);
             return self.whole(request, number, script, &body, 0, in_flight).await;
         }
-        let chat = Chat::read(&request.body)?;
+        if envelope.operation == Operation::CountTokens {
+            let codec = codec(envelope.dialect).expect("its path names the dialect");
+            let prompt = codec.decode_count_request(&request.body)?;
+            self.open(target, ordinal).await?;
+            let body = codec.encode_count(input_tokens(&prompt.messages))?;
+            return self.whole(request, number, script, &body, 0, in_flight).await;
+        }
+        let mut chat = Chat::read(envelope)?;
+        if envelope.dialect == Dialect::Gemini {
+            // It stands in the path.
+            chat.request.model = target.model.as_str().into();
+        }
         self.open(target, ordinal).await?;
         let reply = self.shared.simulator.reply(target, &chat.request, ordinal);
-        in_flight.tokens(exchange::input_tokens(&chat.request.messages), 0);
+        in_flight.tokens(input_tokens(&chat.request.messages), 0);
+        let wire = chat.wire.expect("it was asked in bytes");
         if chat.stream {
-            let include = chat.wire.unwrap_or(IncludeUsage::No);
-            return self.stream(request, number, script, reply, include, in_flight).await;
+            return self.stream(request, number, script, reply, wire, in_flight).await;
         }
         let tokens = reply.tokens();
-        let body = encode_chat_response(&reply.whole());
+        let body = wire.whole(&reply.whole());
         self.whole(request, number, script, &body, tokens, in_flight).await
     }
 
     /// Checks the key, when the script has one.
     fn admit(&self, request: &Request, script: &SimScript) -> Result<(), Broken> {
         match &script.auth {
-            Some(key) if request.bearer() != Some(key.as_bytes()) => {
+            Some(key) if request.key() != Some(key.as_bytes()) => {
                 Err(plain(401, Some("invalid_api_key"), "incorrect API key provided").into())
             }
             _ => Ok(()),
@@ -297,7 +316,7 @@ impl<'a, 'b> Answerer<'a, 'b> {
         number: u64,
         script: &SimScript,
         reply: Reply,
-        include: IncludeUsage,
+        wire: Wire,
         in_flight: &mut InFlight,
     ) -> Result<Then, Broken> {
         let framing = if request.head.chunks { Framing::Chunked } else { Framing::ToTheEnd };
@@ -306,7 +325,7 @@ impl<'a, 'b> Answerer<'a, 'b> {
         headers.insert("cache-control", HeaderValue::from_static("no-cache"));
         self.writer.head(200, &headers, framing, request.head.keep).send().await?;
 
-        let mut frames = FrameWriter::new(include, CREATED);
+        let mut frames = FrameWriter::new(wire, CREATED);
         for step in Show::new(reply.events(), script) {
             match step {
                 Step::Wait(gap) => pass(Some(gap)).await,
@@ -321,7 +340,14 @@ impl<'a, 'b> Answerer<'a, 'b> {
                 Step::Stall => return std::future::pending().await,
                 Step::Fail => {
                     in_flight.fail();
-                    self.writer.part(framing, &error_frame(&IN_BAND));
+                    let error = Error::new(ErrorKind::Upstream, IN_BAND.message);
+                    self.writer.part(
+                        framing,
+                        &match wire.dialect {
+                            Dialect::OpenAi => error_frame(&IN_BAND),
+                            _ => frames.failed(&error),
+                        },
+                    );
                     break;
                 }
                 Step::Cut(None) => return Err(Broken::Cut),
@@ -330,13 +356,13 @@ impl<'a, 'b> Answerer<'a, 'b> {
                     return Err(Broken::Cut);
                 }
                 Step::End(Marker::CutInTwo) => {
-                    self.writer.half(framing, &FrameWriter::done().bytes).send().await?;
+                    self.writer.half(framing, &frames.done().bytes).send().await?;
                     return Err(Broken::Cut);
                 }
                 Step::End(marker) => {
                     in_flight.complete();
                     if marker == Marker::Whole {
-                        self.writer.part(framing, &FrameWriter::done().bytes);
+                        self.writer.part(framing, &frames.done().bytes);
                     }
                 }
             }

@@ -22,6 +22,8 @@ pub(crate) struct Head {
     pub(crate) path: Range<usize>,
     pub(crate) script: Option<Range<usize>>,
     pub(crate) authorization: Option<Range<usize>>,
+    /// The value of `x-api-key` or `x-goog-api-key`.
+    pub(crate) api_key: Option<Range<usize>>,
     pub(crate) body: Framing,
     pub(crate) expects_continue: bool,
     /// Whether the connection may serve another request.
@@ -80,6 +82,7 @@ impl Head {
             path: range(request.path.unwrap_or_default().as_bytes()),
             script: None,
             authorization: None,
+            api_key: None,
             body: Framing::Length(0),
             expects_continue: false,
             keep: newest,
@@ -106,6 +109,8 @@ impl Head {
                 head.expects_continue = says(b"100-continue");
             } else if is("authorization") {
                 head.authorization = Some(range(header.value));
+            } else if is("x-api-key") || is("x-goog-api-key") {
+                head.api_key = Some(range(header.value));
             } else if is(HEADER) {
                 head.script = Some(range(header.value));
             }

@@ -28,8 +28,11 @@ impl Request {
         self.head.script.clone().map(|range| &self.raw[range])
     }
 
-    /// The bearer key.
-    pub(super) fn bearer(&self) -> Option<&[u8]> {
+    /// The key, in whichever header it came.
+    pub(super) fn key(&self) -> Option<&[u8]> {
+        if let Some(key) = self.head.api_key.clone() {
+            return Some(self.raw[key].trim_ascii());
+        }
         let value = &self.raw[self.head.authorization.clone()?];
         let (scheme, key) = value.split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())

@@ -6,7 +6,6 @@ use super::head::{self, Framing};
 use super::writer::chunk;
 use crate::exchange;
 use crate::sim::fixed::Encoded;
-use crate::wire::openai::IncludeUsage;
 
 /// An answer, heads and chunks included.
 #[derive(Debug)]
@@ -26,8 +25,8 @@ pub(crate) struct Piece {
 
 impl Served {
     pub(crate) fn new(encoded: &Encoded) -> Self {
-        let pieces = |include| {
-            let frames: Vec<_> = encoded.frames(include).iter().filter(|frame| !frame.bytes.is_empty()).collect();
+        let pieces = |usage| {
+            let frames: Vec<_> = encoded.frames(usage).iter().filter(|frame| !frame.bytes.is_empty()).collect();
             let piece = |(at, frame): (usize, &&llm_core::Frame)| {
                 let mut bytes = Vec::new();
                 if at == 0 {
@@ -45,14 +44,11 @@ impl Served {
         let length = Framing::Length(encoded.body.len());
         head::write(&mut whole, 200, &exchange::headers("application/json"), length, true);
         whole.extend_from_slice(&encoded.body);
-        Self { whole: whole.into(), with_usage: pieces(IncludeUsage::Yes), without_usage: pieces(IncludeUsage::No) }
+        Self { whole: whole.into(), with_usage: pieces(true), without_usage: pieces(false) }
     }
 
     /// What is written for a stream, piece by piece.
-    pub(crate) fn pieces(&self, include: IncludeUsage) -> &[Piece] {
-        match include {
-            IncludeUsage::Yes => &self.with_usage,
-            IncludeUsage::No => &self.without_usage,
-        }
+    pub(crate) fn pieces(&self, usage: bool) -> &[Piece] {
+        if usage { &self.with_usage } else { &self.without_usage }
     }
 }

@@ -95,7 +95,8 @@ impl<'a> Translation<'a> {
     fn write(&mut self, turns: &Turns<'a>) -> Result<Bytes, Error> {
         let request = self.request;
         let answer = self.purpose == Purpose::Answer;
-        let cap = request.max_tokens.unwrap_or(self.target.capabilities.default_max_tokens);
+        let default = self.target.max_output.unwrap_or(self.target.capabilities.default_max_tokens);
+        let cap = request.max_tokens.unwrap_or(default);
         if cap == 0 {
             return Err(refuse(self.names.param(Param::MaxTokens), "the provider writes one token at least"));
         }
@@ -469,7 +470,7 @@ impl<'a> Translation<'a> {
             match tool.kind {
                 ToolKind::Native(_) if self.own => {}
                 ToolKind::Function => {}
-                _ => return Err(refuse(&self.names.tool(at), "the provider has no such tools")),
+                _ => return Err(refuse(&self.names.tool_kind(at), "the provider has no such tools")),
             }
             if !self.own {
                 for (name, value) in &tool.extra {

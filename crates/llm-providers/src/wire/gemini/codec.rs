@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use llm_core::{CompletionRequest, CompletionResponse, Dialect, Error, Json};
+use llm_core::{CompletionRequest, CompletionResponse, Dialect, Error, Json, Model};
 
 use super::chunk::PartDecoder;
 use super::error::{decode_error, encode_error};
 use super::frames::PartEncoder;
+use super::model::{decode_models, encode_model, encode_models};
 use super::request::{decode_count_request, decode_request};
 use super::response::{decode_count, decode_response, encode_count, encode_response};
 use super::translate::{self, Purpose};
@@ -65,6 +66,18 @@ impl Codec for GenerateContent {
 
     fn fate(&self, level: Level, name: &str, value: &Json) -> Fate {
         translate::fate(level, name, value)
+    }
+
+    fn decode_models(&self, body: &[u8]) -> Result<Vec<Model>, Error> {
+        decode_models(body)
+    }
+
+    fn encode_models(&self, models: &[Model]) -> Bytes {
+        encode_models(models)
+    }
+
+    fn encode_model(&self, model: &Model) -> Bytes {
+        encode_model(model)
     }
 
     fn decode_count_request(&self, body: &[u8]) -> Result<CompletionRequest, Error> {

@@ -450,7 +450,9 @@ impl<'a> Translation<'a> {
         match tool.kind {
             ToolKind::Function => {}
             ToolKind::Native(_) if self.own => return Ok(()),
-            ToolKind::Native(_) => return Err(refuse(&path, "only its own provider has such a tool")),
+            ToolKind::Native(_) => {
+                return Err(refuse(&self.names.tool_kind(at), "only its own provider has such a tool"));
+            }
             _ => return Err(refuse(&path, "the provider's tools take JSON alone")),
         }
         if tool.cache.is_some() {

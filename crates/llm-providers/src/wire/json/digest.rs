@@ -18,6 +18,12 @@ impl Members {
         self.count += 1;
     }
 
+    /// Adds the members of `other`.
+    pub(crate) const fn join(&mut self, other: &Self) {
+        self.sum = self.sum.wrapping_add(other.sum);
+        self.count += other.count;
+    }
+
     pub(crate) fn finish(&self, key: &TreeKey) -> u128 {
         key.pair(self.sum, OBJECT | u128::from(self.count))
     }

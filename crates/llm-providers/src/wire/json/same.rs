@@ -22,6 +22,28 @@ pub(crate) fn same_values(a: &mut Scanner<'_>, b: &mut Scanner<'_>, counts: fn(&
     values(a, b, Some(counts), REORDERED).unwrap_or(false)
 }
 
+/// Whether the next value is an object with a member of which `is` says so, by its name and the kind of its value.
+pub(crate) fn any_member(scan: &mut Scanner<'_>, is: fn(&[u8], Kind) -> bool) -> bool {
+    let mut look = || {
+        if scan.next_kind()? != Kind::Object {
+            return Ok(false);
+        }
+        scan.open()?;
+        let mut first = true;
+        while scan.next_member(&mut first)? {
+            let name = name(scan)?;
+            let kind = scan.next_kind()?;
+            if is(&name, kind) {
+                return Ok(true);
+            }
+            scan.step_over(kind)?;
+        }
+        Ok(false)
+    };
+    let found: Step<bool> = look();
+    found.unwrap_or(false)
+}
+
 fn values(a: &mut Scanner<'_>, b: &mut Scanner<'_>, counts: Counts, reordered: u32) -> Step<bool> {
     match (a.next_kind()?, b.next_kind()?) {
         (Kind::Object, Kind::Object) => members(a, b, counts, reordered),

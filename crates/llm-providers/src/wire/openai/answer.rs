@@ -27,7 +27,7 @@ pub fn read_answer(bytes: &[u8], operation: Operation) -> Result<Option<Usage>, 
 }
 
 /// The error for an answer that is not JSON.
-pub(super) fn not_json(syntax: Syntax, answer: &[u8]) -> Error {
+pub(in crate::wire) fn not_json(syntax: Syntax, answer: &[u8]) -> Error {
     Error::new(ErrorKind::BadAnswer, format!("the provider's answer is not valid JSON: {}", syntax.describe(answer)))
 }
 

@@ -125,6 +125,23 @@ pub fn encode_embedding_response(response: &EmbeddingResponse, format: VectorFor
     writer.into_bytes()
 }
 
+/// The answer with its vectors as `request` asks for them: numbers, unless it says base64. One that has them so is left as
+/// it came; servers that know one form only are put right.
+///
+/// # Errors
+/// As [`decode_embedding_response`], where the vectors are to be written anew.
+pub fn vectors_as_asked(request: &[u8], answer: Bytes) -> Result<Bytes, Error> {
+    let asked = Raw::parse(request).ok().and_then(|raw| raw.member("encoding_format"));
+    let base64 = asked.and_then(Raw::string).is_some_and(|format| format == "base64");
+    let first = Raw::parse(&answer).ok().and_then(|raw| raw.member("data")?.items().next()?.member("embedding"));
+    let format = match first.map(Raw::kind) {
+        Some(Kind::Array) if base64 => VectorFormat::Base64,
+        Some(Kind::String) if !base64 => VectorFormat::Float,
+        _ => return Ok(answer),
+    };
+    Ok(encode_embedding_response(&decode_embedding_response(&answer)?, format))
+}
+
 /// `[1,2]` is one input of two tokens, `[[1,2]]` too.
 fn read_input(raw: Raw<'_>) -> Result<EmbeddingInput, Error> {
     let Some(first) = raw.items().next() else {

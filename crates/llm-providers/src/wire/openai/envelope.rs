@@ -111,6 +111,7 @@ fn read(body: Bytes, operation: Operation) -> Result<Envelope, Error> {
         escaped_model: found.escaped_model,
         stream: found.stream,
         sampled: found.sampled,
+        stateful: false,
         wants_usage: found.wants_usage,
         user: found.user,
         max_output: found.max_output,
@@ -169,6 +170,9 @@ struct Reader<'a> {
     scan: Scanner<'a>,
     key: &'static TreeKey,
     members: Members,
+    /// The members that count only if the answer is stored.
+    labels: Option<Members>,
+    stored: bool,
     operation: Operation,
     fault: Option<Error>,
     /// One bit for each [`Field`] that was met.
@@ -202,6 +206,8 @@ impl<'a> Reader<'a> {
             scan: Scanner::new(body, skip_bom(body)),
             key: TreeKey::process(),
             members: Members::default(),
+            labels: None,
+            stored: false,
             operation,
             fault: None,
             seen: 0,
@@ -236,6 +242,10 @@ impl<'a> Reader<'a> {
                 let name = name(&self.scan, &key, self.key);
                 let value = self.counted(field)?;
                 self.members.add(self.key, name, value);
+            } else if field.labels() {
+                let name = name(&self.scan, &key, self.key);
+                let (_, value) = digested(&mut self.scan, self.key)?;
+                self.labels.get_or_insert_default().add(self.key, name, value);
             } else {
                 self.aside(field)?;
             }
@@ -267,6 +277,7 @@ impl<'a> Reader<'a> {
             Field::Temperature => {
                 self.sampled = token.kind != Kind::Number || !is_zero(self.scan.bytes(&token));
             }
+            Field::Store => self.stored |= token.kind == Kind::True,
             Field::MaxTokens => self.max_tokens = self.number(&token),
             Field::MaxCompletionTokens => self.max_completion_tokens = self.number(&token),
             Field::Choices => self.choices = self.number(&token),
@@ -411,6 +422,9 @@ impl<'a> Reader<'a> {
         }
         if let Some(fault) = self.fault {
             return Err(fault);
+        }
+        if let Some(labels) = self.labels.filter(|_| self.stored) {
+            self.members.join(&labels);
         }
         let model = self.model.expect("a model that is no string is a fault");
         let ask_usage = match self.options {

@@ -121,13 +121,22 @@ pub fn decode_error(status: u16, headers: &HeaderMap, body: &[u8], now_unix: Dur
 }
 
 /// The error that an answer with a status of success tells, if its body is an error.
-pub(super) fn error_within(body: Raw<'_>) -> Option<Error> {
+pub(in crate::wire) fn error_within(body: Raw<'_>) -> Option<Error> {
     let is_error = body.member("error").is_some()
         || body.member("object").and_then(Raw::string).is_some_and(|object| object == "error");
     let told = if is_error { Told::read(body)? } else { return None };
     let status = told.assumed_status();
     let kind = told.kind(status);
     Some(told.into_error(kind, status))
+}
+
+/// The error that an object of a stream or an answer says it is: its message, code and param alone.
+pub(in crate::wire) fn error_object(raw: Raw<'_>) -> Error {
+    let mut told = Told::object(raw).unwrap_or_default();
+    told.kind = told.kind.filter(|kind| kind != "error");
+    let status = told.assumed_status();
+    let kind = told.kind(status);
+    told.into_error(kind, status)
 }
 
 /// What an error body says.

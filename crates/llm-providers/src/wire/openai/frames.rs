@@ -142,6 +142,10 @@ impl StreamEncoder for ChunkEncoder {
         out.put_slice(DONE);
     }
 
+    fn tells_usage_apart(&self) -> bool {
+        true
+    }
+
     fn fail(&mut self, error: &Error, out: &mut BytesMut) {
         let (_, body) = describe(error);
         out.put_slice(&error_frame(&body));

@@ -194,12 +194,12 @@ fn read_part_content(body: Raw<'_>, kind: &str) -> Option<Content> {
 }
 
 /// The member of a part that marks the prompt for caching.
-const CACHE: &str = "prompt_cache_breakpoint";
+pub(in crate::wire) const CACHE: &str = "prompt_cache_breakpoint";
 
 /// The lifetimes that a mark may have.
 const TTLS: [(&str, Duration); 2] = [("30m", Duration::from_secs(30 * 60)), ("12h", Duration::from_secs(12 * 60 * 60))];
 
-fn read_mark(raw: Raw<'_>) -> Option<CacheMark> {
+pub(in crate::wire) fn read_mark(raw: Raw<'_>) -> Option<CacheMark> {
     only(raw, &["mode", "ttl"])?;
     raw.member("mode").filter(|mode| mode.text() == "\"explicit\"")?;
     let ttl = match raw.member("ttl") {
@@ -212,7 +212,7 @@ fn read_mark(raw: Raw<'_>) -> Option<CacheMark> {
     Some(CacheMark { ttl })
 }
 
-pub(super) fn write_mark(writer: &mut Writer, mark: CacheMark) {
+pub(in crate::wire) fn write_mark(writer: &mut Writer, mark: CacheMark) {
     writer.key(CACHE).object(|writer| {
         writer.key("mode").string("explicit");
         if let Some(ttl) = mark.ttl {
@@ -291,7 +291,7 @@ pub(super) fn read_citation(raw: Raw<'_>) -> Option<Citation> {
 }
 
 /// A data URI as its media type and base64, anything else as an address.
-fn source(url: &str) -> Source {
+pub(in crate::wire) fn source(url: &str) -> Source {
     let inline = || {
         let rest = url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:")).map(|_| &url[5..])?;
         let (head, data) = rest.split_once(',')?;
@@ -642,7 +642,7 @@ pub(super) fn write_part_members(writer: &mut Writer, content: &Content, file_na
     }
 }
 
-fn write_source(writer: &mut Writer, source: &Source, key: &str) {
+pub(in crate::wire) fn write_source(writer: &mut Writer, source: &Source, key: &str) {
     match source {
         Source::Url(url) => writer.key(key).string(url),
         Source::Base64 { media_type, data } => write_data(writer.key(key), media_type, data),

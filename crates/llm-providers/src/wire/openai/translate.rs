@@ -15,6 +15,7 @@ use crate::wire::effort::{self, Wanted};
 use crate::wire::json::{Kind, Raw, Writer};
 use crate::wire::losses::{Losses, fate as fate_of, refuse};
 use crate::wire::names::{Names, Param};
+use crate::wire::read::missing;
 use crate::wire::{Encoded, Fate, Level, Strictness, Target, ThinkingStyle, history, seal};
 
 /// OpenAI's own limit.
@@ -38,6 +39,11 @@ pub(super) fn encode_request(
     let names = Names::of(request);
     if request.origin.is_some() {
         history::check(request, &names)?;
+    }
+    let is_thought = |part: &Part| matches!(part.content, Content::Reasoning(_));
+    let left_out = |message: &Message| !message.parts.is_empty() && message.parts.iter().all(is_thought);
+    if request.messages.iter().all(left_out) && request.origin.is_some() {
+        return Err(missing(names.param(Param::Messages)));
     }
     let mut translation = Translation { request, target, names, losses: Losses::new(strictness) };
     let body = translation.write(stream)?;
@@ -96,7 +102,12 @@ impl<'a> Translation<'a> {
         writer.object(|writer| {
             writer.key("model").string(self.target.model);
             writer.key("messages").array(|writer| {
-                result = (0..request.messages.len()).try_for_each(|at| self.message(writer, at));
+                let mut at = 0;
+                while at < request.messages.len() && result.is_ok() {
+                    let end = self.end_of_turn(at);
+                    result = self.message(writer, at, end);
+                    at = end;
+                }
             });
             if result.is_ok() {
                 write_parameters(writer, &parameters, self.target.capabilities.max_tokens_field);
@@ -116,7 +127,10 @@ impl<'a> Translation<'a> {
                 }
             }
             let shared = request.extra.iter().filter(|(name, _)| self.shares(name));
-            shared.for_each(|(key, value)| writer.key(key).json(value));
+            shared.for_each(|(key, value)| {
+                let key = if self.dialect().is_some() { key.strip_prefix("text.").unwrap_or(key) } else { key };
+                writer.key(key).json(value);
+            });
             write_stream(writer, stream);
         });
         result?;
@@ -175,14 +189,13 @@ impl<'a> Translation<'a> {
 
     /// Whether a member of the request is one here too.
     fn shares(&self, name: &str) -> bool {
-        const SHARED: [&str; 8] = [
+        const SHARED: [&str; 7] = [
             "metadata",
-            "store",
             "prompt_cache_key",
             "prompt_cache_retention",
             "prompt_cache_options",
             "moderation",
-            "verbosity",
+            "text.verbosity",
             "logit_bias",
         ];
         match self.dialect() {
@@ -252,7 +265,7 @@ impl<'a> Translation<'a> {
     fn judge_tool(&mut self, at: usize, tool: &Tool) -> Result<(), Error> {
         let Some(origin) = self.request.origin else { return Ok(()) };
         if let ToolKind::Native(_) = tool.kind {
-            return Err(refuse(&self.names.tool(at), "only its own provider has such a tool"));
+            return Err(refuse(&self.names.tool_kind(at), "only its own provider has such a tool"));
         }
         if tool.cache.is_some() {
             self.losses.hint(format!("{}.{}", self.names.tool(at), self.names.cache()));
@@ -264,10 +277,33 @@ impl<'a> Translation<'a> {
         Ok(())
     }
 
-    fn message(&mut self, writer: &mut Writer, at: usize) -> Result<(), Error> {
+    /// Where the messages end that are one here with the message at `at`: what a turn of the model's is made of, each
+    /// item of responses is a message of its own.
+    fn end_of_turn(&self, at: usize) -> usize {
+        let messages = &self.request.messages;
+        if self.dialect() != Some(Dialect::OpenAiResponses) || messages[at].role != Role::Assistant {
+            return at + 1;
+        }
+        let speaks = |message: &Message| {
+            message.parts.iter().any(|part| matches!(part.content, Content::Text(_) | Content::Refusal(_)))
+        };
+        let (mut end, mut spoke, mut called) = (at, false, false);
+        while let Some(message) = messages.get(end).filter(|message| message.role == Role::Assistant) {
+            // Results must follow their calls: what is said after a call is joined to what was said before it.
+            if spoke && speaks(message) && !called {
+                break;
+            }
+            spoke |= speaks(message);
+            called |= message.tool_calls().next().is_some();
+            end += 1;
+        }
+        end
+    }
+
+    fn message(&mut self, writer: &mut Writer, at: usize, end: usize) -> Result<(), Error> {
         let message = &self.request.messages[at];
-        if self.request.origin.is_some() {
-            for (name, value) in &message.extra {
+        for at in (at..end).filter(|_| self.request.origin.is_some()) {
+            for (name, value) in &self.request.messages[at].extra {
                 let path = format!("{}.{name}", self.names.message(at));
                 self.losses.extra(path, fate_of(self.dialect(), Level::Message, name, value))?;
             }
@@ -275,7 +311,7 @@ impl<'a> Translation<'a> {
         match message.role {
             Role::System => self.speech(writer, at, "system", &[]),
             Role::Developer => self.speech(writer, at, "developer", &[]),
-            Role::Assistant => self.turn(writer, at),
+            Role::Assistant => self.turn(writer, at..end),
             Role::User | Role::Tool => {
                 let images = self.results(writer, at)?;
                 let is_rest = |part: &Part| !matches!(part.content, Content::ToolResult { .. });
@@ -368,11 +404,15 @@ impl<'a> Translation<'a> {
     }
 
     /// Writes what the model said: its texts joined, since its answers are one text here.
-    fn turn(&mut self, writer: &mut Writer, at: usize) -> Result<(), Error> {
-        let message = &self.request.messages[at];
+    fn turn(&mut self, writer: &mut Writer, range: std::ops::Range<usize>) -> Result<(), Error> {
+        let request = self.request;
+        let message = &request.messages[range.start];
         let (mut texts, mut refusals, mut calls) = (Vec::new(), Vec::new(), Vec::new());
         let thoughts = self.target.capabilities.thoughts_field.as_deref();
-        for (place, part) in message.parts.iter().enumerate() {
+        let parts = range
+            .clone()
+            .flat_map(|at| request.messages[at].parts.iter().enumerate().map(move |(place, part)| (at, place, part)));
+        for (at, place, part) in parts {
             match &part.content {
                 Content::Text(text) => texts.push(text.as_str()),
                 Content::Refusal(text) => refusals.push(text.as_str()),
@@ -393,6 +433,14 @@ impl<'a> Translation<'a> {
                 self.losses.hint(format!("{}.signature", self.names.part(at, place)));
             }
         }
+        // Of thoughts that are left out nothing remains, where they were an item of their own.
+        if range.len() > 1 || self.dialect() == Some(Dialect::OpenAiResponses) {
+            let said = !texts.is_empty() || !refusals.is_empty() || !calls.is_empty();
+            let only_thoughts = request.messages[range.clone()].iter().any(|message| !message.parts.is_empty());
+            if !said && only_thoughts && thoughts.is_none() {
+                return Ok(());
+            }
+        }
         let empty = texts.iter().all(|text| text.is_empty());
         writer.object(|writer| {
             writer.key("role").string("assistant");
@@ -405,7 +453,9 @@ impl<'a> Translation<'a> {
                 writer.key("refusal").string(&refusals.concat());
             }
             if let Some(field) = thoughts {
-                write_thoughts(writer, &message.parts, field, self.target.capabilities.seals);
+                let parts: Vec<_> =
+                    request.messages[range].iter().flat_map(|message| message.parts.iter().cloned()).collect();
+                write_thoughts(writer, &parts, field, self.target.capabilities.seals);
             }
             if !calls.is_empty() {
                 writer.key("tool_calls").array(|writer| {
@@ -502,7 +552,7 @@ fn check_file(source: &Source, path: &str) -> Result<(), Error> {
 }
 
 /// A document without a name is none to OpenAI.
-fn default_name(source: &Source) -> &'static str {
+pub(in crate::wire) fn default_name(source: &Source) -> &'static str {
     match source {
         Source::Base64 { media_type, .. } if media_type == "application/pdf" => "document.pdf",
         _ => "document.txt",

@@ -6,7 +6,7 @@ use crate::wire::json::{Raw, Writer};
 
 /// Reads a usage object. Subsets larger than their total are cut to it, so that totals stay as reported.
 /// `None` when it counts nothing.
-pub(super) fn read_usage(usage: Raw<'_>) -> Option<Usage> {
+pub(in crate::wire) fn read_usage(usage: Raw<'_>) -> Option<Usage> {
     let count = |name| usage.member(name).and_then(Raw::u64);
     let detail = |group, name| usage.member(group).and_then(|group| group.member(name)).and_then(Raw::u64);
     let (prompt, completion) = (count("prompt_tokens"), count("completion_tokens"));
@@ -30,7 +30,7 @@ pub(super) fn read_usage(usage: Raw<'_>) -> Option<Usage> {
 }
 
 /// Writes a usage object; details only where they are known.
-pub(super) fn write_usage(writer: &mut Writer, usage: &Usage) {
+pub(in crate::wire) fn write_usage(writer: &mut Writer, usage: &Usage) {
     writer.object(|writer| {
         writer.key("prompt_tokens").integer(usage.input_total());
         writer.key("completion_tokens").integer(usage.output_total());

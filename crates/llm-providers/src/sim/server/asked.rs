@@ -1,0 +1,70 @@
+//! What a path asks for, and in which dialect.
+
+use bytes::Bytes;
+use llm_core::{Dialect, Envelope, Error};
+
+use crate::sim::value::Value as _;
+use crate::wire::{anthropic, completions, gemini, openai, responses};
+
+/// A question to a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Chat,
+    Completion,
+    Response,
+    Embeddings,
+    Messages,
+    CountMessages,
+    Generate { model: String, stream: bool },
+    CountContents { model: String },
+}
+
+impl Asked {
+    /// What is asked at `path`, whose version may be left out.
+    pub(super) fn at(path: &str) -> Option<Self> {
+        let versioned = ["/v1beta", "/v1"].iter().find_map(|version| path.strip_prefix(version));
+        match versioned.unwrap_or(path) {
+            "/chat/completions" => Some(Self::Chat),
+            "/completions" => Some(Self::Completion),
+            "/responses" => Some(Self::Response),
+            "/embeddings" => Some(Self::Embeddings),
+            "/messages" => Some(Self::Messages),
+            "/messages/count_tokens" => Some(Self::CountMessages),
+            path => {
+                let rest = path.strip_prefix("/models/")?;
+                let (model, verb) = rest.rsplit_once(':').or_else(|| rest.rsplit_once("%3A"))?;
+                let model = String::read(Some(model))?;
+                match verb {
+                    "generateContent" => Some(Self::Generate { model, stream: false }),
+                    "streamGenerateContent" => Some(Self::Generate { model, stream: true }),
+                    "countTokens" => Some(Self::CountContents { model }),
+                    _ => None,
+                }
+            }
+        }
+    }
+
+    pub(super) const fn dialect(&self) -> Dialect {
+        match self {
+            Self::Chat | Self::Embeddings => Dialect::OpenAi,
+            Self::Completion => Dialect::OpenAiCompletions,
+            Self::Response => Dialect::OpenAiResponses,
+            Self::Messages | Self::CountMessages => Dialect::Anthropic,
+            Self::Generate { .. } | Self::CountContents { .. } => Dialect::Gemini,
+        }
+    }
+
+    /// Reads its body.
+    pub(super) fn read(&self, body: Bytes) -> Result<Envelope, Error> {
+        match self {
+            Self::Chat => openai::read_chat(body),
+            Self::Completion => completions::read_completions(body),
+            Self::Response => responses::read_responses(body),
+            Self::Embeddings => openai::read_embeddings(body),
+            Self::Messages => anthropic::read_messages(body),
+            Self::CountMessages => anthropic::read_count(body),
+            Self::Generate { model, stream } => gemini::read_generate(body, model, *stream),
+            Self::CountContents { model } => gemini::read_count(body, model),
+        }
+    }
+}

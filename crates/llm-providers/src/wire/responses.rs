@@ -1,0 +1,22 @@
+//! OpenAI's responses: requests, answers, streams and errors, and what is read of those that pass through.
+
+mod codec;
+mod delta;
+mod echo;
+mod envelope;
+mod events;
+mod frames;
+mod item;
+mod part;
+mod request;
+mod response;
+mod seal;
+mod stream;
+mod translate;
+mod usage;
+
+pub use codec::Responses;
+pub use envelope::{read_responses, same_responses};
+pub use events::ItemDecoder;
+pub use frames::ItemEncoder;
+pub use stream::{ResponseStream, read_answer};
