@@ -140,6 +140,7 @@ impl HttpProvider {
         };
         let request_id = request_id.as_ref();
         let asking = Asking { model: model.as_str(), dialect, request_id, strictness, max_output };
+        // What passes through is the usual case: a future of its size is moved about for each call, the others' are not in it.
         match &mut body {
             CallBody::Wire(envelope) if self.speaks(envelope.dialect) => match envelope.stream {
                 true if envelope.operation == Operation::Chat => self.wire_stream(envelope, &asking, &sent).await,
@@ -152,23 +153,24 @@ impl HttpProvider {
                 };
                 let kept = sent.iter().filter(|(name, _)| !foreign(name));
                 let headers: HeaderMap = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
-                self.translated(envelope, &asking, &headers).await
+                Box::pin(self.translated(envelope, &asking, &headers)).await
             }
             CallBody::Completion(request) => {
                 request.model = model.clone();
-                let response = self.completion(request, &asking, &sent).await?;
+                let response = Box::pin(self.completion(request, &asking, &sent)).await?;
                 Ok(Answer::Completion(Box::new(response.0)))
             }
             CallBody::Stream(request) => {
                 request.model = model.clone();
-                self.events(request, &asking, &sent).await
+                Box::pin(self.events(request, &asking, &sent)).await
             }
             CallBody::Embedding(request) => {
                 request.model = model.clone();
-                self.embedding(request, &asking, &sent).await
+                Box::pin(self.embedding(request, &asking, &sent)).await
             }
             CallBody::Models => {
-                let (_, body) = self.whole(Operation::Models, RequestBody::default(), &asking, &sent).await?;
+                let models = self.whole(Operation::Models, RequestBody::default(), &asking, &sent);
+                let (_, body) = Box::pin(models).await?;
                 self.codec().decode_models(&body).map(Answer::Models)
             }
         }

@@ -46,7 +46,8 @@ pub(crate) async fn serve(
             infer(&process, &exchange, &ingress, request, &id, received, watch.as_ref()).await
         }
         (Some(_), method) => refuse(&exchange, dialect, &wrong_method(method), &id),
-        (None, _) => routed(routes, exchange.clone(), &id, request).await,
+        // Apart: it would make the future of every request as large as axum's.
+        (None, _) => Box::pin(routed(routes, exchange.clone(), &id, request)).await,
     };
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
