@@ -248,3 +248,34 @@ fn callers_see_their_own_tightest_limit_and_operators_all() {
     let metrics = get(gateway.addr(), "/metrics", &[]).text();
     assert!(metrics.contains("llmkit_limit_denials_total{level=\"model\",resource=\"requests\"} 1"), "{metrics}");
 }
+
+#[test]
+fn anthropics_callers_see_their_limits_in_the_headers_that_their_sdk_reads() {
+    let upstream = Upstream::start();
+    let limits = "[[limits]]\nlevel = \"user\"\nname = \"*\"\nrequests = { rate = 60, per = \"1m\", burst = 2 }\n";
+    let gateway = Gateway::before(&upstream, limits);
+    let ask = |user: &str, text: &str| {
+        let body = format!(
+            r#"{{"model":"up/sim","max_tokens":9,"metadata":{{"user_id":"{user}"}},"messages":[{{"role":"user","content":"{text}"}}]}}"#
+        );
+        post(gateway.addr(), "/v1/messages", &[], body.as_bytes())
+    };
+    let first = ask("ann", "x");
+    assert_eq!(first.status, 200, "{}", first.text());
+    let shown = |name: &str| first.header(&format!("anthropic-ratelimit-requests-{name}")).map(str::to_owned);
+    assert_eq!((shown("limit").as_deref(), shown("remaining").as_deref()), (Some("2"), Some("1")));
+    let reset = shown("reset").expect("a date");
+    assert!(reset.len() == 20 && reset.ends_with('Z') && reset.as_bytes()[10] == b'T', "{reset}");
+    assert!(first.header("x-ratelimit-limit-requests").is_none());
+    assert_eq!(ask("ann", "y").status, 200);
+    let denied = ask("ann", "z");
+    assert_eq!(
+        (denied.status, &denied.json()["error"]["type"]),
+        (429, &"rate_limit_error".into()),
+        "{}",
+        denied.text()
+    );
+    assert!(denied.header("retry-after").is_some() && denied.json()["llmkit"]["reasons"].is_array());
+    // Each user has a limit of its own.
+    assert_eq!(ask("bob", "z").status, 200);
+}
