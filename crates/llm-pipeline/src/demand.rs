@@ -1,6 +1,6 @@
 //! What a request may come to, before anybody has answered it.
 
-use llm_core::{CallBody, CompletionRequest, Content, EmbeddingInput, Money, Operation, Price};
+use llm_core::{CallBody, CompletionRequest, Content, Dialect, EmbeddingInput, Money, Operation, Price};
 use llm_ratelimit::Cost;
 use memchr::memmem;
 
@@ -48,20 +48,87 @@ impl Unbounded {
     }
 }
 
-/// What in a body is charged otherwise than by tokens of text. A string of the text that equals one of these is
-/// taken for it: a refusal too many, never a cost too low.
-const BEYOND_TEXT: [&[u8]; 7] = [
-    b"\"image_url\"",
-    b"\"input_audio\"",
-    b"\"file\"",
-    b"\"audio\"",
-    b"\"web_search_options\"",
-    b"\"service_tier\"",
-    b"\"prediction\"",
-];
+/// What in a body of `dialect` is charged otherwise than by tokens of its text. A string of the text that equals one of
+/// these is taken for it: a refusal too many, never a cost too low.
+const fn beyond_text(dialect: Dialect) -> &'static [&'static str] {
+    match dialect {
+        Dialect::OpenAi | Dialect::OpenAiCompletions => &[
+            "\"image_url\"",
+            "\"input_audio\"",
+            "\"file\"",
+            "\"audio\"",
+            "\"web_search_options\"",
+            "\"service_tier\"",
+            "\"prediction\"",
+        ],
+        Dialect::OpenAiResponses => &[
+            "\"input_image\"",
+            "\"input_file\"",
+            "\"input_audio\"",
+            "\"web_search",
+            "\"file_search\"",
+            "\"code_interpreter\"",
+            "\"image_generation\"",
+            "\"computer",
+            "\"mcp\"",
+            "\"prompt\"",
+            "\"previous_response_id\"",
+            "\"conversation\"",
+            "\"item_reference\"",
+            "\"service_tier\"",
+        ],
+        Dialect::Anthropic => &[
+            "\"image\"",
+            "\"document\"",
+            "\"file_id\"",
+            "\"container\"",
+            "\"mcp_servers\"",
+            "\"web_search_",
+            "\"web_fetch_",
+            "\"code_execution_",
+            "\"tool_search_",
+            "\"context_management\"",
+            "\"compaction\"",
+            "\"fallbacks\"",
+            "\"thread\"",
+            "\"inference_geo\"",
+            "\"service_tier\"",
+            "\"speed\"",
+        ],
+        Dialect::Gemini => &[
+            "\"inlineData\"",
+            "\"inline_data\"",
+            "\"fileData\"",
+            "\"file_data\"",
+            "\"cachedContent\"",
+            "\"cached_content\"",
+            "\"googleSearch",
+            "\"google_search",
+            "\"urlContext\"",
+            "\"url_context\"",
+            "\"codeExecution\"",
+            "\"code_execution\"",
+            "\"googleMaps\"",
+            "\"google_maps\"",
+            "\"fileSearch\"",
+            "\"file_search\"",
+            "\"computerUse\"",
+            "\"computer_use\"",
+            "\"speechConfig\"",
+            "\"speech_config\"",
+            "\"imageConfig\"",
+            "\"image_config\"",
+            "\"serviceTier\"",
+            "\"service_tier\"",
+        ],
+    }
+}
 
 /// How a letter of those words could be hidden.
-const ESCAPED_LETTERS: [&[u8]; 4] = [b"\\u006", b"\\u007", b"\\u005f", b"\\u005F"];
+const ESCAPED_LETTERS: [&str; 4] = ["\\u004", "\\u005", "\\u006", "\\u007"];
+
+/// What providers may add to a prompt that offers tools, in tokens.
+const TOOLS: u64 = 1024;
 
 /// Tokens that a message, a part or a tool may come to beside its text.
 const MARKUP: u64 = 32;
@@ -70,13 +137,14 @@ impl Demand {
     pub(crate) fn of(body: &CallBody) -> Self {
         match body {
             CallBody::Wire(envelope) => {
-                let has = |word: &&[u8]| memmem::find(&envelope.body, word).is_some();
+                let has = |word: &str| memmem::find(&envelope.body, word.as_bytes()).is_some();
+                let mut beyond = beyond_text(envelope.dialect).iter().chain(&ESCAPED_LETTERS);
                 Self {
                     bytes: envelope.body.len() as u64,
-                    markup: 0,
+                    markup: if has("\"tools\"") { TOOLS } else { 0 },
                     max_output: if envelope.operation == Operation::Chat { envelope.max_output } else { Some(0) },
                     choices: envelope.choices.into(),
-                    beyond_text: BEYOND_TEXT.iter().chain(&ESCAPED_LETTERS).any(has),
+                    beyond_text: beyond.any(|word| has(word)),
                 }
             }
             CallBody::Completion(request) | CallBody::Stream(request) => Self::of_completion(request),
@@ -141,5 +209,51 @@ impl Demand {
         };
         let bound = bounded.ok().map(|(_, money)| money);
         (Cost { tokens, money: expected, bound }, bounded.map(|(output, _)| output))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use llm_core::{Error, Money};
+    use llm_providers::wire::{anthropic, gemini, openai, responses};
+
+    use super::*;
+
+    #[test]
+    fn what_no_size_bounds_is_seen_in_every_format() {
+        let terms =
+            Terms { price: Some(Price::per_token(Money::from_units(1), Money::from_units(1))), max_output: Some(9) };
+        let bounded = |envelope: Result<llm_core::Envelope, Error>| {
+            let envelope = envelope.expect("a request");
+            Demand::of(&CallBody::Wire(envelope)).cost(&terms).1
+        };
+        let chat = |part: &str| {
+            openai::read_chat(format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{part}]}}]}}"#).into())
+        };
+        let message = |part: &str| {
+            anthropic::read_messages(
+                format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{part}]}}]}}"#).into(),
+            )
+        };
+        let content =
+            |part: &str| gemini::read_generate(format!(r#"{{"contents":[{{"parts":[{part}]}}]}}"#).into(), "m", false);
+        let response = |more: &str| responses::read_responses(format!(r#"{{"model":"m","input":"x"{more}}}"#).into());
+        for envelope in [
+            chat(r#"{"type":"image_url","image_url":{"url":"https://x"}}"#),
+            message(r#"{"type":"image","source":{"type":"url","url":"https://x"}}"#),
+            message(r#"{"type":"\u0064ocument"}"#),
+            content(r#"{"fileData":{"fileUri":"x"}}"#),
+            content(r#"{"inline\u0044ata":{}}"#),
+            response(r#","previous_response_id":"r""#),
+            response(r#","tools":[{"type":"web_search_preview"}]"#),
+        ] {
+            let body = envelope.as_ref().ok().map(|envelope| envelope.body.clone());
+            assert_eq!(bounded(envelope), Err(Unbounded::Content), "{body:?}");
+        }
+        for envelope in
+            [chat(r#"{"type":"text","text":"image"}"#), message(""), content(r#"{"text":"x"}"#), response("")]
+        {
+            assert_eq!(bounded(envelope), Ok(9));
+        }
     }
 }

@@ -138,7 +138,8 @@ impl Wire {
 
 /// Puts the number of a prompt's tokens into the form asked for.
 pub(crate) fn count(request: &CompletionRequest, dialect: Dialect) -> Result<Answer, Error> {
-    Ok(whole(spoken(dialect)?.encode_count(input_tokens(&request.messages))?, None))
+    // To count is free.
+    Ok(whole(spoken(dialect)?.encode_count(input_tokens(&request.messages))?, Some(Usage::default())))
 }
 
 /// Puts vectors into the form asked for.

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method};
 use llm_core::{
     Answer, BoxFuture, BoxStream, Call, CallBody, Clock, CompletionRequest, CompletionResponse, Dialect,
     EmbeddingRequest, Envelope, Error, ErrorKind, Frame, Operation, Provider, ProviderId, RequestId, Strictness,
-    SystemClock, WireAnswer, WireBody,
+    SystemClock, Usage, WireAnswer, WireBody,
 };
 use secrecy::SecretString;
 use tokio::time::Instant;
@@ -203,7 +203,8 @@ impl HttpProvider {
             (Dialect::OpenAi | Dialect::OpenAiCompletions, _) => read_answer(&bytes, operation)?,
             (Dialect::OpenAiResponses, _) => responses::read_answer(&bytes)?,
             (_, Operation::Chat) => self.codec().decode_response(&bytes)?.usage,
-            _ => None,
+            // To count is free.
+            _ => Some(Usage::default()),
         };
         Ok(Answer::Wire(WireAnswer { headers: for_the_caller(&headers), body: WireBody::Whole { bytes, usage } }))
     }
@@ -303,7 +304,7 @@ impl HttpProvider {
                 }
                 Err(error) => return Err(error),
             };
-        let body = WireBody::Whole { bytes: front.encode_count(tokens)?, usage: None };
+        let body = WireBody::Whole { bytes: front.encode_count(tokens)?, usage: Some(Usage::default()) };
         Ok(Answer::Wire(WireAnswer { headers, body }))
     }
 
