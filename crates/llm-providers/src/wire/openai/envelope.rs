@@ -8,6 +8,7 @@ use llm_core::{Dialect, Digest, Edit, Envelope, Error, ErrorKind, Operation, Spa
 use super::field::Field;
 use super::same::same_request;
 use crate::wire::json::{Items, Kind, Members, Scanner, Syntax, Token, digested, name, skip_bom, unescape};
+use crate::wire::read::{duplicate, missing, wrong_type, wrong_value};
 
 /// Reads a chat completion request as far as needed to route it. The body must be strict JSON, an object, with
 /// `model` a non-empty string and `messages` a non-empty array of objects, `stream` a boolean and `stream_options`
@@ -124,31 +125,6 @@ fn read(body: Bytes, operation: Operation) -> Result<Envelope, Error> {
 /// The error for a body that is not JSON.
 pub(super) fn not_json(syntax: Syntax, body: &[u8]) -> Error {
     Error::new(ErrorKind::InvalidRequest, format!("the body is not valid JSON: {}", syntax.describe(body)))
-}
-
-/// The error for a parameter that is not there.
-pub(super) fn missing(param: &str) -> Error {
-    invalid(param, "missing_required_parameter", format!("missing required parameter: '{param}'"))
-}
-
-/// The error for a parameter of another type than `expected`.
-pub(super) fn wrong_type(param: &str, expected: &str, got: Kind) -> Error {
-    let message = format!("invalid type for '{param}': expected {expected}, got {} instead", got.name());
-    invalid(param, "invalid_type", message)
-}
-
-/// The error for a parameter whose value cannot be.
-pub(super) fn wrong_value(param: &str, why: &str) -> Error {
-    invalid(param, "invalid_value", format!("invalid value for '{param}': {why}"))
-}
-
-/// The error for a key that two parsers could read differently.
-pub(super) fn duplicate(param: &str) -> Error {
-    wrong_value(param, "the key is given more than once")
-}
-
-fn invalid(param: &str, code: &str, message: String) -> Error {
-    Error::new(ErrorKind::InvalidRequest, message).with_param(param).with_code(code)
 }
 
 struct Found {
