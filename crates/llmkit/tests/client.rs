@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use llmkit::{
-    BuildError, CapConfig, CircuitBreaker, CircuitState, Client, ClientBuilder, CompletionRequest, EmbeddingRequest,
-    ErrorKind, HttpConfig, HttpProvider, LimitConfig, Message, MeterConfig, RateLimiter, RetryPolicy, SimConfig,
-    SimProvider, SmartRouter, StopReason, Strategy, StreamEvent, StreamingMultiplexer, TargetConfig, TokenBucketConfig,
+    Api, BuildError, CapConfig, CircuitBreaker, CircuitState, Client, ClientBuilder, CompletionRequest,
+    EmbeddingRequest, ErrorKind, HttpConfig, HttpProvider, LimitConfig, Message, MeterConfig, RateLimiter, RetryPolicy,
+    SimConfig, SimProvider, SmartRouter, StopReason, Strategy, StreamEvent, StreamingMultiplexer, TargetConfig,
+    TokenBucketConfig,
 };
 
 fn sim(name: &str) -> Arc<SimProvider> {
@@ -204,6 +205,27 @@ async fn the_same_client_speaks_to_a_server() {
     assert_eq!(vectors.data.len(), 1);
     let error = client.complete(ask("sim?status=400&code=nope")).await.unwrap_err();
     assert_eq!((error.kind(), error.upstream_status()), (ErrorKind::InvalidRequest, Some(400)));
+}
+
+#[tokio::test]
+async fn the_same_client_speaks_to_each_vendors_api() {
+    let server = llm_providers::SimServer::bind("127.0.0.1:0".parse().unwrap(), SimConfig::default()).await.unwrap();
+    let base_url = format!("http://{}", server.local_addr().unwrap());
+    tokio::spawn(server.serve(std::future::pending::<()>()));
+    for api in [Api::Anthropic, Api::Gemini] {
+        let base_url = Some(base_url.clone());
+        let config = HttpConfig { base_url, api_key: Some("k".into()), ..HttpConfig::new(api) };
+        let provider = HttpProvider::try_new("remote", config).unwrap();
+        let client = ClientBuilder::new().with_provider(Arc::new(provider)).build().unwrap();
+        let response = client.complete(ask("sim?reply=over the wire")).await.unwrap();
+        assert_eq!(response.text_content(), "over the wire");
+        assert_eq!(response.usage.map(|usage| usage.output), Some(3), "{api:?}");
+        assert_eq!(said(&client, "sim?reply=over the wire").await.0, "over the wire");
+        let error = client.complete(ask("sim?status=400")).await.unwrap_err();
+        assert_eq!((error.kind(), error.upstream_status()), (ErrorKind::InvalidRequest, Some(400)), "{api:?}");
+        let vectors = client.embed(EmbeddingRequest::new("sim", vec!["one".to_owned()])).await.unwrap_err();
+        assert_eq!(vectors.kind(), ErrorKind::Unsupported);
+    }
 }
 
 #[tokio::test]

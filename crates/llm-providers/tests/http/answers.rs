@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_compression::tokio::write::{BrotliEncoder, GzipEncoder, ZstdEncoder};
 use http::HeaderMap;
 use llm_core::{Call, CallBody, CompletionRequest, ErrorKind, Message, Provider, RequestId, WireBody};
-use llm_providers::{HttpConfig, HttpProvider};
+use llm_providers::{Api, HttpConfig, HttpProvider};
 use tokio::io::AsyncWriteExt;
 
 use crate::upstream::{
@@ -270,5 +270,32 @@ async fn vectors_come_in_the_form_that_was_asked_for() {
         assert_eq!(usage.unwrap().input, 1);
         // What has the form already is left alone.
         assert_eq!(text.contains("\"x\":1"), text == sent, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_models_of_each_api_are_listed() {
+    for (api, path, body, key) in [
+        (
+            Api::Anthropic,
+            "GET /v1/models?limit=1000 HTTP/1.1",
+            r#"{"data":[{"type":"model","id":"claude","created_at":"1970-01-01T00:00:07Z"}],"has_more":false}"#,
+            "x-api-key",
+        ),
+        (
+            Api::Gemini,
+            "GET /v1beta/models?pageSize=1000 HTTP/1.1",
+            r#"{"models":[{"name":"models/gemini"}]}"#,
+            "x-goog-api-key",
+        ),
+    ] {
+        let upstream = Upstream::always(Then::Answer(json(body))).await;
+        let base = config(&format!("http://{}", upstream.address));
+        let provider = HttpProvider::try_new("up", HttpConfig { api, ..base }).unwrap();
+        let models = provider.models().await.unwrap();
+        assert_eq!(models.len(), 1);
+        assert!(["claude", "gemini"].contains(&models[0].id.as_str()));
+        let asked = upstream.next().await;
+        assert_eq!((asked.line(), asked.header(key)), (path, vec!["sk-test"]));
     }
 }

@@ -21,7 +21,7 @@ use super::error::{render, wrong_method};
 use super::{dashboard, openapi, sessions};
 use crate::process::Process;
 
-pub(super) use access::{Inference, Refusal};
+pub(super) use access::{Admin, Inference, Refusal};
 
 /// All routes that are not the data plane's.
 pub(crate) fn routes(process: Arc<Process>) -> Router {

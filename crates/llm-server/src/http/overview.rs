@@ -7,19 +7,16 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
-use http::HeaderMap;
 use llm_breaker::CircuitState;
-use llm_core::{Clock, RequestId};
+use llm_core::Clock;
 use llm_pipeline::{Circuit, Pipeline};
 use llm_ratelimit::{LimitStats, Resource};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::operations::refusal;
-use crate::config::Scope;
+use super::operations::Admin;
 use crate::process::Process;
 
 /// Circuits of a provider that are shown at most: callers choose names of models.
@@ -230,16 +227,8 @@ pub(crate) struct Distribution {
     pub(crate) sum_s: f64,
 }
 
-pub(crate) async fn overview(
-    State(process): State<Arc<Process>>,
-    Extension(id): Extension<RequestId>,
-    headers: HeaderMap,
-) -> Response {
-    let app = process.app.load();
-    match app.keys.authenticate(&headers, Scope::Admin) {
-        Ok(_) => Json(Overview::of(&process, &app.pipeline)).into_response(),
-        Err(error) => refusal(&error, &id),
-    }
+pub(crate) async fn overview(admin: Admin, State(process): State<Arc<Process>>) -> Json<Overview> {
+    Json(Overview::of(&process, &admin.app.pipeline))
 }
 
 impl Overview {

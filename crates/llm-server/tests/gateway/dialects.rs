@@ -509,3 +509,27 @@ fn translated_calls_are_shared_and_each_caller_gets_its_form() {
     assert!(told.iter().all(|each| *each == told[0] && each.output == 5), "{told:?}");
     assert_eq!(upstream.count("requests"), 1);
 }
+
+#[test]
+fn what_a_server_takes_and_where_its_key_stands_goes_by_its_kind_and_preset() {
+    let upstream = Upstream::start();
+    let base = format!("http://{}", upstream.0.addr);
+    for (kind, path, cap, key) in [
+        ("kind = \"openai\"", "/v1", "max_completion_tokens", "authorization"),
+        ("kind = \"azure_openai\"", "/v1", "max_completion_tokens", "api-key"),
+        ("kind = \"ollama\"", "", "max_tokens", "authorization"),
+        ("kind = \"openai_compatible\"\npreset = \"groq\"", "/v1", "max_completion_tokens", "authorization"),
+        ("kind = \"openai_compatible\"\npreset = \"deepseek\"", "/v1", "max_tokens", "authorization"),
+    ] {
+        let config =
+            format!("[[providers]]\nname = \"p\"\n{kind}\nbase_url = \"{base}{path}\"\napi_key = \"secret\"\n");
+        let gateway = Gateway::start(&config, &[]);
+        let answer = Front::Messages.ask(gateway.addr(), "p/sim", false, false);
+        assert_eq!(answer.status, 200, "{kind}: {}", answer.text());
+        let last = upstream.last();
+        let body: Value = serde_json::from_str(last["body"].as_str().unwrap()).unwrap();
+        assert_eq!((&last["path"], &body[cap]), (&json!("/v1/chat/completions"), &json!(50)), "{kind}: {body}");
+        let keys: Vec<_> = last["headers"].as_array().unwrap().iter().filter(|header| header[0] == key).collect();
+        assert!(keys.len() == 1 && keys[0][1].as_str().unwrap().ends_with("secret"), "{kind}: {last}");
+    }
+}

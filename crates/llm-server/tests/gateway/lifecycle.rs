@@ -37,6 +37,24 @@ fn a_key_in_the_environment_brings_its_provider_and_bare_names_go_there() {
 }
 
 #[test]
+fn each_vendors_key_and_each_servers_address_brings_its_provider() {
+    let upstream = Upstream::start();
+    let base = format!("http://{}", upstream.0.addr);
+    for (variables, provider, path) in [
+        (&[("ANTHROPIC_API_KEY", "k"), ("ANTHROPIC_BASE_URL", &*base)][..], "anthropic", "/v1/messages"),
+        (&[("GEMINI_API_KEY", "k"), ("GEMINI_BASE_URL", &base)], "gemini", "/v1beta/models/m:generateContent"),
+        (&[("LLAMA_CPP_URL", &base)], "llama_cpp", "/v1/chat/completions"),
+        (&[("VLLM_URL", &base)], "vllm", "/v1/chat/completions"),
+        (&[("OLLAMA_URL", &base)], "ollama", "/v1/chat/completions"),
+    ] {
+        let gateway = Gateway::without_file(variables);
+        let answer = gateway.chat("m", "x");
+        assert_eq!(answer.header("x-llmkit-provider"), Some(provider), "{}", answer.text());
+        assert_eq!(upstream.last()["path"], path);
+    }
+}
+
+#[test]
 fn a_changed_file_is_taken_up_and_a_bad_one_is_not() {
     let upstream = Upstream::start();
     let gateway = Gateway::before(&upstream, "");

@@ -18,6 +18,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const UNSET: &[&str] = &[
     "OPENAI_API_KEY",
     "ANTHROPIC_API_KEY",
+    "GEMINI_API_KEY",
+    "LLAMA_CPP_URL",
+    "VLLM_URL",
+    "OLLAMA_URL",
     "LLMKIT_CONFIG",
     "METRICS_API_KEY",
     "RUST_LOG",
