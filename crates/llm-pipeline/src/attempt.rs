@@ -9,8 +9,8 @@ use futures_core::Stream;
 use futures_util::{StreamExt, stream};
 use llm_breaker::{CircuitBreaker, Outcome, Permit, Timing};
 use llm_core::{
-    Answer, AttemptBegun, AttemptObserver, AttemptRecord, BoxStream, Call, Clock, Error, ErrorKind, FaultClass, Frame,
-    Operation, Piece, Provider, ProviderId, RequestObserver, StreamEvent, TargetObserver, Tick, Usage, WireAnswer,
+    Answer, AttemptBegun, AttemptObserver, AttemptRecord, BoxFuture, BoxStream, Call, Clock, Error, ErrorKind, FaultClass, Frame,
+    Operation, Piece, ProviderId, RequestObserver, StreamEvent, TargetObserver, Tick, Usage, WireAnswer,
     WireBody,
 };
 use llm_router::{Observed, Ticket};
@@ -21,7 +21,7 @@ use crate::request::{Reply, Whole};
 use crate::upstream::Target;
 
 /// An attempt under way. Dropped before its end, it counts as cancelled by the caller: the breaker forgets it, and
-/// what was reserved stays spent.
+/// what was reserved stays spent. On the heap from the start: it goes through several hands.
 pub(crate) struct Attempt {
     permit: Option<Permit>,
     ticket: Option<Ticket>,
@@ -52,9 +52,9 @@ impl Attempt {
         meter: Meter,
         clock: &Arc<dyn Clock>,
         now: Tick,
-    ) -> Self {
+    ) -> Box<Self> {
         target.observer.attempt_started();
-        Self {
+        Box::new(Self {
             permit: Some(permit),
             ticket: Some(ticket),
             meter,
@@ -70,32 +70,35 @@ impl Attempt {
             waiting_since: None,
             usage: None,
             status: None,
-        }
+        })
     }
 
-    /// Together with `call`: the attempt is the `number`th of its request, which `follower` follows. By value, since
-    /// what is borrowed where a future waits stays in it.
+    /// With `call`, the attempt is the `number`th of its request, which `follower` follows.
     pub(crate) fn followed(
-        mut self,
+        mut self: Box<Self>,
         follower: Option<&Arc<dyn RequestObserver>>,
         provider: &ProviderId,
         number: u32,
-        mut call: Call,
-    ) -> (Self, Call) {
+        call: &mut Call,
+    ) -> Box<Self> {
         self.operation = call.body.operation();
         if let Some(follower) = follower {
-            let begun = AttemptBegun { provider, number, call: &call, at: self.started };
+            let begun = AttemptBegun { provider, number, call, at: self.started };
             let attempt = follower.clone().attempt_started(&begun);
             attempt.sends(&mut call.headers);
             self.follower = Some(attempt);
         }
-        (self, call)
+        self
     }
 
-    /// Makes the call. A stream is handed on once its first content is there: what fails before may be retried.
-    /// Whoever answers takes over what the request `holds` of its caller's limits.
-    pub(crate) async fn run(mut self, provider: &dyn Provider, call: Call, holds: &mut Hold) -> Result<Reply, Error> {
-        let answer = match provider.send(call).await {
+    /// Waits for the call's `answer`. A stream is handed on once its first content is there: what fails before may be
+    /// retried. Whoever answers takes over what the request `holds` of its caller's limits.
+    pub(crate) async fn run(
+        mut self: Box<Self>,
+        answer: BoxFuture<'_, Result<Answer, Error>>,
+        holds: &mut Hold,
+    ) -> Result<Reply, Error> {
+        let answer = match answer.await {
             Ok(answer) => answer,
             Err(error) => {
                 self.failed(&error);
@@ -163,7 +166,7 @@ impl Attempt {
     }
 
     /// Watches `items` to their end.
-    fn watch<T>(self, items: BoxStream<Result<T, Error>>) -> Watched<T> {
+    fn watch<T>(self: Box<Self>, items: BoxStream<Result<T, Error>>) -> Watched<T> {
         Watched { items: Some(items), attempt: self }
     }
 
@@ -315,7 +318,7 @@ impl Step for StreamEvent {
 struct Watched<T> {
     /// None once they have been cut off.
     items: Option<BoxStream<Result<T, Error>>>,
-    attempt: Attempt,
+    attempt: Box<Attempt>,
 }
 
 impl<T> Watched<T> {

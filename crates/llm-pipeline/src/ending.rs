@@ -15,18 +15,16 @@ use crate::attempt::Step;
 use crate::handle::Inner;
 use crate::request::{Reply, Request, Response, Whole};
 
-/// Runs `future` until `deadline`.
+/// Runs `future` until `deadline`. It stays where it is: by value it would lie in here twice.
 pub(crate) async fn before<T>(
     deadline: Option<Tick>,
     now: Tick,
-    future: impl Future<Output = Result<T, Error>>,
+    future: Pin<&mut (impl Future<Output = Result<T, Error>> + ?Sized)>,
 ) -> Result<T, Error> {
-    // In one place, whichever way it is waited for.
-    let mut future = std::pin::pin!(future);
     match deadline {
         None => future.await,
         Some(deadline) => {
-            let timed = tokio::time::timeout(deadline.since(now), future.as_mut());
+            let timed = Box::pin(tokio::time::timeout(deadline.since(now), future));
             timed.await.unwrap_or_else(|_| Err(passed()))
         }
     }

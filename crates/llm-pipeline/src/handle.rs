@@ -1,6 +1,7 @@
 //! The path itself, top to bottom.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 
 use llm_breaker::{CircuitBreaker, Permit, Refused};
@@ -64,7 +65,8 @@ impl Pipeline {
         };
         ending.model.clone_from(&route.name);
         let (deadline, received) = (request.deadline, request.received);
-        match ending::before(deadline, received, self.claim(request, route)).await {
+        let claimed = pin!(self.claim(request, route));
+        match ending::before(deadline, received, claimed).await {
             Ok(response) => Ok(ending.answered(response, deadline, received)),
             Err(error) => Err(ending.failed(error)),
         }
@@ -75,7 +77,7 @@ impl Pipeline {
         let sharer = self.0.sharer.as_ref();
         let wanted = sharer.map(|sharer| sharer.wanted(&request)).transpose()?.flatten();
         let (Some((sharer, wanted)), CallBody::Wire(envelope)) = (sharer.zip(wanted), &request.body) else {
-            return self.clone().infer(request, route, Sharing::Bypass).await;
+            return Box::pin(self.clone().infer(request, route, Sharing::Bypass)).await;
         };
         let lead = {
             let (path, request, route) = (self.clone(), asked_for_all(&request), route.clone());
@@ -90,7 +92,8 @@ impl Pipeline {
             }
             return Ok(response);
         }
-        self.clone().infer(request, route, Sharing::Bypass).await
+        // On the heap like a shared one: a future of its size is not moved about for each request that needs none.
+        Box::pin(self.clone().infer(request, route, Sharing::Bypass)).await
     }
 
     /// Takes what its caller's limits ask of the request, and makes the attempts.
@@ -149,9 +152,10 @@ impl Pipeline {
             let ticket = route.router.begin(placed.index, now);
             let (key, breaker) = (&target.upstream.keys[placed.key], target.breaker(placed.key));
             let attempt = Attempt::begin(target, breaker, placed.permit, ticket, placed.meter, &path.clock, now);
-            let (follower, call) = (request.follower.as_ref(), call(request, route, target));
-            let (attempt, call) = attempt.followed(follower, target.provider(), tries.made(), call);
-            let result = attempt.run(&*key.provider, call, hold).await;
+            let (follower, mut call) = (request.follower.as_ref(), call(request, route, target));
+            let attempt = attempt.followed(follower, target.provider(), tries.made(), &mut call);
+            let answer = key.provider.send(call);
+            let result = attempt.run(answer, hold).await;
             now = path.clock.now();
             let error = match result {
                 Ok(reply) => {

@@ -65,14 +65,15 @@ impl HttpTransport {
         // What was sent on a kept connection may have been read there.
         let untried = kept.is_none();
         if let Some(kept) = kept {
-            match self.send_on(kept, request.clone()).await {
+            match self.send_on(kept, &request).await {
                 Err(failure) if failure.unanswered => {}
                 answer => return answer.map_err(|failure| failure.error),
             }
         }
-        let new = self.dialer.within_timeout(self.connect()).await;
+        // On the heap: most requests go out on a connection that is kept.
+        let new = self.dialer.within_timeout(Box::pin(self.connect())).await;
         let new = new.map_err(|error| if untried { error.unsent() } else { error })?;
-        self.send_on(new, request).await.map_err(|failure| failure.error)
+        self.send_on(new, &request).await.map_err(|failure| failure.error)
     }
 
     /// A connection that has carried requests before.
@@ -108,28 +109,28 @@ impl HttpTransport {
         link.map_err(|failure| failure.error)
     }
 
-    async fn send_on(&self, link: Link, request: HttpRequest) -> Result<HttpAnswer, Failure> {
+    async fn send_on(&self, link: Link, request: &HttpRequest) -> Result<HttpAnswer, Failure> {
         match link {
             Link::Http1(connection) => connection.send(self.http1(request), self.idle.clone()).await,
             Link::Http2(place) => place.send(self.http2(request)).await,
         }
     }
 
-    fn http1(&self, request: HttpRequest) -> Request<Outgoing> {
+    fn http1(&self, request: &HttpRequest) -> Request<Outgoing> {
         let endpoint = self.dialer.endpoint();
         let mut headers = HeaderMap::with_capacity(request.common.len() + request.headers.len() + 2);
         headers.insert(HOST, endpoint.host_header.clone());
         let mut target = Uri::from(request.target.clone());
         if let Some(proxy) = self.dialer.forwarder() {
-            target = self.absolute(&request);
+            target = self.absolute(request);
             headers.extend(proxy.authorization.clone().map(|value| (PROXY_AUTHORIZATION, value)));
         }
         outgoing(target, Version::HTTP_11, headers, request)
     }
 
-    fn http2(&self, request: HttpRequest) -> Request<Outgoing> {
+    fn http2(&self, request: &HttpRequest) -> Request<Outgoing> {
         let headers = HeaderMap::with_capacity(request.common.len() + request.headers.len());
-        outgoing(self.absolute(&request), Version::HTTP_2, headers, request)
+        outgoing(self.absolute(request), Version::HTTP_2, headers, request)
     }
 
     fn absolute(&self, request: &HttpRequest) -> Uri {
@@ -154,13 +155,13 @@ enum Link {
     Http2(Http2),
 }
 
-fn outgoing(target: Uri, version: Version, mut headers: HeaderMap, request: HttpRequest) -> Request<Outgoing> {
+fn outgoing(target: Uri, version: Version, mut headers: HeaderMap, request: &HttpRequest) -> Request<Outgoing> {
     headers.extend(request.common.iter().map(|(name, value)| (name.clone(), value.clone())));
     for (name, value) in &request.headers {
         headers.insert(name, value.clone());
     }
-    let mut outgoing = Request::new(Outgoing::new(request.body));
-    *outgoing.method_mut() = request.method;
+    let mut outgoing = Request::new(Outgoing::new(request.body.clone()));
+    *outgoing.method_mut() = request.method.clone();
     *outgoing.uri_mut() = target;
     *outgoing.version_mut() = version;
     *outgoing.headers_mut() = headers;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use llm_core::{Clock, Dialect, Envelope, Error, ErrorKind, RequestId, Sharing, Tick};
+use llm_core::{Clock, Dialect, Envelope, Error, ErrorKind, RequestId, RequestObserver, Sharing, Tick};
 use llm_pipeline::{CacheUse, Caller, Reply, Served};
 use tower::ServiceExt;
 
@@ -103,12 +103,9 @@ async fn infer(
         Err(error) => return failure(exchange, dialect, &error, id),
     };
     let user = envelope.user_name().filter(|_| app.pipeline.limits_users()).map(str::to_owned);
-    let request = asked(caller.clone(), ingress, envelope, &parts.headers, id, received);
-    let answered = match request {
-        Ok(request) => {
-            let follower = watch.map(Watch::follower);
-            app.pipeline.handle(llm_pipeline::Request { follower, ..request }).await
-        }
+    let follower = watch.map(Watch::follower);
+    let answered = match asked(caller.clone(), ingress, envelope, &parts.headers, id, received, follower) {
+        Ok(request) => app.pipeline.handle(request).await,
         Err(error) => Err(error),
     };
     let mut response = match answered {
@@ -146,6 +143,7 @@ fn asked(
     headers: &HeaderMap,
     id: &RequestId,
     received: Tick,
+    follower: Option<Arc<dyn RequestObserver>>,
 ) -> Result<llm_pipeline::Request, Error> {
     Ok(llm_pipeline::Request {
         caller,
@@ -157,7 +155,7 @@ fn asked(
         last_frame: number(headers, &LAST_EVENT_ID, 0, "number of a frame")?,
         received,
         deadline: deadline(headers, received)?,
-        follower: None,
+        follower,
     })
 }
 
