@@ -9,9 +9,9 @@ use futures_core::Stream;
 use futures_util::{StreamExt, stream};
 use llm_breaker::{CircuitBreaker, Outcome, Permit, Timing};
 use llm_core::{
-    Answer, AttemptBegun, AttemptObserver, AttemptRecord, BoxFuture, BoxStream, Call, Clock, Error, ErrorKind, FaultClass, Frame,
-    Operation, Piece, ProviderId, RequestObserver, StreamEvent, TargetObserver, Tick, Usage, WireAnswer,
-    WireBody,
+    Answer, AttemptBegun, AttemptObserver, AttemptRecord, BoxFuture, BoxStream, Call, Clock, Error, ErrorKind,
+    FaultClass, Frame, Operation, Piece, ProviderId, RequestObserver, StreamEvent, TargetObserver, Tick, Usage,
+    WireAnswer, WireBody,
 };
 use llm_router::{Observed, Ticket};
 

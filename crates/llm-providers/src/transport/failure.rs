@@ -5,8 +5,6 @@ use std::io;
 
 use llm_core::{Error, ErrorKind};
 
-use super::socket::Heard;
-
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -16,24 +14,26 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// What `error` means for a request, given what was `heard` since it was sent.
-    pub(super) fn of(error: &hyper::Error, heard: &Heard) -> Self {
-        if error.is_parse() {
-            let error = Error::new(ErrorKind::BadAnswer, "the provider's answer is not HTTP, or its head is too long");
-            return Self { error, unanswered: false };
-        }
-        Self { unanswered: is_closed(error), ..Self::closed(heard) }.unless(heard)
+    /// What `error` means for a request over HTTP/2.
+    pub(super) fn of(error: &hyper::Error) -> Self {
+        if error.is_parse() { Self::not_http() } else { Self { unanswered: is_closed(error), ..Self::closed(false) } }
+    }
+
+    /// What `error` of its socket means for a request, given whether anything was `heard` since it was sent.
+    pub(super) fn of_io(error: &io::Error, heard: bool) -> Self {
+        Self { unanswered: !heard && is_end(error), ..Self::closed(heard) }
     }
 
     /// The connection closed.
-    pub(super) fn closed(heard: &Heard) -> Self {
+    pub(super) fn closed(heard: bool) -> Self {
         let error = Error::new(ErrorKind::Connection, "the provider closed the connection before it answered");
-        Self { error, unanswered: true }.unless(heard)
+        Self { error, unanswered: !heard }
     }
 
-    fn unless(mut self, heard: &Heard) -> Self {
-        self.unanswered &= !heard.anything();
-        self
+    /// The answer is none.
+    pub(super) fn not_http() -> Self {
+        let error = Error::new(ErrorKind::BadAnswer, "the provider's answer is not HTTP, or its head is too long");
+        Self { error, unanswered: false }
     }
 }
 
@@ -53,16 +53,21 @@ fn is_closed(error: &hyper::Error) -> bool {
             return error.is_go_away() || error.is_io() || error.reason() == Some(h2::Reason::REFUSED_STREAM);
         }
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            return matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::BrokenPipe
-                    | io::ErrorKind::NotConnected
-                    | io::ErrorKind::UnexpectedEof
-            );
+            return is_end(error);
         }
         cause = error.source();
     }
     false
+}
+
+/// Whether the other side has closed the connection.
+fn is_end(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::UnexpectedEof
+    )
 }

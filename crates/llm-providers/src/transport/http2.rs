@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use super::HttpAnswer;
 use super::body::Outgoing;
 use super::failure::{Failure, interrupted};
-use super::socket::{Heard, Socket};
+use super::socket::Socket;
 
 /// A path that is gone says nothing: a connection is asked whether it lives, also while it is idle.
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -65,7 +65,7 @@ impl Shared {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .handshake(TokioIo::new(socket))
             .await
-            .map_err(|error| Failure::of(&error, &Heard::default()))?;
+            .map_err(|error| Failure::of(&error))?;
         let most = Arc::new(AtomicUsize::new(MOST_STREAMS));
         let told = most.clone();
         tokio::spawn(async move {
@@ -100,7 +100,7 @@ impl Http2 {
     pub(super) async fn send(self, request: Request<Outgoing>) -> Result<HttpAnswer, Failure> {
         let answer = self.0.requests.clone().send_request(request).await;
         // No byte of this answer came, whatever came for others.
-        let (head, incoming) = answer.map_err(|error| Failure::of(&error, &Heard::default()))?.into_parts();
+        let (head, incoming) = answer.map_err(|error| Failure::of(&error))?.into_parts();
         let body = Body { incoming, _place: self };
         Ok(HttpAnswer { status: head.status, headers: head.headers, chunks: Box::pin(body) })
     }

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::{HeaderMap, Request, Uri, Version};
+use http_body::Body as _;
 use llm_core::{BoxFuture, Clock, Error, SystemClock};
 use tokio::sync::Semaphore;
 
 use super::body::Outgoing;
 use super::connect::{ConnectOptions, Dialer};
 use super::failure::Failure;
-use super::http1::Http1;
+use super::http1::{self, Http1};
 use super::http2::{Http2, Shared};
 use super::pool::Pool;
 use super::proxy::ProxyError;
@@ -102,7 +103,7 @@ impl HttpTransport {
         let speaks_http1 = !is_http2(&socket);
         self.speaks_http1.store(speaks_http1, Relaxed);
         let link = if speaks_http1 {
-            Http1::open(socket).await.map(Link::Http1)
+            Ok(Link::Http1(Http1::new(socket)))
         } else {
             self.shared.open(socket).await.map(Link::Http2)
         };
@@ -111,26 +112,37 @@ impl HttpTransport {
 
     async fn send_on(&self, link: Link, request: &HttpRequest) -> Result<HttpAnswer, Failure> {
         match link {
-            Link::Http1(connection) => connection.send(self.http1(request), self.idle.clone()).await,
+            Link::Http1(connection) => {
+                let body = Outgoing::new(request.body.clone());
+                let length = body.size_hint().exact();
+                let head = self.head(request, length);
+                connection.send(head, body, length.is_none(), self.idle.clone()).await
+            }
             Link::Http2(place) => place.send(self.http2(request)).await,
         }
     }
 
-    fn http1(&self, request: &HttpRequest) -> Request<Outgoing> {
-        let endpoint = self.dialer.endpoint();
-        let mut headers = HeaderMap::with_capacity(request.common.len() + request.headers.len() + 2);
-        headers.insert(HOST, endpoint.host_header.clone());
-        let mut target = Uri::from(request.target.clone());
-        if let Some(proxy) = self.dialer.forwarder() {
-            target = self.absolute(request);
-            headers.extend(proxy.authorization.clone().map(|value| (PROXY_AUTHORIZATION, value)));
+    /// The head of a request over HTTP/1.1. `length` is its body's.
+    fn head(&self, request: &HttpRequest, length: Option<u64>) -> Vec<u8> {
+        let host = Some((HOST, &self.dialer.endpoint().host_header));
+        match self.dialer.forwarder() {
+            None => http1::written(request, &request.target, [host, None], length),
+            Some(proxy) => {
+                let authorization = proxy.authorization.as_ref().map(|value| (PROXY_AUTHORIZATION, value));
+                http1::written(request, self.absolute(request), [host, authorization], length)
+            }
         }
-        outgoing(target, Version::HTTP_11, headers, request)
     }
 
     fn http2(&self, request: &HttpRequest) -> Request<Outgoing> {
-        let headers = HeaderMap::with_capacity(request.common.len() + request.headers.len());
-        outgoing(self.absolute(request), Version::HTTP_2, headers, request)
+        let mut headers = HeaderMap::clone(&request.common);
+        headers.extend(request.headers.clone());
+        let mut outgoing = Request::new(Outgoing::new(request.body.clone()));
+        *outgoing.method_mut() = request.method.clone();
+        *outgoing.uri_mut() = self.absolute(request);
+        *outgoing.version_mut() = Version::HTTP_2;
+        *outgoing.headers_mut() = headers;
+        outgoing
     }
 
     fn absolute(&self, request: &HttpRequest) -> Uri {
@@ -153,17 +165,4 @@ impl Transport for HttpTransport {
 enum Link {
     Http1(Box<Http1>),
     Http2(Http2),
-}
-
-fn outgoing(target: Uri, version: Version, mut headers: HeaderMap, request: &HttpRequest) -> Request<Outgoing> {
-    headers.extend(request.common.iter().map(|(name, value)| (name.clone(), value.clone())));
-    for (name, value) in &request.headers {
-        headers.insert(name, value.clone());
-    }
-    let mut outgoing = Request::new(Outgoing::new(request.body.clone()));
-    *outgoing.method_mut() = request.method.clone();
-    *outgoing.uri_mut() = target;
-    *outgoing.version_mut() = version;
-    *outgoing.headers_mut() = headers;
-    outgoing
 }

@@ -2,6 +2,8 @@
 
 use futures_util::StreamExt;
 use llm_core::{ErrorKind, Provider, WireBody};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::upstream::{
     END, FIRST, LAST, STREAM, Then, Upstream, WHOLE, answer, body, call, frames, json, provider, streaming, whole,
@@ -134,4 +136,81 @@ async fn an_answer_with_more_than_its_length_does_not_reach_the_next() {
     let provider = upstream.provider();
     assert_eq!(body(&provider).await.unwrap(), WHOLE);
     assert_eq!(body(&provider).await.unwrap(), WHOLE);
+}
+
+#[tokio::test]
+async fn heads_before_the_answers_own_are_passed_over() {
+    let early = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
+    let upstream = Upstream::always(Then::Answer([&early[..], &json(WHOLE)].concat())).await;
+    let provider = upstream.provider();
+    for _ in 0..2 {
+        assert_eq!(body(&provider).await.unwrap(), WHOLE);
+    }
+    assert_eq!(connections(&upstream).await, [0, 0]);
+}
+
+#[tokio::test]
+async fn an_answer_that_gives_no_length_ends_with_its_connection() {
+    let open = [b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n", WHOLE.as_bytes()].concat();
+    let upstream = Upstream::always(Then::Close(open)).await;
+    let provider = upstream.provider();
+    for _ in 0..2 {
+        assert_eq!(body(&provider).await.unwrap(), WHOLE);
+    }
+    assert_eq!(connections(&upstream).await, [0, 1]);
+}
+
+#[tokio::test]
+async fn a_long_answer_comes_whole_however_its_length_is_told() {
+    let long = format!("{}{WHOLE}", " ".repeat(3 << 20));
+    let chunks = long.as_bytes().chunks(70_000).map(|chunk| std::str::from_utf8(chunk).unwrap());
+    let chunked = chunks.map(|chunk| format!("{:X}\r\n{chunk}\r\n", chunk.len())).collect::<String>();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunked = format!("{head}{chunked}0\r\nx-trailer: y\r\n\r\n").into_bytes();
+    let told = json(&long);
+    let upstream = Upstream::new(move |asked| Then::Answer([&told, &chunked][asked.at.1 % 2].clone())).await;
+    let provider = upstream.provider();
+    for _ in 0..4 {
+        assert_eq!(body(&provider).await.unwrap(), long);
+    }
+    assert_eq!(connections(&upstream).await, [0; 4]);
+}
+
+#[tokio::test]
+async fn an_answer_may_come_byte_by_byte() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let provider = provider(&format!("http://{}/v1", listener.local_addr().unwrap()));
+    let answer = [streaming(&[FIRST, LAST]), END.to_vec()].concat();
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        socket.set_nodelay(true).unwrap();
+        let _ = socket.read(&mut [0; 4096]).await.unwrap();
+        for byte in answer {
+            socket.write_all(&[byte]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        // Open until the other side has read it.
+        let _ = socket.read(&mut [0]).await;
+    });
+    let frames = within(frames(&provider)).await.unwrap();
+    assert_eq!(
+        frames.into_iter().map(|frame| frame.unwrap().bytes).collect::<Vec<_>>().concat(),
+        [FIRST, LAST].concat().as_bytes()
+    );
+}
+
+/// The upstream refuses by the head alone, and reads no further.
+#[tokio::test]
+async fn a_refusal_is_heard_while_the_request_is_still_being_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let provider = provider(&format!("http://{}/v1", listener.local_addr().unwrap()));
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let _ = socket.read(&mut [0; 1024]).await.unwrap();
+        socket.write_all(&answer("413 Content Too Large", "", r#"{"error":{"message":"too large"}}"#)).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let long = format!(",\"user\":\"{}\"", "x".repeat(24 << 20));
+    let error = within(provider.send(call(&long))).await.unwrap_err();
+    assert_eq!(error.upstream_status(), Some(413));
 }
