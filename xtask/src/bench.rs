@@ -1,10 +1,12 @@
 //! Benchmarks: of the mechanisms, and of the gateway as a whole.
 
+mod check;
 mod gateway;
 mod telemetry;
 
 use crate::{Outcome, process};
 
+pub(crate) use check::{Act, run as check};
 pub(crate) use gateway::{Pace, run as gateway};
 pub(crate) use telemetry::run as telemetry;
 

@@ -38,6 +38,7 @@ usage: cargo xtask COMMAND
   bench breaker            the breaker beside others, as one table of ratios
   bench dedup              sharing beside others, as one table of ratios
   bench router             the router beside tower's balancer, as one table of ratios
+  bench check [--bless]    instructions of the hot paths beside those on record, or put these on record (valgrind)
   bench telemetry          what telemetry costs: instructions and CPU a request, beside a build without it
   bench gateway [--quick]  the gateway beside nginx and the bare floor, as one table
 ";
@@ -69,6 +70,9 @@ fn command(words: &[&str]) -> Outcome {
         ["bench", "gateway"] => bench::gateway(bench::Pace::Full),
         ["bench", "gateway", "--quick"] => bench::gateway(bench::Pace::Quick),
         ["bench", "gateway", rest @ ..] => Err(format!("`bench gateway` does not know `{}`\n\n{HELP}", rest.join(" "))),
+        ["bench", "check"] => bench::check(bench::Act::Compare),
+        ["bench", "check", "--bless"] => bench::check(bench::Act::Bless),
+        ["bench", "check", rest @ ..] => Err(format!("`bench check` does not know `{}`\n\n{HELP}", rest.join(" "))),
         ["bench", "telemetry"] => bench::telemetry(),
         ["bench", table @ ("limits" | "breaker" | "dedup" | "router")] => bench::table(table),
         ["bench", rest @ ..] => bench::criterion(rest),

@@ -13,7 +13,10 @@ const NODE_PACKAGES: &[&str] = &["openai@6.49.0", "@anthropic-ai/sdk@1.14.0", "@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
     Tests,
+    /// The gateway's, beside nginx.
     Bench,
+    /// Those that count instructions.
+    Counts,
     Everything,
 }
 
@@ -43,6 +46,7 @@ const PACKAGES: &[Package] = &[
     },
     Package { name: "chromium", need: Need::Tests, is_there: || find("chromium").is_some() },
     Package { name: "tmux", need: Need::Tests, is_there: || find("tmux").is_some() },
+    Package { name: "valgrind", need: Need::Counts, is_there: || find("valgrind").is_some() },
     Package { name: "nginx", need: Need::Bench, is_there: || find("nginx").is_some() },
 ];
 
@@ -51,7 +55,7 @@ pub(crate) fn run(need: Need) -> Outcome<Tools> {
     packages(need)?;
     let folder = process::root().join("target").join("tools");
     let tools = Tools { python: folder.join("python/bin/python"), node_folder: folder.join("node") };
-    if need != Need::Bench {
+    if matches!(need, Need::Tests | Need::Everything) {
         python(&folder.join("python"), &tools.python)?;
         node(&tools.node_folder)?;
     }

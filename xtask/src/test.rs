@@ -7,11 +7,10 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::process::{self, cargo, output, program, run as check};
 use crate::setup::{Need, Tools};
 use crate::stopwatch::{Stopwatch, wait_for};
+use crate::workspace::executables;
 use crate::{Outcome, features, fuzz, grafana, layers, loom, setup, tidy};
 
 /// What every build below agrees on: other flags would be another build.
@@ -114,9 +113,5 @@ fn configuration() -> Outcome {
 fn built(kind: &str) -> Outcome<Vec<PathBuf>> {
     let messages =
         output(cargo(["build", "--bins", "--examples", "--message-format", "json-render-diagnostics"]).args(WHOLE))?;
-    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let of_kind = |artifact: &Value| {
-        artifact["target"]["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|one| one == kind))
-    };
-    Ok(artifacts.filter(of_kind).filter_map(|artifact| artifact["executable"].as_str().map(PathBuf::from)).collect())
+    Ok(executables(&messages, kind))
 }

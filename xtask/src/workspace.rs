@@ -123,6 +123,13 @@ impl Package {
     }
 }
 
+/// The programs of this kind that cargo says it has built, in JSON.
+pub(crate) fn executables(messages: &str, kind: &str) -> Vec<PathBuf> {
+    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let of_kind = |artifact: &Value| list(&artifact["target"]["kind"]).iter().any(|one| one == kind);
+    artifacts.filter(of_kind).filter_map(|artifact| artifact["executable"].as_str().map(PathBuf::from)).collect()
+}
+
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }

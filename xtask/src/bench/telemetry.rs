@@ -14,6 +14,7 @@ use super::gateway::Pace;
 use super::gateway::accounts::Accounts;
 use super::gateway::load::{Load, SMALL};
 use super::gateway::running::{Running, free_address};
+use crate::setup::{self, Need};
 use crate::workspace::{Metadata, Reach};
 use crate::{Outcome, process};
 
@@ -48,9 +49,7 @@ const VARIANTS: &[Variant] = &[
 
 /// Builds both, measures, reports.
 pub(crate) fn run() -> Outcome {
-    if process::find("valgrind").is_none() {
-        return Err("instructions are counted by valgrind, which is not there".to_owned());
-    }
+    setup::run(Need::Counts)?;
     let programs = Programs::build()?;
     let upstream =
         Running::start("sim", &programs.scratch, &programs.with, &["sim", "--listen", "127.0.0.1:0"].map(OsStr::new));
@@ -198,7 +197,7 @@ burst_capacity = 1000000
 }
 
 /// The instructions that a profile adds up to.
-fn total(profile: &str) -> Option<u64> {
+pub(super) fn total(profile: &str) -> Option<u64> {
     profile
         .lines()
         .find_map(|line| line.strip_prefix("summary: ").or(line.strip_prefix("totals: ")))?
