@@ -181,3 +181,20 @@ fn answers_that_nobody_ends_make_room_for_others_and_cut_off_who_hears_them() {
     drop(waiting);
     assert!(aggregator.begin("w1").is_some());
 }
+
+#[tokio::test]
+async fn streams_that_are_too_many_to_share_are_heard_all_the_same() {
+    const MOST: usize = 10_000;
+    let multiplexer = StreamingMultiplexer::new();
+    let begin =
+        |number: usize| multiplexer.subscribe_with(&request(&number.to_string()), || Box::pin(async { opened() }));
+    let subscriptions: Vec<_> = (0..MOST + 10).map(begin).collect();
+    assert_eq!(multiplexer.stats().await.active_requests, MOST);
+    for subscription in subscriptions.into_iter().rev().take(20) {
+        assert_eq!(heard(subscription), [Ok("one".to_owned())]);
+    }
+}
+
+fn opened() -> Result<llm_core::BoxStream<Result<StreamEvent, Error>>, Error> {
+    Ok(Box::pin(stream::iter([Ok(text("one"))])))
+}

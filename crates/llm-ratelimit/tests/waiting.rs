@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use llm_core::{Clock, Tick, TokioClock};
 use llm_ratelimit::{BucketConfig, Charge, Denied, KeyedLimiter, RateLimiter, TokenBucketConfig};
 use proptest::prelude::*;
@@ -161,6 +162,21 @@ async fn a_deadline_that_cannot_be_met_is_told_at_once() {
     limiter.acquire_by(1, begun.after(Duration::from_secs(1))).await.unwrap();
     assert_eq!(clock.now().since(begun), Duration::from_secs(1));
     assert_eq!(limiter.acquire(2).await, Err(Denied::TooLarge { cost: 2, burst: 1 }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_is_too_long_takes_nobody_more_and_says_how_long_it_would_take() {
+    const MOST: u32 = 1 << 16;
+    let (limiter, _) = limiter(10, 1);
+    assert!(limiter.check_and_consume().is_ok());
+    let mut waiting: Vec<_> = (0..MOST).map(|_| Box::pin(limiter.acquire(1))).collect();
+    assert!(waiting.iter_mut().all(|caller| caller.now_or_never().is_none()));
+    let denied = limiter.acquire(1).await;
+    assert_eq!(denied, Err(Denied::Until { wait: Duration::from_millis(10) * (MOST + 1) }));
+    drop(waiting.pop());
+    assert!(limiter.acquire(1).now_or_never().is_none(), "who leaves makes room");
+    // From the end on: nobody moves forward.
+    waiting.into_iter().rev().for_each(drop);
 }
 
 #[tokio::test(start_paused = true)]

@@ -88,3 +88,24 @@ impl Hub {
             .unwrap_or_else(|| Arc::new(ProviderFacts { system: provider.as_str().into(), ..ProviderFacts::default() }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_are_kept_of_no_more_providers_than_there_is_room_for() {
+        let hub = Hub {
+            series: Arc::default(),
+            traces: None,
+            log_requests: false,
+            reader: None,
+            providers: RwLock::default(),
+        };
+        let facts = |system: &str| ProviderFacts { system: system.into(), ..ProviderFacts::default() };
+        (0..MOST_PROVIDERS + 10).for_each(|number| hub.describe(&format!("p{number}").into(), facts("one")));
+        assert_eq!(hub.providers.read().len(), MOST_PROVIDERS);
+        hub.describe(&"p0".into(), facts("two"));
+        assert_eq!((&*hub.provider(&"p0".into()).system, &*hub.provider(&"new".into()).system), ("two", "new"));
+    }
+}

@@ -1,6 +1,7 @@
 //! The path with a scripted provider, on paused time.
 
 mod bench;
+mod bounds;
 mod circuits;
 mod following;
 mod limits;

@@ -300,3 +300,19 @@ fn capped(said: Said, most: Option<u64>) -> Spoken {
     }
     Spoken { said: said.first(most), stop: StopReason::Length }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_callers_make_up_are_remembered_up_to_a_bound() {
+        let simulator = Simulator::new(SimConfig::default());
+        for number in 0..MOST_REMEMBERED + 10 {
+            simulator.target(&format!("sim?fail_first=1&key={number}"), None).expect("a script");
+            assert!(simulator.fails_first(&number.to_string(), 1));
+        }
+        assert!(simulator.targets.lock().len() <= MOST_REMEMBERED);
+        assert!(simulator.failures.lock().len() <= MOST_REMEMBERED);
+    }
+}
