@@ -7,7 +7,8 @@ mod telemetry;
 use crate::{Outcome, process};
 
 pub(crate) use check::{Act, run as check};
-pub(crate) use gateway::{Pace, run as gateway};
+pub(crate) use gateway::soak::{MINUTES, run as soak};
+pub(crate) use gateway::{Choice, run as gateway};
 pub(crate) use telemetry::run as telemetry;
 
 /// The criterion benches; `arguments` go to cargo.

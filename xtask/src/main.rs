@@ -40,7 +40,9 @@ usage: cargo xtask COMMAND
   bench router             the router beside tower's balancer, as one table of ratios
   bench check [--bless]    instructions of the hot paths beside those on record, or put these on record (valgrind)
   bench telemetry          what telemetry costs: instructions and CPU a request, beside a build without it
-  bench gateway [--quick]  the gateway beside nginx and the bare floor, as one table
+  bench gateway [--quick] [--only TEXT]
+                           the gateway beside nginx and the bare floor, as one table; with TEXT the loads of that title
+  bench soak [--minutes N] mixed load on the gateway for N minutes (default 10): whether its memory has a plateau
 ";
 
 fn main() -> ExitCode {
@@ -67,12 +69,16 @@ fn command(words: &[&str]) -> Outcome {
         ["grafana", "--check"] => grafana::run(grafana::Act::Check),
         ["loom"] => loom::run(),
         ["fuzz", rest @ ..] => fuzz::run(rest),
-        ["bench", "gateway"] => bench::gateway(bench::Pace::Full),
-        ["bench", "gateway", "--quick"] => bench::gateway(bench::Pace::Quick),
-        ["bench", "gateway", rest @ ..] => Err(format!("`bench gateway` does not know `{}`\n\n{HELP}", rest.join(" "))),
+        ["bench", "gateway", rest @ ..] => bench::gateway(bench::Choice::read(rest)?),
         ["bench", "check"] => bench::check(bench::Act::Compare),
         ["bench", "check", "--bless"] => bench::check(bench::Act::Bless),
         ["bench", "check", rest @ ..] => Err(format!("`bench check` does not know `{}`\n\n{HELP}", rest.join(" "))),
+        ["bench", "soak"] => bench::soak(bench::MINUTES),
+        ["bench", "soak", "--minutes", number] => match number.parse() {
+            Ok(minutes) if minutes > 0 => bench::soak(minutes),
+            _ => Err("`bench soak --minutes` takes a whole number above 0".to_owned()),
+        },
+        ["bench", "soak", rest @ ..] => Err(format!("`bench soak` does not know `{}`\n\n{HELP}", rest.join(" "))),
         ["bench", "telemetry"] => bench::telemetry(),
         ["bench", table @ ("limits" | "breaker" | "dedup" | "router")] => bench::table(table),
         ["bench", rest @ ..] => bench::criterion(rest),

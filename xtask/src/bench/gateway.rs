@@ -7,6 +7,7 @@ pub(super) mod accounts;
 pub(super) mod load;
 mod report;
 pub(super) mod running;
+pub(super) mod soak;
 mod systems;
 
 use std::net::SocketAddr;
@@ -32,6 +33,38 @@ pub(crate) enum Pace {
     Quick,
 }
 
+/// What is asked of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Choice<'a> {
+    pub(crate) pace: Pace,
+    /// Only the loads whose title has this in it.
+    pub(crate) only: Option<&'a str>,
+}
+
+impl<'a> Choice<'a> {
+    /// Reads `--quick` and `--only TEXT`.
+    pub(crate) fn read(words: &[&'a str]) -> Outcome<Self> {
+        let mut choice = Self { pace: Pace::Full, only: None };
+        let mut words = words.iter();
+        while let Some(&word) = words.next() {
+            match word {
+                "--quick" => choice.pace = Pace::Quick,
+                "--only" => choice.only = Some(words.next().ok_or("`bench gateway --only` takes a part of a title")?),
+                other => return Err(format!("`bench gateway` does not know `{other}`")),
+            }
+        }
+        let titles = SCENARIOS.iter().map(|scenario| scenario.title).chain([SLOW.title]);
+        if titles.clone().any(|title| choice.takes(title)) {
+            return Ok(choice);
+        }
+        Err(format!("`bench gateway --only`: the titles are\n  {}", titles.collect::<Vec<_>>().join("\n  ")))
+    }
+
+    fn takes(self, title: &str) -> bool {
+        self.only.is_none_or(|only| title.contains(only))
+    }
+}
+
 /// What each round drives at each system.
 const SCENARIOS: &[Scenario] = &[SMALL, LARGE, STREAM, PACED, LOW];
 
@@ -39,7 +72,7 @@ const SCENARIOS: &[Scenario] = &[SMALL, LARGE, STREAM, PACED, LOW];
 const SETTLED: Duration = Duration::from_millis(100);
 
 /// Builds, starts, drives, reports, and ends what it started.
-pub(crate) fn run(pace: Pace) -> Outcome {
+pub(crate) fn run(choice: Choice<'_>) -> Outcome {
     setup::run(Need::Bench)?;
     let programs = build()?;
     let watch = Stopwatch::start();
@@ -51,7 +84,7 @@ pub(crate) fn run(pace: Pace) -> Outcome {
         systems::gateway(&programs, upstream.address)?,
         systems::translating(&programs, upstream.address)?,
     ];
-    let bench = Bench { programs, accounts, pace, seed: 0 };
+    let bench = Bench { programs, accounts, choice, seed: 0 };
     let report = bench.measure(upstream.address, &systems)?;
     drop(systems);
     drop(upstream);
@@ -68,30 +101,33 @@ fn build() -> Outcome<Programs> {
     let target = Metadata::read(Reach::Members)?.target_directory;
     let scratch: PathBuf = target.join("bench-gateway");
     std::fs::create_dir_all(&scratch).map_err(|error| format!("{}: {error}", scratch.display()))?;
-    let nginx = process::find("nginx").ok_or("set-up has not brought nginx")?;
-    Ok(Programs { llmkit: target.join("release/llmkit"), loadgen: target.join("release/loadgen"), nginx, scratch })
+    Ok(Programs { llmkit: target.join("release/llmkit"), loadgen: target.join("release/loadgen"), scratch })
 }
 
-struct Bench {
+struct Bench<'a> {
     programs: Programs,
     accounts: Accounts,
-    pace: Pace,
+    choice: Choice<'a>,
     seed: u64,
 }
 
-impl Bench {
+impl Bench<'_> {
     fn measure(mut self, upstream: SocketAddr, systems: &[System]) -> Outcome<Report> {
         let mut report = Report::new(systems);
         for (at, system) in systems.iter().enumerate() {
             println!("bench: memory of {}", system.name);
             self.warm_up(system)?;
             report.idle_bytes[at] = self.accounts.memory(system.process.id())?;
-            report.stream_bytes[at] = self.memory_of_a_stream(system)?;
+            if self.choice.takes(SLOW.title) {
+                report.stream_bytes[at] = self.memory_of_a_stream(system)?;
+            }
         }
-        let rounds = if self.pace == Pace::Full { 5 } else { 2 };
+        let choice = self.choice;
+        let driven: Vec<&Scenario> = SCENARIOS.iter().filter(|scenario| choice.takes(scenario.title)).collect();
+        let rounds = if choice.pace == Pace::Full { 5 } else { 2 };
         for round in 0..rounds {
             println!("bench: round {} of {rounds}", round + 1);
-            for scenario in SCENARIOS {
+            for scenario in &driven {
                 // Another one begins each round, so that a drift of the machine hits all alike.
                 for turn in 0..systems.len() {
                     let at = (round + turn) % systems.len();
@@ -99,8 +135,10 @@ impl Bench {
                     report.note(scenario, at, sample);
                 }
             }
-            let direct = self.load(&LOW, upstream, systems::upstream_model(LOW.model))?.go()?;
-            report.note_direct(direct);
+            if driven.contains(&&LOW) {
+                let direct = self.load(&LOW, upstream, systems::upstream_model(LOW.model))?.go()?;
+                report.note_direct(direct);
+            }
         }
         Ok(report)
     }
@@ -131,10 +169,30 @@ impl Bench {
     /// Each load has prompts of its own: an answer that is kept or shared would be no work.
     fn load(&mut self, scenario: &Scenario, target: SocketAddr, model: String) -> Outcome<Load> {
         self.seed += 1 << 48;
-        Load::start(&self.programs.loadgen, scenario, self.pace, target, &model, self.seed)
+        Load::start(&self.programs.loadgen, scenario, self.choice.pace, target, &model, self.seed)
     }
 }
 
 fn settle() {
     let _: Option<()> = wait_for(SETTLED, || None);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_is_chosen_by_a_part_of_its_title() {
+        let choice = Choice::read(&["--only", "32 KB", "--quick"]).expect("a title has it");
+        assert_eq!(choice.pace, Pace::Quick);
+        assert!(choice.takes(LARGE.title) && !choice.takes(SMALL.title));
+        assert!(Choice::read(&[]).expect("all").takes(LOW.title));
+    }
+
+    #[test]
+    fn what_no_title_has_and_what_is_no_option_are_refused() {
+        for words in [&["--only", "33 KB"][..], &["--only"], &["--fast"]] {
+            assert!(Choice::read(words).is_err(), "{words:?}");
+        }
+    }
 }

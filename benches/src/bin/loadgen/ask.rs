@@ -13,6 +13,16 @@ use tokio::net::TcpStream;
 /// What an OpenAI stream ends with.
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
+/// A request.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    /// The caller's key.
+    pub(crate) key: &'a str,
+    /// What the caller calls the request, if anything.
+    pub(crate) name: Option<&'a str>,
+    pub(crate) body: Bytes,
+}
+
 /// A kept connection to the target.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -47,23 +57,33 @@ impl Connection {
     }
 
     /// Sends the body; the answer's head is there when this returns.
+    ///
+    /// # Errors
+    /// Any answer but a 200.
     pub(crate) async fn send(&mut self, body: Bytes) -> Result<Response<Incoming>, String> {
-        self.sender.ready().await.map_err(|error| format!("the target closed the connection: {error}"))?;
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri("/v1/chat/completions")
-            .header(header::HOST, self.target.to_string())
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::AUTHORIZATION, "Bearer bench")
-            .body(Full::new(body))
-            .map_err(|error| error.to_string())?;
-        let answer = self.sender.send_request(request).await.map_err(|error| format!("no answer: {error}"))?;
+        let answer = self.request(Asked { key: "bench", name: None, body }).await?;
         if answer.status() == StatusCode::OK {
             return Ok(answer);
         }
         let status = answer.status();
         let body = answer.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         Err(format!("the answer is a {status}: {}", String::from_utf8_lossy(&body)))
+    }
+
+    /// Sends a request; its answer's head, whatever it says, is there when this returns.
+    pub(crate) async fn request(&mut self, asked: Asked<'_>) -> Result<Response<Incoming>, String> {
+        self.sender.ready().await.map_err(|error| format!("the target closed the connection: {error}"))?;
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri("/v1/chat/completions")
+            .header(header::HOST, self.target.to_string())
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::AUTHORIZATION, format!("Bearer {}", asked.key));
+        if let Some(name) = asked.name {
+            request = request.header("idempotency-key", name);
+        }
+        let request = request.body(Full::new(asked.body)).map_err(|error| error.to_string())?;
+        self.sender.send_request(request).await.map_err(|error| format!("no answer: {error}"))
     }
 }
 

@@ -43,7 +43,8 @@ pub(crate) async fn run(options: Options) -> Result<(), String> {
     Ok(())
 }
 
-async fn connect_all(options: &Options) -> Result<Vec<Connection>, String> {
+/// As many connections as asked.
+pub(crate) async fn connect_all(options: &Options) -> Result<Vec<Connection>, String> {
     let mut connections = Vec::with_capacity(options.connections);
     for _ in 0..options.connections {
         connections.push(Connection::open(options.target, options.stream).await?);
@@ -157,7 +158,7 @@ fn prompts(options: &Options, connection: usize) -> Prompts {
 }
 
 /// Waits for a line, or the end, of the standard input.
-async fn next_line() -> Result<(), String> {
+pub(crate) async fn next_line() -> Result<(), String> {
     let line = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
     line.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string()).map(drop)
 }

@@ -1,7 +1,8 @@
 //! The load generator of `cargo xtask bench gateway`, and the bare floor that it is driven against.
 //!
 //! `drive` connects, prints `ready`, waits for a line, loads the target, prints what it saw as one line of JSON, and keeps its
-//! connections until the next line: whoever started it reads the target's accounts at exactly these moments.
+//! connections until the next line: whoever started it reads the target's accounts at exactly these moments. `soak` does the same
+//! with a mixed load.
 
 mod ask;
 mod drive;
@@ -9,6 +10,7 @@ mod floor;
 mod measured;
 mod options;
 mod prompt;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -19,6 +21,7 @@ fn main() -> ExitCode {
     let outcome = Options::read(&words).and_then(|options| match options.command {
         Command::Floor => on_all_cores(floor::run(options)),
         Command::Drive => on_one_core(drive::run(options)),
+        Command::Soak => on_one_core(soak::run(options)),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,6 +10,8 @@ pub(crate) enum Command {
     Floor,
     /// The load.
     Drive,
+    /// A mixed load.
+    Soak,
 }
 
 /// When requests are sent.
@@ -23,13 +25,13 @@ pub(crate) enum Schedule {
     Hold,
 }
 
-/// Everything that a command needs; unused by the other one.
+/// Everything that a command needs; unused by the other ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) command: Command,
     /// Where `floor` listens.
     pub(crate) listen: SocketAddr,
-    /// The upstream of `floor`, the target of `drive`.
+    /// The upstream of `floor`, the target of the others.
     pub(crate) target: SocketAddr,
     pub(crate) model: String,
     /// The first of the numbers that make prompts distinct.
@@ -44,14 +46,15 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Reads `floor | drive` and its options.
+    /// Reads `floor | drive | soak` and its options.
     pub(crate) fn read(words: &[String]) -> Result<Self, String> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (command, words) = words.split_first().ok_or("loadgen floor | drive OPTIONS")?;
+        let (command, words) = words.split_first().ok_or("loadgen floor | drive | soak OPTIONS")?;
         let mut options = Self {
             command: match command.as_str() {
                 "floor" => Command::Floor,
                 "drive" => Command::Drive,
+                "soak" => Command::Soak,
                 other => return Err(format!("no such command: {other}")),
             },
             listen: any,

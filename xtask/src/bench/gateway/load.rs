@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -121,25 +121,36 @@ impl Load {
         ];
         let mut command = with_many_files(loadgen, &["drive".as_ref()]);
         command.args(numbers.iter().flat_map(|(option, value)| [*option, value])).args(scenario.options);
+        Self::connected(command, scenario.title)
+    }
+
+    /// Starts a generator and returns once it says that it is ready.
+    pub(crate) fn connected(mut command: Command, title: &'static str) -> Outcome<Self> {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| format!("the load generator: {error}"))?;
         let output = BufReader::new(child.stdout.take().expect("piped"));
-        let mut load = Self { child, output, title: scenario.title };
-        load.line().and_then(|line| if line == "ready" { Ok(load) } else { Err(format!("not ready: {line}")) })
+        let mut load = Self { child, output, title };
+        load.answer().and_then(|line| if line == "ready" { Ok(load) } else { Err(format!("not ready: {line}")) })
     }
 
     /// Says the word and returns what was seen; the connections stay until this is dropped.
     pub(crate) fn go(&mut self) -> Outcome<Seen> {
-        let input = self.child.stdin.as_mut().expect("piped");
-        writeln!(input).map_err(|error| format!("{}: {error}", self.title))?;
-        let line = self.line()?;
+        self.begin()?;
+        let line = self.answer()?;
         Seen::read(&line).ok_or_else(|| format!("{}: the load generator says `{line}`", self.title))
     }
 
-    fn line(&mut self) -> Outcome<String> {
+    /// Says the word.
+    pub(crate) fn begin(&mut self) -> Outcome {
+        let input = self.child.stdin.as_mut().expect("piped");
+        writeln!(input).map_err(|error| format!("{}: {error}", self.title))
+    }
+
+    /// Waits for what was seen.
+    pub(crate) fn answer(&mut self) -> Outcome<String> {
         let mut line = String::new();
         self.output.read_line(&mut line).map_err(|error| format!("{}: {error}", self.title))?;
         if line.is_empty() {

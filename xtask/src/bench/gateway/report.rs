@@ -77,40 +77,46 @@ impl fmt::Display for Report {
         let others = self.names[1..].iter().map(|name| format!("{name} : {}", self.names[0]));
         let columns: Vec<String> = self.names.iter().map(|name| (*name).to_owned()).chain(others).collect();
         writeln!(f, "| figure | {} |\n|---|{}", columns.join(" | "), "---:|".repeat(columns.len()))?;
-        for scenario in [SMALL, LARGE, STREAM, PACED] {
+        let is_driven = |scenario: &Scenario| self.samples.iter().any(|(title, _, _)| *title == scenario.title);
+        for scenario in [SMALL, LARGE, STREAM, PACED].iter().filter(|scenario| is_driven(scenario)) {
             let (unit, count): (_, fn(&Seen) -> f64) =
                 if scenario.is_stream { ("event", |seen| seen.events) } else { ("request", |seen| seen.requests) };
-            let cpu = self.of(&scenario, |sample| micros(sample.cpu) / count(&sample.seen));
+            let cpu = self.of(scenario, |sample| micros(sample.cpu) / count(&sample.seen));
             row(f, &format!("{}: CPU µs per {unit}", scenario.title), &cpu, Beside::Ratio)?;
-            let speed = self.of(&scenario, |sample| count(&sample.seen) / sample.seen.seconds);
+            let speed = self.of(scenario, |sample| count(&sample.seen) / sample.seen.seconds);
             // A paced stream is as fast as it is paced.
-            if scenario != PACED {
+            if *scenario != PACED {
                 row(f, &format!("{}: {unit}s per second", scenario.title), &speed, Beside::Ratio)?;
             }
         }
-        row(f, &format!("{}: added latency, p50 µs", LOW.title), &self.added(|seen| seen.p50), Beside::Difference)?;
-        row(f, &format!("{}: added latency, p99 µs", LOW.title), &self.added(|seen| seen.p99), Beside::Difference)?;
+        if is_driven(&LOW) {
+            row(f, &format!("{}: added latency, p50 µs", LOW.title), &self.added(|seen| seen.p50), Beside::Difference)?;
+            row(f, &format!("{}: added latency, p99 µs", LOW.title), &self.added(|seen| seen.p99), Beside::Difference)?;
+        }
         let once = |bytes: &[u64], unit: f64| bytes.iter().map(|&bytes| vec![bytes as f64 / unit]).collect::<Vec<_>>();
-        row(f, "1,000 slow streams: KB per stream", &once(&self.stream_bytes, 1024.0), Beside::Ratio)?;
+        if self.stream_bytes.iter().any(|&bytes| bytes > 0) {
+            row(f, "1,000 slow streams: KB per stream", &once(&self.stream_bytes, 1024.0), Beside::Ratio)?;
+        }
         row(f, "idle: MB", &once(&self.idle_bytes, 1024.0 * 1024.0), Beside::Ratio)?;
         let starts: Vec<Vec<f64>> = self.started_in.iter().map(|time| vec![time.as_secs_f64() * 1000.0]).collect();
         row(f, "start: ms to the first connection", &starts, Beside::Ratio)?;
-        let direct =
-            |latency: fn(&Seen) -> Duration| median(self.direct.iter().map(|seen| micros(latency(seen))).collect());
+        let cores = cores();
         write!(
             f,
             "
-Medians of {} rounds, in which the systems took turns; the ratio (of added latency: the difference) is taken within a round.
-CPU is user and kernel time of the system's processes alone. Upstream, system and load generator share {} cores: CPU per request
-is the honest figure, requests per second are not. Added latency is to a direct call, which took {:.0} µs at p50 and {:.0} µs at p99.
-Memory is proportional set size. nginx has as many workers as the others have threads: {}.
-",
-            self.direct.len(),
-            cores(),
-            direct(|seen| seen.p50),
-            direct(|seen| seen.p99),
-            cores(),
-        )
+Medians of the rounds, in which the systems took turns; the ratio (of added latency: the difference) is taken within a round.
+CPU is user and kernel time of the system's processes alone. Upstream, system and load generator share {cores} cores: CPU per request
+is the honest figure, requests per second are not. Memory is proportional set size. nginx has as many workers as the others have
+threads: {cores}.
+"
+        )?;
+        if self.direct.is_empty() {
+            return Ok(());
+        }
+        let direct =
+            |latency: fn(&Seen) -> Duration| median(self.direct.iter().map(|seen| micros(latency(seen))).collect());
+        let (p50, p99) = (direct(|seen| seen.p50), direct(|seen| seen.p99));
+        writeln!(f, "Added latency is to a direct call, which took {p50:.0} µs at p50 and {p99:.0} µs at p99.")
     }
 }
 
@@ -203,6 +209,18 @@ mod tests {
         let text = report().to_string();
         assert!(text.contains("added latency, p50 µs | 50.0 | 100 | +50 |"), "{text}");
         assert!(text.contains("added latency, p99 µs | 500 | 1000 | +500 |"), "{text}");
+    }
+
+    #[test]
+    fn what_was_not_driven_has_no_row() {
+        let mut report = report();
+        report.samples.retain(|(title, _, _)| *title == LARGE.title);
+        report.direct.clear();
+        let text = report.to_string();
+        assert!(
+            text.contains("32 KB") && !["1 KB", "50-chunk", "latency,"].iter().any(|row| text.contains(row)),
+            "{text}"
+        );
     }
 
     #[test]

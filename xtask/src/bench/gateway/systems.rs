@@ -15,7 +15,6 @@ use crate::{Outcome, process};
 pub(crate) struct Programs {
     pub(crate) llmkit: PathBuf,
     pub(crate) loadgen: PathBuf,
-    pub(crate) nginx: PathBuf,
     pub(crate) scratch: PathBuf,
 }
 
@@ -66,6 +65,7 @@ pub(crate) fn upstream(programs: &Programs) -> Outcome<Upstream> {
 
 /// A plain reverse proxy: no buffering of answers, kept connections, a worker a core.
 pub(crate) fn nginx(programs: &Programs, upstream: SocketAddr) -> Outcome<System> {
+    let nginx = process::find("nginx").ok_or("set-up has not brought nginx")?;
     let address = free_address()?;
     let file = programs.scratch.join("nginx.conf");
     let user = if process::output(&mut process::program("id", ["-u"]))?.trim() == "0" { "user root root;" } else { "" };
@@ -74,7 +74,7 @@ pub(crate) fn nginx(programs: &Programs, upstream: SocketAddr) -> Outcome<System
     // Its own folder is the prefix of every path in the file.
     let arguments = [OsStr::new("-p"), programs.scratch.as_os_str(), OsStr::new("-c"), file.as_os_str()];
     let watch = Stopwatch::start();
-    let mut process = Running::start("nginx", &programs.scratch, &programs.nginx, &arguments)?;
+    let mut process = Running::start("nginx", &programs.scratch, &nginx, &arguments)?;
     process.listens_on(address)?;
     Ok(System { name: "nginx", process, address, model: upstream_model, started_in: watch.elapsed() })
 }
