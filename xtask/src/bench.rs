@@ -2,6 +2,7 @@
 
 mod check;
 mod gateway;
+mod plot;
 mod telemetry;
 
 use crate::{Outcome, process};
@@ -9,6 +10,7 @@ use crate::{Outcome, process};
 pub(crate) use check::{Act, run as check};
 pub(crate) use gateway::soak::{MINUTES, run as soak};
 pub(crate) use gateway::{Choice, run as gateway};
+pub(crate) use plot::{complaints as plot_complaints, run as plot};
 pub(crate) use telemetry::run as telemetry;
 
 /// The criterion benches; `arguments` go to cargo.

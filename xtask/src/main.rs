@@ -27,7 +27,7 @@ usage: cargo xtask COMMAND
   test                     set-up, then every check and every test
   ci                       what a forge checks before `test`: the lock files fit the manifests
   layers                   crates depend only on layers below their own
-  tidy                     source headers, README's crate table, features, licences and bans
+  tidy                     source headers, README's crate table, the plot, features, licences and bans
   features                 each feature combination compiles alone, without warnings
   grafana [--check]        make the dashboard from the list of series, or see whether it is made from it
   loom                     the models of the atomic protocols
@@ -42,6 +42,7 @@ usage: cargo xtask COMMAND
   bench telemetry          what telemetry costs: instructions and CPU a request, beside a build without it
   bench gateway [--quick] [--only TEXT]
                            the gateway beside nginx and the bare floor, as one table; with TEXT the loads of that title
+  bench plot               docs/benchmarks.svg anew, from the table in docs/benchmarks.md
   bench soak [--minutes N] mixed load on the gateway for N minutes (default 10): whether its memory has a plateau
 ";
 
@@ -73,6 +74,7 @@ fn command(words: &[&str]) -> Outcome {
         ["bench", "check"] => bench::check(bench::Act::Compare),
         ["bench", "check", "--bless"] => bench::check(bench::Act::Bless),
         ["bench", "check", rest @ ..] => Err(format!("`bench check` does not know `{}`\n\n{HELP}", rest.join(" "))),
+        ["bench", "plot"] => bench::plot(),
         ["bench", "soak"] => bench::soak(bench::MINUTES),
         ["bench", "soak", "--minutes", number] => match number.parse() {
             Ok(minutes) if minutes > 0 => bench::soak(minutes),

@@ -9,7 +9,7 @@ mod sources;
 
 use crate::process;
 use crate::workspace::{Metadata, Reach};
-use crate::{Outcome, layers};
+use crate::{Outcome, bench, layers};
 
 pub(crate) use configuration::undocumented_or_unread;
 
@@ -26,6 +26,7 @@ pub(crate) fn run() -> Outcome {
     let complaints = [
         sources::complaints(&sources),
         readme::complaints(&readme, &crates),
+        bench::plot_complaints()?,
         features::complaints(&everything, &sources),
         licences::complaints(&deny, &everything)?,
         bans::complaints(&deny, &everything)?,
