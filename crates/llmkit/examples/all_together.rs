@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use llmkit::{
-    CircuitBreaker, CircuitState, ClientBuilder, CompletionRequest, Message, Optimization, RateLimiter, SimConfig,
-    SimProvider, SmartRouter, Strategy, StreamingMultiplexer, TargetConfig, TokenBucketConfig,
+    CircuitBreaker, CircuitState, ClientBuilder, CompletionRequest, Exporter, Message, ObservabilityConfig,
+    Optimization, RateLimiter, SimConfig, SimProvider, SmartRouter, Strategy, StreamingMultiplexer, TargetConfig,
+    TokenBucketConfig,
 };
 
 #[tokio::main]
@@ -35,6 +36,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         )
         .with_rate_limiter(RateLimiter::new(TokenBucketConfig::new(2, 3)))
         .with_circuit_breaker(breaker.clone())
+        .with_observability(ObservabilityConfig {
+            enable_traces: true,
+            enable_metrics: true,
+            exporter: Exporter::Prometheus,
+        })
         .build()?;
 
     let request = CompletionRequest::new("fast", vec![Message::user("What is 2+2?")]);

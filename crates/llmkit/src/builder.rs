@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use llm_core::{Provider, ProviderId};
-use llm_pipeline::{DefaultRoute, Pipeline, PipelineBuilder, ProviderConfig, RetryPolicy};
+use llm_core::{ModelId, Provider, ProviderId};
+use llm_pipeline::{DefaultRoute, Pipeline, PipelineBuilder, ProviderConfig, RetryPolicy, Terms};
 
 use crate::Client;
 
@@ -24,6 +24,10 @@ pub enum BuildError {
     #[cfg(feature = "http")]
     #[error(transparent)]
     Provider(#[from] llm_providers::ConfigError),
+    /// What is to be measured or traced cannot be.
+    #[cfg(feature = "observability")]
+    #[error(transparent)]
+    Observability(#[from] llm_telemetry::ObservabilityError),
 }
 
 /// Collects the parts of a [`Client`].
@@ -35,6 +39,16 @@ pub struct ClientBuilder {
     default: Option<DefaultRoute>,
     #[cfg(feature = "streaming-multiplexer")]
     multiplexer: Option<llm_dedup::StreamingMultiplexer>,
+    #[cfg(feature = "observability")]
+    telemetry: Option<Telemetry>,
+}
+
+/// What a client measures with.
+#[cfg(feature = "observability")]
+#[derive(Debug)]
+enum Telemetry {
+    Of(llm_telemetry::ObservabilityConfig),
+    Made(Arc<llm_telemetry::Telemetry>),
 }
 
 impl Default for ClientBuilder {
@@ -47,11 +61,13 @@ impl ClientBuilder {
     /// A client without providers, limits or circuits of its own; failed calls are tried again.
     pub fn new() -> Self {
         Self {
-            path: Pipeline::builder().sharing(None),
+            path: Pipeline::builder().sharing(None).terms(known_terms),
             providers: Vec::new(),
             default: None,
             #[cfg(feature = "streaming-multiplexer")]
             multiplexer: None,
+            #[cfg(feature = "observability")]
+            telemetry: None,
         }
     }
 
@@ -163,6 +179,24 @@ impl ClientBuilder {
         self
     }
 
+    /// Measures and traces what the client asks; [`Client::metrics`] shows it. A later call takes an earlier one's place.
+    ///
+    /// # Errors
+    /// None here: [`build`](Self::build) names a collector that cannot be sent to.
+    #[cfg(feature = "observability")]
+    pub fn with_observability(mut self, config: llm_telemetry::ObservabilityConfig) -> Self {
+        self.telemetry = Some(Telemetry::Of(config));
+        self
+    }
+
+    /// As [`with_observability`](Self::with_observability), with what was put together by hand: its own sampling, its own
+    /// place for spans, shared with other clients or with a [`MetricsListener`](crate::MetricsListener).
+    #[cfg(feature = "observability")]
+    pub fn with_telemetry(mut self, telemetry: Arc<llm_telemetry::Telemetry>) -> Self {
+        self.telemetry = Some(Telemetry::Made(telemetry));
+        self
+    }
+
     /// Sets how often a failed call is tried again.
     pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
         self.path = self.path.retry(retry);
@@ -180,9 +214,31 @@ impl ClientBuilder {
             (None, [only]) => DefaultRoute::Provider(only.clone()),
             (None, _) => DefaultRoute::None,
         };
-        let client = Client::new(self.path.default_route(default).build(None)?);
+        let path = self.path.default_route(default);
+        #[cfg(feature = "observability")]
+        let (path, telemetry) = {
+            let telemetry = match self.telemetry {
+                Some(Telemetry::Of(config)) => Some(Arc::new(config.try_build()?)),
+                Some(Telemetry::Made(telemetry)) => Some(telemetry),
+                None => None,
+            };
+            let path = match &telemetry {
+                Some(telemetry) => path.observer(telemetry.clone()),
+                None => path,
+            };
+            (path, telemetry)
+        };
+        let client = Client::new(path.build(None)?);
+        #[cfg(feature = "observability")]
+        let client = client.told_to(telemetry);
         #[cfg(feature = "streaming-multiplexer")]
         let client = client.sharing(self.multiplexer);
         Ok(client)
     }
+}
+
+/// What the table of models says of one that no target names: its provider's name is its vendor's.
+fn known_terms(provider: &ProviderId, model: &ModelId) -> Terms {
+    let known = llm_providers::Catalogue::built_in().find(provider.as_str(), model.as_str());
+    Terms { price: known.and_then(|known| known.price), max_output: known.and_then(|known| known.max_output) }
 }

@@ -8,7 +8,7 @@ use futures_core::Stream;
 use http::HeaderMap;
 use llm_core::{
     BoxStream, CallBody, CompletionRequest, CompletionResponse, EmbeddingRequest, EmbeddingResponse, Error, ErrorKind,
-    RequestId, StreamEvent,
+    RequestId, RequestObserver, StreamEvent, Tick,
 };
 use llm_pipeline::{Caller, Pipeline, Reply, Request};
 
@@ -19,6 +19,10 @@ pub struct Client {
     caller: Arc<Caller>,
     #[cfg(feature = "streaming-multiplexer")]
     multiplexer: Option<llm_dedup::StreamingMultiplexer>,
+    #[cfg(feature = "observability")]
+    telemetry: Option<Arc<llm_telemetry::Telemetry>>,
+    #[cfg(feature = "observability")]
+    context: Option<Arc<llm_telemetry::TracingContext>>,
 }
 
 impl Client {
@@ -28,7 +32,43 @@ impl Client {
             caller: Arc::new(Caller::new("default")),
             #[cfg(feature = "streaming-multiplexer")]
             multiplexer: None,
+            #[cfg(feature = "observability")]
+            telemetry: None,
+            #[cfg(feature = "observability")]
+            context: None,
         }
+    }
+
+    #[cfg(feature = "observability")]
+    pub(crate) fn told_to(self, telemetry: Option<Arc<llm_telemetry::Telemetry>>) -> Self {
+        Self { telemetry, ..self }
+    }
+
+    /// The client whose requests are part of the trace of `context`, and carry its attributes. What it measures, its limits
+    /// and its circuits are this one's.
+    #[cfg(feature = "observability")]
+    #[must_use]
+    pub fn with_tracing_context(&self, context: llm_telemetry::TracingContext) -> Self {
+        Self { context: Some(Arc::new(context)), ..self.clone() }
+    }
+
+    /// What was measured, as Prometheus' text; empty for a client that measures nothing.
+    #[cfg(feature = "observability")]
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.telemetry.as_ref().map_or_else(String::new, |telemetry| telemetry.render(None).1)
+    }
+
+    /// Who follows a request, if it is traced.
+    #[cfg(feature = "observability")]
+    fn follower(&self, name: &'static str, id: &RequestId, received: Tick) -> Option<Arc<dyn RequestObserver>> {
+        self.telemetry.as_ref()?.follow(self.context.as_deref(), name, id, received)
+    }
+
+    #[cfg(not(feature = "observability"))]
+    #[expect(clippy::unused_self, reason = "with telemetry it is a method")]
+    fn follower(&self, _: &'static str, _: &RequestId, _: Tick) -> Option<Arc<dyn RequestObserver>> {
+        None
     }
 
     #[cfg(feature = "streaming-multiplexer")]
@@ -38,12 +78,12 @@ impl Client {
 
     /// The stream of an identical request, or of this one if there is none.
     #[cfg(feature = "streaming-multiplexer")]
-    fn shared(&self, request: &CompletionRequest) -> Option<llm_dedup::Subscription> {
+    fn shared(&self, name: &'static str, request: &CompletionRequest) -> Option<llm_dedup::Subscription> {
         let multiplexer = self.multiplexer.as_ref()?;
         let (client, asked) = (self.clone(), request.clone());
         let opening = || -> llm_dedup::Opening {
             Box::pin(async move {
-                match client.ask(CallBody::Stream(Box::new(asked))).await? {
+                match client.ask(name, CallBody::Stream(Box::new(asked))).await? {
                     Reply::Events(events) => Ok(events),
                     other => Err(unexpected(&other)),
                 }
@@ -59,10 +99,10 @@ impl Client {
     pub async fn complete(&self, request: impl Into<CompletionRequest>) -> Result<CompletionResponse, Error> {
         let request = request.into();
         #[cfg(feature = "streaming-multiplexer")]
-        if let Some(events) = self.shared(&request) {
+        if let Some(events) = self.shared(COMPLETE, &request) {
             return self.collected(events).await;
         }
-        match self.ask(CallBody::Completion(Box::new(request))).await? {
+        match self.ask(COMPLETE, CallBody::Completion(Box::new(request))).await? {
             Reply::Completion(response) => Ok(*response),
             other => Err(unexpected(&other)),
         }
@@ -75,10 +115,10 @@ impl Client {
     pub async fn stream(&self, request: impl Into<CompletionRequest>) -> Result<Events, Error> {
         let request = request.into();
         #[cfg(feature = "streaming-multiplexer")]
-        if let Some(events) = self.shared(&request) {
+        if let Some(events) = self.shared(STREAM, &request) {
             return Ok(Events(Box::pin(events)));
         }
-        match self.ask(CallBody::Stream(Box::new(request))).await? {
+        match self.ask(STREAM, CallBody::Stream(Box::new(request))).await? {
             Reply::Events(events) => Ok(Events(events)),
             other => Err(unexpected(&other)),
         }
@@ -89,7 +129,7 @@ impl Client {
     /// # Errors
     /// As [`complete`](Self::complete).
     pub async fn embed(&self, request: EmbeddingRequest) -> Result<EmbeddingResponse, Error> {
-        match self.ask(CallBody::Embedding(Box::new(request))).await? {
+        match self.ask(EMBED, CallBody::Embedding(Box::new(request))).await? {
             Reply::Embeddings(response) => Ok(*response),
             other => Err(unexpected(&other)),
         }
@@ -108,22 +148,29 @@ impl Client {
         Ok(response)
     }
 
-    async fn ask(&self, body: CallBody) -> Result<Reply, Error> {
+    async fn ask(&self, name: &'static str, body: CallBody) -> Result<Reply, Error> {
+        let (id, received) = (RequestId::from_random(fastrand::u128(..)), self.path.now());
+        let follower = self.follower(name, &id, received);
         let request = Request {
             caller: self.caller.clone(),
-            id: RequestId::from_random(fastrand::u128(..)),
+            id,
             body,
             headers: HeaderMap::new(),
             cache: llm_pipeline::CacheUse::Bypass,
             idempotency_key: None,
             last_frame: None,
-            received: self.path.now(),
+            received,
             deadline: None,
-            follower: None,
+            follower,
         };
         Ok(self.path.handle(request).await?.reply)
     }
 }
+
+/// What spans of the client are called.
+const COMPLETE: &str = "client.complete";
+const STREAM: &str = "client.stream";
+const EMBED: &str = "client.embed";
 
 fn unexpected(reply: &Reply) -> Error {
     Error::new(ErrorKind::Internal, format!("the answer came in another form than asked: {reply:?}"))

@@ -55,6 +55,11 @@ pub use llm_ratelimit::{
     BucketConfig, Budget as TokenBudgetGuard, CapConfig, KeyedLimiter, LimitConfig, MeterConfig, RateLimiter,
     TokenBucketConfig, TokenBudgetConfig,
 };
+#[cfg(feature = "observability")]
+pub use llm_telemetry::{
+    Exporter, MetricsListener, ObservabilityConfig, ObservabilityError, OtlpConfig, Sampling, Span, SpanId, SpanKind,
+    SpanSink, Telemetry, TelemetryBuilder, TraceId, TracingContext, Value,
+};
 #[cfg(all(feature = "circuit-breaker", feature = "rate-limiter", feature = "smart-router"))]
 pub use load_balancer::{BalancerConfig, EndpointStats, LoadBalancer, LoadBalancerStats, ModelEndpoint};
 #[cfg(feature = "smart-router")]
