@@ -27,8 +27,8 @@ pub(crate) async fn run(source: Source, loaded: Loaded) -> Result<(), Box<dyn st
     let telemetry = Telemetry::start(&loaded)?;
     telemetry.describe(&loaded.config.providers);
     let app = App::new(&loaded, telemetry.observer(), None)?;
-    let metrics_key =
-        loaded.environment.get("METRICS_API_KEY").filter(|key| !key.is_empty()).map(|key| key.to_owned().into());
+    let metrics_key = loaded.config.observability.metrics_api_key.as_ref();
+    let metrics_key = metrics_key.map(|key| key.resolve(&loaded.environment)).transpose()?;
     let server = &loaded.config.server;
     let certificate = Certificate::of(server)?;
     let process = Arc::new(Process::new(app, Tls::new(certificate), telemetry.clone(), metrics_key));

@@ -133,6 +133,9 @@ fn server(config: &Config, environment: &Environment, problems: &mut Problems) {
         "observability.metrics_port",
         "another than server.listen's",
     );
+    if let Some(Err(error)) = config.observability.metrics_api_key.as_ref().map(|key| key.resolve(environment)) {
+        problems.add("observability.metrics_api_key", error.to_string());
+    }
 }
 
 fn traces(config: &Config, problems: &mut Problems) {

@@ -565,7 +565,7 @@ impl Default for Deduplication {
 }
 
 /// `[observability]`
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Observability {
     /// How log lines look: `pretty` or `json`.
@@ -575,6 +575,9 @@ pub struct Observability {
     pub log_requests: bool,
     /// A port of its own for `/metrics`, on the address of `server.listen`. `/metrics` is on the main port too.
     pub metrics_port: Option<u16>,
+    /// The key that `/metrics` needs as a bearer key. `METRICS_API_KEY` in the environment goes before it. Without one the
+    /// metrics are open.
+    pub metrics_api_key: Option<Secret>,
     /// The collector that takes spans, by OTLP over HTTP, such as `http://localhost:4318`. Without one there are no
     /// traces.
     pub tracing_endpoint: Option<String>,
@@ -592,6 +595,7 @@ impl Default for Observability {
             log_format: LogFormat::Pretty,
             log_requests: false,
             metrics_port: None,
+            metrics_api_key: None,
             tracing_endpoint: None,
             trace_ratio: None,
             traces_per_second: None,

@@ -115,6 +115,13 @@ impl Source {
             insert(table.get_mut(), &path, format).map_err(|why| LoadError(vec![format!("RUST_LOG_FORMAT: {why}")]))?;
             overridden.push("RUST_LOG_FORMAT");
         }
+        if self.environment.get(METRICS_API_KEY).is_some_and(|key| !key.is_empty()) {
+            let path = ["observability".to_owned(), "metrics_api_key".to_owned()];
+            let place = "env:METRICS_API_KEY";
+            insert(table.get_mut(), &path, place)
+                .map_err(|why| LoadError(vec![format!("{METRICS_API_KEY}: {why}")]))?;
+            overridden.push(METRICS_API_KEY);
+        }
         let warnings = pending::take(table.get_mut());
         let config = Config::deserialize(toml::de::Deserializer::from(table)).map_err(|mut error| {
             let from_variable = error.span().is_none_or(|span| span.is_empty()) && !overridden.is_empty();
@@ -201,6 +208,9 @@ fn unbuilt(config: &Config) -> impl Iterator<Item = String> {
 }
 
 /// Puts `value` at `path`, in the place of what is there. A value that is no TOML is text.
+/// The key of the metrics, as the specification calls it in the environment.
+const METRICS_API_KEY: &str = "METRICS_API_KEY";
+
 fn insert<'i>(table: &mut DeTable<'i>, path: &[String], value: &'i str) -> Result<(), String> {
     let (last, sections) = path.split_last().ok_or("names no key")?;
     let mut inner = table;

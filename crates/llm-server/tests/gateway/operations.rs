@@ -100,3 +100,15 @@ fn a_metrics_key_closes_the_metrics_and_nothing_else() {
     assert_eq!(get(gateway.addr(), "/metrics", &[("authorization", "Bearer scrape")]).status, 200);
     assert_eq!(gateway.chat("echo", "x").status, 200);
 }
+
+#[test]
+fn the_metrics_key_may_stand_in_the_file_and_the_environments_goes_before_it() {
+    const FILE: &str = "[observability]\nmetrics_api_key = \"env:SCRAPE\"\n";
+    let show = |gateway: &Gateway, key: &str| {
+        get(gateway.addr(), "/metrics", &[("authorization", &format!("Bearer {key}"))]).status
+    };
+    let gateway = Gateway::start(FILE, &[("SCRAPE", "of the file")]);
+    assert_eq!((show(&gateway, "of the file"), get(gateway.addr(), "/metrics", &[]).status), (200, 401));
+    let gateway = Gateway::start(FILE, &[("SCRAPE", "of the file"), ("METRICS_API_KEY", "scrape")]);
+    assert_eq!((show(&gateway, "of the file"), show(&gateway, "scrape")), (401, 200));
+}
