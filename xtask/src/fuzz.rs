@@ -3,7 +3,10 @@
 //! `cargo fuzz` wants nightly for its sanitizers. The workspace forbids `unsafe`, so what is looked for here is a panic, an
 //! overflow or a failed assertion, and for these the coverage instrumentation that stable LLVM has is enough.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::workspace::{Metadata, Reach};
 use crate::{Outcome, process};
@@ -24,19 +27,51 @@ const INSTRUMENTATION: &[&str] = &[
     "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
 ];
 
+/// How long each target runs when everything is checked.
+const SECONDS_OF_A_CHECK: u32 = 30;
+
 /// Builds all targets, then runs each, or those named.
 pub(crate) fn run(words: &[&str]) -> Outcome {
     let request = Request::read(words)?;
     let targets = request.of(&targets()?)?;
-    if process::find("c++").is_none() {
-        return Err("fuzz: libFuzzer is C++ and there is no `c++`; Debian's package is g++".to_owned());
-    }
     let programs = build()?;
     for (number, target) in targets.iter().enumerate() {
         println!("fuzz: {target} ({} of {}) for {} s", number + 1, targets.len(), request.seconds);
-        fuzz(&programs.join(target), target, request.seconds)?;
+        ended(target, process::run(&mut fuzzer(&programs, target, request.seconds)?))?;
     }
     Ok(())
+}
+
+/// Runs each target for half a minute, as many at once as there are cores. What a target says is shown when it has
+/// found something.
+pub(crate) fn check() -> Outcome {
+    let (targets, programs) = (targets()?, build()?);
+    let next = AtomicUsize::new(0);
+    let runner = || {
+        let mut found = Vec::new();
+        // Relaxed: the number alone is shared.
+        while let Some(target) = targets.get(next.fetch_add(1, Relaxed)) {
+            println!("fuzz: {target} for {SECONDS_OF_A_CHECK} s");
+            let outcome = fuzzer(&programs, target, SECONDS_OF_A_CHECK).and_then(|mut fuzzer| quiet(&mut fuzzer));
+            found.extend(ended(target, outcome).err());
+        }
+        found
+    };
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let found: Vec<String> = std::thread::scope(|threads| {
+        let runners: Vec<_> = (0..cores).map(|_| threads.spawn(runner)).collect();
+        runners.into_iter().flat_map(|runner| runner.join().expect("a runner does not panic")).collect()
+    });
+    if found.is_empty() { Ok(()) } else { Err(found.join("\n")) }
+}
+
+fn quiet(fuzzer: &mut Command) -> Outcome {
+    let output = fuzzer.output().map_err(|error| format!("cannot start it: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{said}\n  it failed ({})", output.status))
 }
 
 /// The programs that `fuzz/Cargo.toml` lists.
@@ -45,15 +80,6 @@ pub(crate) fn targets() -> Outcome<Vec<String>> {
     let names: Vec<String> =
         metadata.members().flat_map(|package| package.targets_of("bin")).map(str::to_owned).collect();
     if names.is_empty() { Err(format!("fuzz: {MANIFEST} lists no target")) } else { Ok(names) }
-}
-
-/// Checks the targets without building the engine, which would take a C++ compiler.
-pub(crate) fn check() -> Outcome {
-    let target = Metadata::read(Reach::Members)?.target_directory.join("fuzz");
-    process::run(
-        process::cargo(["check", "--manifest-path", MANIFEST, "--no-default-features", "--bins", "--target-dir"])
-            .arg(target),
-    )
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -91,6 +117,9 @@ impl<'a> Request<'a> {
 
 /// Returns the folder of the programs.
 fn build() -> Outcome<PathBuf> {
+    if process::find("c++").is_none() {
+        return Err("fuzz: libFuzzer is C++ and there is no `c++`; Debian's package is g++".to_owned());
+    }
     let host = host()?;
     let target = Metadata::read(Reach::Members)?.target_directory.join("fuzz");
     println!("fuzz: building the targets");
@@ -110,14 +139,14 @@ fn host() -> Outcome<String> {
     host.map(str::to_owned).ok_or_else(|| "rustc does not say what host it is for".to_owned())
 }
 
-fn fuzz(program: &Path, target: &str, seconds: u32) -> Outcome {
+fn fuzzer(programs: &Path, target: &str, seconds: u32) -> Outcome<Command> {
     let folder = process::root().join("fuzz");
     let corpus = folder.join("corpus").join(target);
-    let artifacts = folder.join("artifacts").join(target);
+    let artifacts = artifacts(target);
     for made in [&corpus, &artifacts] {
         std::fs::create_dir_all(made).map_err(|error| format!("{}: {error}", made.display()))?;
     }
-    let mut command = process::program(program, [format!("-max_total_time={seconds}")]);
+    let mut command = process::program(programs.join(target), [format!("-max_total_time={seconds}")]);
     command.args(["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1", "-verbosity=0"]);
     // What was found before is tried first: a run fails until it is mended.
     command.arg(format!("-artifact_prefix={}/", artifacts.display())).arg(&corpus).arg(&artifacts);
@@ -125,8 +154,16 @@ fn fuzz(program: &Path, target: &str, seconds: u32) -> Outcome {
     if seeds.is_dir() {
         command.arg(seeds);
     }
-    process::run(&mut command)
-        .map_err(|why| format!("fuzz: {target} found an input, kept in {}\n  {why}", artifacts.display()))
+    Ok(command)
+}
+
+/// Where the inputs are kept that a target found.
+fn artifacts(target: &str) -> PathBuf {
+    process::root().join("fuzz/artifacts").join(target)
+}
+
+fn ended(target: &str, outcome: Outcome) -> Outcome {
+    outcome.map_err(|why| format!("fuzz: {target} found an input, kept in {}\n  {why}", artifacts(target).display()))
 }
 
 #[cfg(test)]

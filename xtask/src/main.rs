@@ -33,6 +33,7 @@ usage: cargo xtask COMMAND
   loom                     the models of the atomic protocols
   fuzz [--seconds N] [TARGET…]
                            each fuzz target, or those named, for N seconds (default 60)
+  fuzz --check             each fuzz target for 30 seconds, one a core, as `test` does
   bench [ARGS…]            the criterion benches; ARGS go to `cargo bench`
   bench limits             limits beside governor's, as one table of ratios
   bench breaker            the breaker beside others, as one table of ratios
@@ -69,6 +70,7 @@ fn command(words: &[&str]) -> Outcome {
         ["grafana"] => grafana::run(grafana::Act::Write),
         ["grafana", "--check"] => grafana::run(grafana::Act::Check),
         ["loom"] => loom::run(),
+        ["fuzz", "--check"] => fuzz::check(),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["bench", "gateway", rest @ ..] => bench::gateway(bench::Choice::read(rest)?),
         ["bench", "check"] => bench::check(bench::Act::Compare),

@@ -35,6 +35,7 @@ struct Package {
 }
 
 const PACKAGES: &[Package] = &[
+    Package { name: "g++", need: Need::Tests, is_there: || find("c++").is_some() },
     Package { name: "python3", need: Need::Tests, is_there: || find("python3").is_some() },
     Package { name: "python3-venv", need: Need::Tests, is_there: python_makes_environments },
     Package { name: "nodejs", need: Need::Tests, is_there: || find("node").is_some() },

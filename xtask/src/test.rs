@@ -46,7 +46,7 @@ pub(crate) fn run() -> Outcome {
     step("configuration", &mut configuration)?;
     step("dashboard", &mut dashboard)?;
     step("models", &mut loom::run)?;
-    step("fuzz targets compile", &mut fuzz::check)?;
+    step("fuzz targets", &mut fuzz::check)?;
 
     println!();
     for (name, time) in took {
