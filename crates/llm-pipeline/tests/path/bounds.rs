@@ -7,7 +7,7 @@ use llm_core::{CallBody, RequestId};
 use llm_pipeline::{Request, Served};
 use llm_router::Strategy;
 
-use crate::bench::{Bench, Scripted, Step, body};
+use crate::bench::{Bench, Scripted, Step, body, broken, frame};
 
 /// As the path keeps circuits, stories and those who are away.
 const CIRCUITS: usize = 1000;
@@ -58,4 +58,20 @@ async fn no_more_calls_go_on_for_those_who_are_away_than_there_is_room_for() {
     }
     assert_eq!(provider.calls() as usize, AWAY + BEYOND);
     assert_eq!(provider.cancelled.load(SeqCst) as usize, BEYOND);
+}
+
+/// As the path holds back items without content.
+const HELD: usize = 16;
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_says_nothing_is_held_back_up_to_a_bound_and_is_its_callers_then() {
+    for (silent, expected) in [(HELD - 1, "good"), (HELD, "bad")] {
+        let mut frames: Vec<_> = (0..silent).map(|_| frame(": wait\n\n", false)).collect();
+        frames.push(Err(broken(500)));
+        let bad = Scripted::new("bad", vec![Step::Frames(frames)]);
+        let good = Scripted::new("good", vec![Step::Frames(vec![frame("data: x\n\n", true)])]);
+        let bench = Bench::new(&[&bad, &good], Strategy::Fallback, |b| b);
+        let served = served(&bench, silent, body("fast", "x", true)).await;
+        assert_eq!(served.provider.as_str(), expected, "after {silent} frames");
+    }
 }
