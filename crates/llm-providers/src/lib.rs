@@ -45,6 +45,8 @@ mod words;
 pub use catalogue::{Catalogue, CatalogueError, KnownModel};
 pub use known_server::KnownServer;
 
+#[cfg(feature = "vertex")]
+pub use remote::check_service_account;
 #[cfg(feature = "http")]
 pub use remote::{Api, ConfigError, HttpConfig, HttpProvider, Timeouts, check_base_url};
 #[cfg(feature = "http")]

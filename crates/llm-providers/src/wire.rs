@@ -34,7 +34,7 @@ mod relay;
 mod seal;
 mod target;
 mod text;
-mod told;
+pub(crate) mod told;
 mod translator;
 mod turns;
 mod whole;

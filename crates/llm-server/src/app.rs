@@ -10,7 +10,9 @@ use llm_pipeline::{
     Caller, DefaultRoute, ModelConfig, Pipeline, ProviderConfig, ProviderKey, RetryPolicy, SharingConfig, TargetConfig,
 };
 use llm_providers::wire::{Capabilities, MaxTokensField, codec};
-use llm_providers::{Api, EchoProvider, HttpConfig, HttpProvider, KnownServer, SimConfig, SimProvider, Timeouts};
+use llm_providers::{
+    Api, ConfigError, EchoProvider, HttpConfig, HttpProvider, KnownServer, SimConfig, SimProvider, Timeouts,
+};
 use llm_ratelimit::{LimitConfig, MeterConfig};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -207,7 +209,7 @@ fn built(loaded: &Loaded, provider: &config::Provider) -> Result<Vec<ProviderKey
             let models = provider.scripts.iter().map(script).collect::<Result<_, AppError>>()?;
             one(Arc::new(SimProvider::new(name, SimConfig { seed: provider.seed, models, ..SimConfig::default() })))
         }
-        Kind::Bedrock | Kind::VertexAi => one(Arc::new(Unbuilt::new(name, provider.kind))),
+        kind if !kind.is_built() => one(Arc::new(Unbuilt::new(name, kind))),
         Kind::OpenAi
         | Kind::OpenAiCompatible
         | Kind::AzureOpenAi
@@ -215,9 +217,11 @@ fn built(loaded: &Loaded, provider: &config::Provider) -> Result<Vec<ProviderKey
         | Kind::Gemini
         | Kind::LlamaCpp
         | Kind::Vllm
-        | Kind::Ollama => {
-            let keyless =
-                HttpProvider::try_new(name, over_http(provider)).map_err(|error| AppError::of(&place, error))?;
+        | Kind::Ollama
+        | Kind::Bedrock
+        | Kind::VertexAi => {
+            let over_http = over_http(provider).map_err(|error| AppError::of(&place, error))?;
+            let keyless = HttpProvider::try_new(name, over_http).map_err(|error| AppError::of(&place, error))?;
             let keys = keyed(loaded, provider)?;
             if keys.is_empty() {
                 return Ok(one(Arc::new(keyless)));
@@ -233,7 +237,7 @@ fn built(loaded: &Loaded, provider: &config::Provider) -> Result<Vec<ProviderKey
 }
 
 /// How a provider is reached, and what its models take; without a key.
-fn over_http(provider: &config::Provider) -> HttpConfig {
+fn over_http(provider: &config::Provider) -> Result<HttpConfig, ConfigError> {
     let api = match provider.kind {
         Kind::Anthropic => Api::Anthropic,
         Kind::Gemini => Api::Gemini,
@@ -259,8 +263,15 @@ fn over_http(provider: &config::Provider) -> HttpConfig {
         }
         _ => url.to_owned(),
     });
-    HttpConfig {
-        base_url: configured.or_else(|| Some(preset?.base_url.clone())),
+    let config = match provider.kind {
+        #[cfg(feature = "vertex")]
+        Kind::VertexAi => {
+            let (project, location) = (provider.project.as_deref(), provider.location.as_deref());
+            HttpConfig::vertex_ai(configured.as_deref(), project.unwrap_or_default(), location.unwrap_or_default())?
+        }
+        _ => HttpConfig { base_url: configured.or_else(|| Some(preset?.base_url.clone())), ..HttpConfig::new(api) },
+    };
+    Ok(HttpConfig {
         capabilities,
         timeouts: Timeouts {
             connect_timeout: provider.connect_timeout.0,
@@ -269,8 +280,8 @@ fn over_http(provider: &config::Provider) -> HttpConfig {
             comments_reset_timeouts: provider.comments_reset_timeouts,
             total_timeout: provider.total_timeout.0,
         },
-        ..HttpConfig::new(api)
-    }
+        ..config
+    })
 }
 
 fn model(model: &config::Model, known: &KnownTerms) -> Result<ModelConfig, AppError> {

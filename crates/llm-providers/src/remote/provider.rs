@@ -17,7 +17,8 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 
 use super::answer::{self, X_UPSTREAM_REQUEST_ID, for_the_caller, is_event_stream, upstream_request_id};
-use super::api::Api;
+use super::api::{Api, Proof};
+use super::authorizer::Authorizer;
 use super::clocks::{Clocks, timed_out};
 use super::config::{ConfigError, HttpConfig, Timeouts};
 use super::live::{LiveEvents, LiveFrames, Reading};
@@ -50,6 +51,9 @@ pub struct HttpProvider {
     max_answer_bytes: usize,
     /// Sent with every request.
     headers: Arc<HeaderMap>,
+    /// Shows who sends a request, where no header does.
+    authorizer: Option<Arc<dyn Authorizer>>,
+    options: ConnectOptions,
     endpoint: Arc<Endpoint>,
     /// Where completions are asked, if that is one place for all models.
     chat: Option<PathAndQuery>,
@@ -71,12 +75,7 @@ impl HttpProvider {
     /// # Errors
     /// [`ConfigError`] names the key and what is wrong with it.
     pub fn try_new(id: impl Into<ProviderId>, config: HttpConfig) -> Result<Self, ConfigError> {
-        let options = ConnectOptions {
-            timeout: config.timeouts.connect_timeout,
-            proxy: config.proxy.clone(),
-            tls: config.tls.clone(),
-        };
-        let transport = HttpTransport::to(config.api.endpoint(config.base_url())?, options)?;
+        let transport = HttpTransport::to(config.api.endpoint(config.base_url())?, config.connect_options())?;
         Self::over(id, config, Arc::new(transport))
     }
 
@@ -96,6 +95,7 @@ impl HttpProvider {
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         api.headers(&mut headers);
+        let options = config.connect_options();
         let provider = Self {
             id: id.into(),
             api,
@@ -105,6 +105,8 @@ impl HttpProvider {
             timeouts: config.timeouts,
             max_answer_bytes: config.max_answer_bytes,
             headers: Arc::new(headers),
+            authorizer: None,
+            options,
             chat: api.one_place(&endpoint),
             endpoint: Arc::new(endpoint),
         };
@@ -117,12 +119,16 @@ impl HttpProvider {
     /// The same provider by another key; both share their connections.
     ///
     /// # Errors
-    /// [`ConfigError::Key`] when the key cannot be sent.
+    /// [`ConfigError`] when the key cannot be sent, or is none that the API takes.
     pub fn with_api_key(&self, key: &SecretString) -> Result<Self, ConfigError> {
-        let (name, value) = self.api.authorization(key)?;
-        let mut headers = HeaderMap::clone(&self.headers);
-        headers.insert(name, value);
-        Ok(Self { headers: Arc::new(headers), ..self.clone() })
+        match self.api.proof(key, &self.options)? {
+            Proof::Header(name, value) => {
+                let mut headers = HeaderMap::clone(&self.headers);
+                headers.insert(name, value);
+                Ok(Self { headers: Arc::new(headers), ..self.clone() })
+            }
+            Proof::Made(authorizer) => Ok(Self { authorizer: Some(authorizer), ..self.clone() }),
+        }
     }
 
     /// Reads dates of answers against `clock`.
@@ -183,6 +189,11 @@ impl HttpProvider {
                 RequestBody::from(openai::splice(envelope, model, ask_usage))
             }
             Api::Gemini => RequestBody::from(envelope.body.clone()),
+            #[cfg(feature = "vertex")]
+            Api::VertexAi => match envelope.operation {
+                Operation::CountTokens => RequestBody::from(wire::gemini::bare_count(&envelope.body)),
+                _ => RequestBody::from(envelope.body.clone()),
+            },
         }
     }
 
@@ -292,7 +303,11 @@ impl HttpProvider {
         let (tokens, headers) =
             match self.codec().encode_count_request(&request, &self.target(asking, false), asking.strictness) {
                 Ok(encoded) => {
-                    let body = RequestBody::from(encoded.body.clone());
+                    let body = match self.api {
+                        #[cfg(feature = "vertex")]
+                        Api::VertexAi => RequestBody::from(wire::gemini::bare_count(&encoded.body)),
+                        _ => RequestBody::from(encoded.body.clone()),
+                    };
                     let (headers, bytes) = self.whole(Operation::CountTokens, body, asking, sent).await?;
                     (self.codec().decode_count(&bytes)?, translated_headers(&headers, &encoded, "application/json"))
                 }
@@ -414,6 +429,19 @@ impl HttpProvider {
         tokio::time::timeout(total, answer::whole(body, self.max_answer_bytes)).await.unwrap_or_else(late)
     }
 
+    /// Sends what `authorizer` vouches for. A proof can be refused before its time; then another is tried, once.
+    async fn send_by(&self, authorizer: &dyn Authorizer, request: HttpRequest) -> Result<HttpAnswer, Error> {
+        let mut tried = request.clone();
+        authorizer.authorize(&mut tried, &*self.clock).await?;
+        let answer = self.transport.send(tried.clone()).await?;
+        if answer.status != http::StatusCode::UNAUTHORIZED || !authorizer.refused(&tried) {
+            return Ok(answer);
+        }
+        let mut request = request;
+        authorizer.authorize(&mut request, &*self.clock).await?;
+        self.transport.send(request).await
+    }
+
     /// One exchange: a good answer's head and its body as its sender meant it, or the error that it tells.
     async fn exchange(
         &self,
@@ -428,7 +456,12 @@ impl HttpProvider {
             headers.insert(X_REQUEST_ID, id);
         }
         let request = HttpRequest { method, target, common: self.headers.clone(), headers, body };
-        let answer = decoded(self.transport.send(request).await?)?;
+        let answer = match &self.authorizer {
+            None => self.transport.send(request).await?,
+            // As above: the usual case does without its future.
+            Some(authorizer) => Box::pin(self.send_by(&**authorizer, request)).await?,
+        };
+        let answer = decoded(answer)?;
         let status = answer.status.as_u16();
         match status {
             200..300 => Ok(answer),

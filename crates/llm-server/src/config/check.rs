@@ -193,6 +193,7 @@ fn providers(config: &Config, environment: &Environment, problems: &mut Problems
             circuits(&config.resilience.with(&provider.breaker), keys, problems);
         }
         base_url(config, provider, &place, problems);
+        vertex_ai(provider, &place, environment, problems);
         for (model, script) in &provider.scripts {
             if let Err(error) = script.parse::<SimScript>() {
                 problems.add(format!("{place}.scripts.{model}"), error.to_string());
@@ -211,7 +212,11 @@ fn keys(provider: &Provider, place: &str, environment: &Environment, problems: &
     let list = format!("{place}.api_keys");
     let mut known = HashSet::new();
     for (at, key) in provider.keys().enumerate() {
-        let place = if at == 0 && provider.api_key.is_some() { format!("{place}.api_key") } else { list.clone() };
+        let place = match (&provider.api_key, &provider.credentials) {
+            (Some(_), _) if at == 0 => format!("{place}.api_key"),
+            (None, Some(_)) if at == 0 => format!("{place}.credentials"),
+            _ => list.clone(),
+        };
         match key.key.resolve(environment) {
             Ok(secret) => problems.unless(known.insert(digest(secret.expose_secret())), &place, "a key of its own"),
             Err(error) => problems.add(&place, error.to_string()),
@@ -255,6 +260,42 @@ fn base_url(config: &Config, provider: &Provider, place: &str, problems: &mut Pr
             }
         }
         (None, _) => {}
+    }
+}
+
+/// What is of the kind `vertex_ai` alone.
+#[cfg_attr(not(feature = "vertex"), expect(unused_variables, reason = "what is not built is not looked into"))]
+fn vertex_ai(provider: &Provider, place: &str, environment: &Environment, problems: &mut Problems) {
+    let Provider { project, location, credentials, .. } = provider;
+    let given =
+        [("project", project.is_some()), ("location", location.is_some()), ("credentials", credentials.is_some())];
+    if provider.kind != Kind::VertexAi {
+        for (key, _) in given.into_iter().filter(|(_, given)| *given) {
+            problems.add(format!("{place}.{key}"), "must be left to the kind `vertex_ai`");
+        }
+        return;
+    }
+    problems.unless(provider.api_key.is_none(), format!("{place}.api_key"), "left out: `credentials` are what is sent");
+    for (key, given) in given {
+        let elsewhere = key == "credentials" && !provider.api_keys.is_empty();
+        problems.unless(given || elsewhere, format!("{place}.{key}"), "given for the kind `vertex_ai`");
+    }
+    #[cfg(feature = "vertex")]
+    {
+        if let (Some(project), Some(location)) = (project, location)
+            && let Err(error) = llm_providers::HttpConfig::vertex_ai(None, project, location)
+        {
+            let key = if error == llm_providers::ConfigError::Project { "project" } else { "location" };
+            problems.add(format!("{place}.{key}"), error.to_string());
+        }
+        for key in provider.keys() {
+            // One that cannot be had is told of elsewhere.
+            if let Ok(secret) = key.key.resolve(environment)
+                && let Err(error) = llm_providers::check_service_account(secret.expose_secret())
+            {
+                problems.add(format!("{place}.credentials"), error.to_string());
+            }
+        }
     }
 }
 
@@ -362,6 +403,7 @@ mod tests {
                 "[[providers]]\nname = \"a\"\nkind = \"echo\"\nbreaker = { threshold = 0 }",
                 "providers.a.breaker.threshold",
             ),
+            ("[[providers]]\nname = \"a\"\nkind = \"openai\"\nproject = \"p\"", "providers.a.project"),
             ("[[models]]\nname = \"m\"\ntargets = []", "models.m.targets"),
             (
                 "[[providers]]\nname = \"e\"\nkind = \"echo\"\n[[models]]\nname = \"m\"\ntargets = \
@@ -371,6 +413,17 @@ mod tests {
             ("[[models]]\nname = \"m\"\ntargets = [{ provider = \"none\", model = \"x\" }]", "models.m.targets"),
         ] {
             assert_eq!(keys(text), [key], "{text}");
+        }
+        let vertex = |more: &str| keys(&format!("[[providers]]\nname = \"v\"\nkind = \"vertex_ai\"\n{more}"));
+        assert_eq!(vertex(""), ["providers.v.project", "providers.v.location", "providers.v.credentials"]);
+        #[cfg(feature = "vertex")]
+        for (more, wrong) in [
+            ("project = \"p\"\nlocation = \"a.b/\"\ncredentials = \"{}\"", ["location", "credentials"].as_slice()),
+            ("project = \"p/q\"\nlocation = \"global\"\ncredentials = \"env:NONE\"", &["credentials", "project"]),
+            ("project = \"p\"\nlocation = \"l\"\ncredentials = \"{}\"\napi_key = \"{}\"", &["api_key", "credentials"]),
+        ] {
+            let wrong: Vec<_> = wrong.iter().map(|key| format!("providers.v.{key}")).collect();
+            assert_eq!(vertex(more), wrong, "{more}");
         }
         let twice = "[[providers]]\nname = \"a\"\nkind = \"echo\"\n[[providers]]\nname = \"a\"\nkind = \"sim\"";
         assert_eq!(keys(twice), ["providers.a"]);

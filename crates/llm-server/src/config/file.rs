@@ -141,6 +141,12 @@ pub struct Provider {
     /// Several keys, which share its calls; with `api_key` that is the first, of weight 1. 64 keys at most.
     #[serde(default)]
     pub api_keys: Vec<ProviderKey>,
+    /// Of `vertex_ai`: the project, by its name or number.
+    pub project: Option<String>,
+    /// Of `vertex_ai`: the location, such as `europe-west4`, or `global`.
+    pub location: Option<String>,
+    /// Of `vertex_ai`, in the place of `api_key`: a service account's key file, mostly `"file:PATH"`.
+    pub credentials: Option<Secret>,
     /// To connect, TLS included.
     #[serde(default = "connect_timeout")]
     pub connect_timeout: Span,
@@ -170,7 +176,12 @@ pub struct Provider {
 impl Provider {
     /// Its keys, the first first.
     pub fn keys(&self) -> impl Iterator<Item = ProviderKey> {
-        self.api_key.clone().map(ProviderKey::new).into_iter().chain(self.api_keys.iter().cloned())
+        self.api_key
+            .clone()
+            .or_else(|| self.credentials.clone())
+            .map(ProviderKey::new)
+            .into_iter()
+            .chain(self.api_keys.iter().cloned())
     }
 
     /// The preset that says where it is and what its models take.
@@ -192,6 +203,9 @@ impl Provider {
             base_url: None,
             api_key: None,
             api_keys: Vec::new(),
+            project: None,
+            location: None,
+            credentials: None,
             connect_timeout: connect_timeout(),
             first_token_timeout: first_token_timeout(),
             token_gap_timeout: token_gap_timeout(),
@@ -307,7 +321,7 @@ pub enum Kind {
     Ollama,
     /// Not built yet.
     Bedrock,
-    /// Not built yet.
+    /// Gemini's models at Google's Vertex AI.
     VertexAi,
 }
 
@@ -315,7 +329,11 @@ impl Kind {
     /// Whether calls to it are answered.
     #[must_use]
     pub const fn is_built(self) -> bool {
-        !matches!(self, Self::Bedrock | Self::VertexAi)
+        match self {
+            Self::Bedrock => false,
+            Self::VertexAi => cfg!(feature = "vertex"),
+            _ => true,
+        }
     }
 
     /// The kind's name in the file.

@@ -196,7 +196,7 @@ fn prices(file: &Path) -> Result<Catalogue, String> {
 fn unbuilt(config: &Config) -> impl Iterator<Item = String> {
     config.providers.iter().filter(|provider| !provider.kind.is_built()).map(|provider| {
         let (name, kind) = (&provider.name, provider.kind.as_str());
-        format!("provider `{name}`: the kind `{kind}` is not built yet; calls to its models are a 501")
+        format!("provider `{name}`: the kind `{kind}` is not in this build; calls to its models are a 501")
     })
 }
 

@@ -138,6 +138,7 @@ fn facts(provider: &Provider) -> ProviderFacts {
         Kind::AzureOpenAi => "azure.ai.openai",
         Kind::Anthropic => "anthropic",
         Kind::Gemini => "gcp.gemini",
+        Kind::VertexAi => "gcp.vertex_ai",
         _ => match provider.preset() {
             // The conventions' own spelling.
             Some("mistral") => "mistral_ai",
@@ -151,6 +152,10 @@ fn facts(provider: &Provider) -> ProviderFacts {
         (None, Kind::OpenAi) => Some(Uri::from_static("https://api.openai.com")),
         (None, Kind::Anthropic) => Some(Uri::from_static("https://api.anthropic.com")),
         (None, Kind::Gemini) => Some(Uri::from_static("https://generativelanguage.googleapis.com")),
+        (None, Kind::VertexAi) => match provider.location.as_deref() {
+            None | Some("global") => Some(Uri::from_static("https://aiplatform.googleapis.com")),
+            Some(location) => format!("https://{location}-aiplatform.googleapis.com").parse().ok(),
+        },
         (None, _) => None,
     };
     let port = |uri: &Uri| uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });

@@ -19,6 +19,9 @@ pub(super) enum Asked {
     CountContents { model: String },
 }
 
+/// What precedes the models of Vertex AI in their paths.
+pub(super) const VERTEX: &str = "/publishers/google";
+
 impl Asked {
     /// What is asked at `path`, whose version may be left out.
     pub(super) fn at(path: &str) -> Option<Self> {
@@ -31,6 +34,10 @@ impl Asked {
             "/messages" => Some(Self::Messages),
             "/messages/count_tokens" => Some(Self::CountMessages),
             path => {
+                let path = match path.strip_prefix("/projects/") {
+                    Some(at_vertex) => at_vertex.split_once(VERTEX).map(|(_, path)| path)?,
+                    None => path,
+                };
                 let rest = path.strip_prefix("/models/")?;
                 let (model, verb) = rest.rsplit_once(':').or_else(|| rest.rsplit_once("%3A"))?;
                 let model = String::read(Some(model))?;
