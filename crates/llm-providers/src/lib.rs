@@ -33,6 +33,8 @@ mod prompt;
 mod remote;
 #[cfg(feature = "sim")]
 mod reply;
+#[cfg(feature = "bedrock")]
+mod signature;
 #[cfg(feature = "sim")]
 mod sim;
 #[cfg(feature = "http")]
@@ -45,6 +47,8 @@ mod words;
 pub use catalogue::{Catalogue, CatalogueError, KnownModel};
 pub use known_server::KnownServer;
 
+#[cfg(feature = "bedrock")]
+pub use remote::AwsCredentials;
 #[cfg(feature = "vertex")]
 pub use remote::check_service_account;
 #[cfg(feature = "http")]

@@ -3,6 +3,8 @@
 mod answer;
 mod api;
 mod authorizer;
+#[cfg(feature = "bedrock")]
+mod bedrock;
 mod clocks;
 mod config;
 mod live;
@@ -11,6 +13,8 @@ mod provider;
 mod vertex;
 
 pub use self::api::Api;
+#[cfg(feature = "bedrock")]
+pub use self::bedrock::AwsCredentials;
 pub use self::config::{ConfigError, HttpConfig, Timeouts, check_base_url};
 pub use self::provider::HttpProvider;
 #[cfg(feature = "vertex")]

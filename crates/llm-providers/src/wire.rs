@@ -40,6 +40,8 @@ mod turns;
 mod whole;
 
 pub mod anthropic;
+#[cfg(feature = "bedrock")]
+pub mod bedrock;
 pub mod completions;
 pub mod gemini;
 pub mod openai;

@@ -1,5 +1,6 @@
 //! The configuration: what is in the file, where values come from, and what is checked of them.
 
+mod amazon;
 mod check;
 mod environment;
 mod file;

@@ -34,6 +34,13 @@ pub enum Api {
     /// [`HttpConfig::vertex_ai`]: crate::HttpConfig::vertex_ai
     #[cfg(feature = "vertex")]
     VertexAi,
+    /// Amazon Bedrock's `Converse`, in the region that the base URL names ([`HttpConfig::bedrock`]). Its key is one of
+    /// Bedrock's own; other credentials sign ([`HttpProvider::with_aws_credentials`]).
+    ///
+    /// [`HttpConfig::bedrock`]: crate::HttpConfig::bedrock
+    /// [`HttpProvider::with_aws_credentials`]: crate::HttpProvider::with_aws_credentials
+    #[cfg(feature = "bedrock")]
+    Bedrock,
 }
 
 /// What shows who sends a request.
@@ -41,7 +48,7 @@ pub(super) enum Proof {
     /// A header that is always the same.
     Header(HeaderName, HeaderValue),
     /// What is made for each request.
-    #[cfg_attr(not(feature = "vertex"), expect(dead_code, reason = "no other API has such"))]
+    #[cfg_attr(not(feature = "vertex"), expect(dead_code, reason = "no other API has keys for which such is made"))]
     Made(Arc<dyn Authorizer>),
 }
 
@@ -57,6 +64,8 @@ impl Api {
             // The base URL that names no project reaches no model.
             #[cfg(feature = "vertex")]
             Self::VertexAi => "https://aiplatform.googleapis.com/v1",
+            #[cfg(feature = "bedrock")]
+            Self::Bedrock => "https://bedrock-runtime.us-east-1.amazonaws.com",
         }
     }
 
@@ -69,6 +78,8 @@ impl Api {
             Self::Gemini => Dialect::Gemini,
             #[cfg(feature = "vertex")]
             Self::VertexAi => Dialect::Gemini,
+            #[cfg(feature = "bedrock")]
+            Self::Bedrock => Dialect::Bedrock,
         }
     }
 
@@ -85,6 +96,8 @@ impl Api {
             Self::Gemini => &["/v1", "/v1beta"],
             #[cfg(feature = "vertex")]
             Self::VertexAi => &[],
+            #[cfg(feature = "bedrock")]
+            Self::Bedrock => &[],
         };
         let bare = versions.iter().find_map(|version| url.strip_suffix(version));
         Endpoint::parse(bare.unwrap_or(url))
@@ -94,6 +107,8 @@ impl Api {
     #[cfg_attr(not(feature = "vertex"), expect(unused_variables, reason = "nothing is asked for elsewhere"))]
     pub(super) fn proof(self, key: &SecretString, options: &ConnectOptions) -> Result<Proof, ConfigError> {
         let (name, value) = match self {
+            #[cfg(feature = "bedrock")]
+            Self::Bedrock => (header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()))),
             Self::OpenAi => (header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()))),
             Self::AzureOpenAi => (HeaderName::from_static("api-key"), HeaderValue::from_str(key.expose_secret())),
             Self::Anthropic => (HeaderName::from_static("x-api-key"), HeaderValue::from_str(key.expose_secret())),
@@ -131,6 +146,17 @@ impl Api {
             Self::Gemini => None,
             #[cfg(feature = "vertex")]
             Self::VertexAi => None,
+            #[cfg(feature = "bedrock")]
+            Self::Bedrock => None,
+        }
+    }
+
+    /// Whether its answers say which model gave them.
+    pub(super) const fn names_models(self) -> bool {
+        match self {
+            #[cfg(feature = "bedrock")]
+            Self::Bedrock => false,
+            _ => true,
         }
     }
 
@@ -170,6 +196,15 @@ impl Api {
             }
             #[cfg(feature = "vertex")]
             (Self::VertexAi, Operation::Embeddings | Operation::Models) => return Err(unasked(operation)),
+            #[cfg(feature = "bedrock")]
+            (Self::Bedrock, Operation::Chat) => {
+                // Of an ARN the slashes, too, are no part of the path.
+                let (model, verb) =
+                    (segment(model).replace('/', "%2F"), if stream { "converse-stream" } else { "converse" });
+                return Ok((Method::POST, endpoint.join(&format!("/model/{model}/{verb}"))));
+            }
+            #[cfg(feature = "bedrock")]
+            (Self::Bedrock, _) => return Err(unasked(operation)),
             (Self::OpenAi | Self::AzureOpenAi, Operation::CountTokens)
             | (Self::Anthropic | Self::Gemini, Operation::Embeddings) => {
                 return Err(unasked(operation));
@@ -241,6 +276,16 @@ mod tests {
         let path = |model| Api::Gemini.route(&endpoint, Operation::Chat, model, true).unwrap().1.to_string();
         assert_eq!(path("a?b#c:d"), "/v1beta/models/a%3Fb%23c%3Ad:streamGenerateContent?alt=sse");
         assert_eq!(path("tunedModels/x"), "/v1beta/tunedModels/x:streamGenerateContent?alt=sse");
+    }
+
+    #[cfg(feature = "bedrock")]
+    #[test]
+    fn a_model_of_bedrock_is_one_segment_of_the_path() {
+        let endpoint = Api::Bedrock.endpoint("http://h/").unwrap();
+        let path = |model, stream| Api::Bedrock.route(&endpoint, Operation::Chat, model, stream).unwrap().1.to_string();
+        assert_eq!(path("us.anthropic.claude-v1:0", false), "/model/us.anthropic.claude-v1%3A0/converse");
+        let arn = "arn:aws:bedrock:r:1:inference-profile/x";
+        assert_eq!(path(arn, true), "/model/arn%3Aaws%3Abedrock%3Ar%3A1%3Ainference-profile%2Fx/converse-stream");
     }
 
     #[cfg(feature = "vertex")]

@@ -87,6 +87,16 @@ impl HttpConfig {
         Ok(Self { base_url, ..Self::new(Api::VertexAi) })
     }
 
+    /// Amazon Bedrock in `region`, such as `us-east-1`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Region`] when `region` cannot be one.
+    #[cfg(feature = "bedrock")]
+    pub fn bedrock(region: &str) -> Result<Self, ConfigError> {
+        let base_url = Some(super::bedrock::base_url(region)?);
+        Ok(Self { base_url, ..Self::new(Api::Bedrock) })
+    }
+
     /// How its connections are made.
     pub(super) fn connect_options(&self) -> ConnectOptions {
         let timeout = self.timeouts.connect_timeout;
@@ -129,6 +139,10 @@ pub enum ConfigError {
     #[cfg(feature = "vertex")]
     #[error("location: it must be `global` or a region's name")]
     Location,
+    /// The region is none.
+    #[cfg(feature = "bedrock")]
+    #[error("region: it must be a region's name")]
+    Region,
 }
 
 /// Whether `url` is a base URL that routes can follow.

@@ -4,14 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::stream;
+use futures_util::{TryStreamExt, stream};
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 use llm_core::{
     Answer, BoxFuture, BoxStream, Call, CallBody, Clock, CompletionRequest, CompletionResponse, Dialect,
-    EmbeddingRequest, Envelope, Error, ErrorKind, Frame, Operation, Provider, ProviderId, RequestId, Strictness,
-    SystemClock, Usage, WireAnswer, WireBody,
+    EmbeddingRequest, Envelope, Error, ErrorKind, Frame, Operation, Provider, ProviderId, RequestId, StreamEvent,
+    Strictness, SystemClock, Usage, WireAnswer, WireBody,
 };
 use secrecy::SecretString;
 use tokio::time::Instant;
@@ -19,6 +19,8 @@ use tokio::time::Instant;
 use super::answer::{self, X_UPSTREAM_REQUEST_ID, for_the_caller, is_event_stream, upstream_request_id};
 use super::api::{Api, Proof};
 use super::authorizer::Authorizer;
+#[cfg(feature = "bedrock")]
+use super::bedrock::{AwsCredentials, Signer, with_events};
 use super::clocks::{Clocks, timed_out};
 use super::config::{ConfigError, HttpConfig, Timeouts};
 use super::live::{LiveEvents, LiveFrames, Reading};
@@ -131,6 +133,16 @@ impl HttpProvider {
         }
     }
 
+    /// The same provider, its requests signed with `credentials`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Key`] when what is in them cannot be sent.
+    #[cfg(feature = "bedrock")]
+    pub fn with_aws_credentials(&self, credentials: AwsCredentials) -> Result<Self, ConfigError> {
+        let signer = Signer::new(credentials, &self.endpoint.host_header)?;
+        Ok(Self { authorizer: Some(Arc::new(signer)), ..self.clone() })
+    }
+
     /// Reads dates of answers against `clock`.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -194,6 +206,8 @@ impl HttpProvider {
                 Operation::CountTokens => RequestBody::from(wire::gemini::bare_count(&envelope.body)),
                 _ => RequestBody::from(envelope.body.clone()),
             },
+            #[cfg(feature = "bedrock")]
+            Api::Bedrock => RequestBody::from(envelope.body.clone()),
         }
     }
 
@@ -265,6 +279,7 @@ impl HttpProvider {
             from: Some(self.api.dialect()),
             created: self.clock.unix_time().as_secs(),
             id: asking.request_id.map_or("", RequestId::as_str),
+            model: (!self.api.names_models()).then_some(asking.model),
             include_usage: envelope.wants_usage,
             ..AnswerOptions::default()
         };
@@ -333,11 +348,14 @@ impl HttpProvider {
         let encoded = self.encoded(request, asking, false)?;
         let (headers, body) =
             self.whole(Operation::Chat, RequestBody::from(encoded.body.clone()), asking, sent).await?;
-        let response = if is_event_stream(&headers) {
+        let mut response = if is_event_stream(&headers) {
             collect(body, self.max_answer_bytes, self.codec().stream_decoder(), self.api.dialect())?
         } else {
             self.codec().decode_response(&body)?
         };
+        if response.model.is_empty() {
+            response.model = asking.model.to_owned();
+        }
         Ok((response, headers, encoded))
     }
 
@@ -352,9 +370,20 @@ impl HttpProvider {
         let HttpAnswer { headers, chunks: body, .. } = self.begin(body, asking, sent, &clocks).await?;
         let decoder = self.codec().stream_decoder();
         if is_event_stream(&headers) {
-            return Ok(Answer::Events(Box::pin(LiveEvents::new(body, clocks, decoder, self.max_answer_bytes))));
+            let events = LiveEvents::new(body, clocks, decoder, self.max_answer_bytes);
+            if self.api.names_models() {
+                return Ok(Answer::Events(Box::pin(events)));
+            }
+            let asked = asking.model.to_owned();
+            return Ok(Answer::Events(Box::pin(events.map_ok(move |event| match event {
+                StreamEvent::Start { id, created, .. } => StreamEvent::Start { id, model: asked.clone(), created },
+                event => event,
+            }))));
         }
-        let response = self.codec().decode_response(&self.read(body).await?)?;
+        let mut response = self.codec().decode_response(&self.read(body).await?)?;
+        if response.model.is_empty() {
+            response.model = asking.model.to_owned();
+        }
         Ok(Answer::Events(Box::pin(stream::iter(wire::events(response).into_iter().map(Ok)))))
     }
 
@@ -462,6 +491,11 @@ impl HttpProvider {
             Some(authorizer) => Box::pin(self.send_by(&**authorizer, request)).await?,
         };
         let answer = decoded(answer)?;
+        #[cfg(feature = "bedrock")]
+        let answer = match self.api {
+            Api::Bedrock => with_events(answer, self.max_answer_bytes),
+            _ => answer,
+        };
         let status = answer.status.as_u16();
         match status {
             200..300 => Ok(answer),

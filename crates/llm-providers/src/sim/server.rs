@@ -39,6 +39,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// query are the script of what is counted as the model `token`. Models of Vertex AI, below
 /// `/v1/projects/{project}/locations/{location}/publishers/google/models/`, are for those who bring one.
 ///
+/// With the feature `bedrock` there are `POST /model/{model}/converse` and `…/converse-stream`. A script's `auth` that is
+/// `KEY_ID:SECRET` asks for requests that are signed so.
+///
 /// What was asked is shown by `GET /sim/stats` ([`SimStats`](super::SimStats); with `?cancelled=1` and the like it is
 /// shown once that many have been counted, `active` exactly), `GET /sim/last` and `GET /sim/requests` (headers and
 /// bodies of the last and of the last 64 requests), and forgotten by `POST /sim/reset`, with which tokens are worthless.

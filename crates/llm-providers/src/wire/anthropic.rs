@@ -17,3 +17,5 @@ pub use codec::Messages;
 pub use envelope::{read_count, read_messages};
 pub use events::EventDecoder;
 pub use frames::EventEncoder;
+#[cfg(feature = "bedrock")]
+pub(crate) use translate::of_objects;

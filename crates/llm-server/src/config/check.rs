@@ -194,6 +194,7 @@ fn providers(config: &Config, environment: &Environment, problems: &mut Problems
         }
         base_url(config, provider, &place, problems);
         vertex_ai(provider, &place, environment, problems);
+        bedrock(provider, &place, environment, problems);
         for (model, script) in &provider.scripts {
             if let Err(error) = script.parse::<SimScript>() {
                 problems.add(format!("{place}.scripts.{model}"), error.to_string());
@@ -295,6 +296,50 @@ fn vertex_ai(provider: &Provider, place: &str, environment: &Environment, proble
             {
                 problems.add(format!("{place}.credentials"), error.to_string());
             }
+        }
+    }
+}
+
+/// What is of the kind `bedrock` alone.
+fn bedrock(provider: &Provider, place: &str, environment: &Environment, problems: &mut Problems) {
+    let secrets = [
+        ("access_key_id", &provider.access_key_id),
+        ("secret_access_key", &provider.secret_access_key),
+        ("session_token", &provider.session_token),
+    ];
+    if provider.kind != Kind::Bedrock {
+        let region = provider.region.as_ref().map(|_| "region");
+        for key in region.into_iter().chain(secrets.into_iter().filter(|(_, it)| it.is_some()).map(|(key, _)| key)) {
+            problems.add(format!("{place}.{key}"), "must be left to the kind `bedrock`");
+        }
+        return;
+    }
+    if !provider.kind.is_built() {
+        return;
+    }
+    match provider.region.as_deref() {
+        None => problems.add(format!("{place}.region"), "must be given for the kind `bedrock`, or by AWS_REGION"),
+        #[cfg(feature = "bedrock")]
+        Some(region) => {
+            if let Err(error) = llm_providers::HttpConfig::bedrock(region) {
+                problems.add(format!("{place}.region"), error.to_string());
+            }
+        }
+        #[cfg(not(feature = "bedrock"))]
+        Some(_) => {}
+    }
+    let signs = secrets.iter().any(|(_, secret)| secret.is_some());
+    if !signs && provider.keys().next().is_none() {
+        let what = "must be given for the kind `bedrock`, as `api_key` or the variables of Amazon's tools may be";
+        problems.add(format!("{place}.access_key_id"), what);
+    }
+    for (key, secret) in secrets {
+        match secret.as_ref().map(|secret| secret.resolve(environment)) {
+            Some(Err(error)) => problems.add(format!("{place}.{key}"), error.to_string()),
+            None if signs && key != "session_token" => {
+                problems.add(format!("{place}.{key}"), "must be given beside the other");
+            }
+            _ => {}
         }
     }
 }
@@ -404,6 +449,7 @@ mod tests {
                 "providers.a.breaker.threshold",
             ),
             ("[[providers]]\nname = \"a\"\nkind = \"openai\"\nproject = \"p\"", "providers.a.project"),
+            ("[[providers]]\nname = \"a\"\nkind = \"openai\"\nregion = \"r\"", "providers.a.region"),
             ("[[models]]\nname = \"m\"\ntargets = []", "models.m.targets"),
             (
                 "[[providers]]\nname = \"e\"\nkind = \"echo\"\n[[models]]\nname = \"m\"\ntargets = \
@@ -425,6 +471,20 @@ mod tests {
             let wrong: Vec<_> = wrong.iter().map(|key| format!("providers.v.{key}")).collect();
             assert_eq!(vertex(more), wrong, "{more}");
         }
+        let bedrock = |more: &str| keys(&format!("[[providers]]\nname = \"b\"\nkind = \"bedrock\"\n{more}"));
+        #[cfg(feature = "bedrock")]
+        for (more, wrong) in [
+            ("", ["region", "access_key_id"].as_slice()),
+            ("region = \"r/\"\napi_key = \"k\"", &["region"]),
+            ("region = \"r\"\naccess_key_id = \"i\"", &["secret_access_key"]),
+            ("region = \"r\"\nsecret_access_key = \"env:NONE\"", &["access_key_id", "secret_access_key"]),
+            ("region = \"r\"\napi_key = \"k\"", &[]),
+        ] {
+            let wrong: Vec<_> = wrong.iter().map(|key| format!("providers.b.{key}")).collect();
+            assert_eq!(bedrock(more), wrong, "{more}");
+        }
+        #[cfg(not(feature = "bedrock"))]
+        assert_eq!(bedrock(""), Vec::<String>::new());
         let twice = "[[providers]]\nname = \"a\"\nkind = \"echo\"\n[[providers]]\nname = \"a\"\nkind = \"sim\"";
         assert_eq!(keys(twice), ["providers.a"]);
         assert_eq!(keys("[[providers]]\nname = \"a\"\nkind = \"echo\""), Vec::<String>::new());

@@ -147,6 +147,15 @@ pub struct Provider {
     pub location: Option<String>,
     /// Of `vertex_ai`, in the place of `api_key`: a service account's key file, mostly `"file:PATH"`.
     pub credentials: Option<Secret>,
+    /// Of `bedrock`: the region, such as `us-east-1`. Default: what `AWS_REGION` says, else `AWS_DEFAULT_REGION`.
+    pub region: Option<String>,
+    /// Of `bedrock`, with `secret_access_key`: what requests are signed with. Default, where there is no key at all:
+    /// what the variables of these names say, with `AWS_` before them.
+    pub access_key_id: Option<Secret>,
+    /// The secret that `access_key_id` names.
+    pub secret_access_key: Option<Secret>,
+    /// What goes with a secret that is good for a while only.
+    pub session_token: Option<Secret>,
     /// To connect, TLS included.
     #[serde(default = "connect_timeout")]
     pub connect_timeout: Span,
@@ -206,6 +215,10 @@ impl Provider {
             project: None,
             location: None,
             credentials: None,
+            region: None,
+            access_key_id: None,
+            secret_access_key: None,
+            session_token: None,
             connect_timeout: connect_timeout(),
             first_token_timeout: first_token_timeout(),
             token_gap_timeout: token_gap_timeout(),
@@ -319,7 +332,7 @@ pub enum Kind {
     Vllm,
     /// Ollama.
     Ollama,
-    /// Not built yet.
+    /// Amazon Bedrock.
     Bedrock,
     /// Gemini's models at Google's Vertex AI.
     VertexAi,
@@ -329,11 +342,8 @@ impl Kind {
     /// Whether calls to it are answered.
     #[must_use]
     pub const fn is_built(self) -> bool {
-        match self {
-            Self::Bedrock => false,
-            Self::VertexAi => cfg!(feature = "vertex"),
-            _ => true,
-        }
+        (cfg!(feature = "vertex") || !matches!(self, Self::VertexAi))
+            && (cfg!(feature = "bedrock") || !matches!(self, Self::Bedrock))
     }
 
     /// The kind's name in the file.

@@ -139,6 +139,7 @@ fn facts(provider: &Provider) -> ProviderFacts {
         Kind::Anthropic => "anthropic",
         Kind::Gemini => "gcp.gemini",
         Kind::VertexAi => "gcp.vertex_ai",
+        Kind::Bedrock => "aws.bedrock",
         _ => match provider.preset() {
             // The conventions' own spelling.
             Some("mistral") => "mistral_ai",
@@ -152,6 +153,10 @@ fn facts(provider: &Provider) -> ProviderFacts {
         (None, Kind::OpenAi) => Some(Uri::from_static("https://api.openai.com")),
         (None, Kind::Anthropic) => Some(Uri::from_static("https://api.anthropic.com")),
         (None, Kind::Gemini) => Some(Uri::from_static("https://generativelanguage.googleapis.com")),
+        (None, Kind::Bedrock) => {
+            let region = provider.region.as_deref().unwrap_or_default();
+            format!("https://bedrock-runtime.{region}.amazonaws.com").parse().ok()
+        }
         (None, Kind::VertexAi) => match provider.location.as_deref() {
             None | Some("global") => Some(Uri::from_static("https://aiplatform.googleapis.com")),
             Some(location) => format!("https://{location}-aiplatform.googleapis.com").parse().ok(),

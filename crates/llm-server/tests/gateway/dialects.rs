@@ -19,6 +19,12 @@ fn gateway(upstream: &Upstream, more: &str) -> Gateway {
     }
     #[cfg(feature = "vertex")]
     config.push_str(&crate::clouds::vertex(upstream, "vertex", ""));
+    #[cfg(feature = "bedrock")]
+    config.push_str(&crate::clouds::bedrock(
+        upstream,
+        "bedrock",
+        "access_key_id = \"AKID\"\nsecret_access_key = \"s\"",
+    ));
     Gateway::start(&format!("{config}{more}"), &[])
 }
 
@@ -28,6 +34,8 @@ const PROVIDERS: &[&str] = &[
     "gem",
     #[cfg(feature = "vertex")]
     "vertex",
+    #[cfg(feature = "bedrock")]
+    "bedrock",
 ];
 
 /// What an answer says, whatever its format.
@@ -455,7 +463,7 @@ fn tokens_are_counted_by_the_provider_or_estimated() {
         let asked = format!("{{\"model\":\"{provider}/sim\",{body}}}");
         let answer = post(gateway.addr(), "/v1/messages/count_tokens", &[], asked.as_bytes());
         assert_eq!(answer.status, 200, "{provider}: {}", answer.text());
-        assert_eq!(answer.header("x-llmkit-estimated"), (*provider == "chat").then_some("true"));
+        assert_eq!(answer.header("x-llmkit-estimated"), ["chat", "bedrock"].contains(provider).then_some("true"));
         counted.push(answer.json()["input_tokens"].as_u64().unwrap());
         let contents = br#"{"contents":[{"parts":[{"text":"twelve bytes"}]}]}"#;
         let path = format!("/v1beta/models/{provider}%2Fsim:countTokens");

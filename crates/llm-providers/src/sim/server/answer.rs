@@ -242,7 +242,7 @@ impl<'a, 'b> Answerer<'a, 'b> {
             return self.whole(request, number, script, &body, 0, in_flight).await;
         }
         let mut chat = Chat::read(envelope)?;
-        if envelope.dialect == Dialect::Gemini {
+        if matches!(envelope.dialect, Dialect::Gemini | Dialect::Bedrock) {
             // It stands in the path.
             chat.request.model = target.model.as_str().into();
         }
@@ -295,6 +295,15 @@ impl<'a, 'b> Answerer<'a, 'b> {
     fn admit(&self, request: &Request, script: &SimScript) -> Result<(), Broken> {
         if request.path().0.contains(VERTEX) && !request.key().is_some_and(|key| self.shared.grants.lock().knows(key)) {
             return Err(plain(401, Some("invalid_api_key"), "the token is unknown").into());
+        }
+        #[cfg(feature = "bedrock")]
+        if matches!(Asked::at(request.path().0), Some(Asked::Converse { .. }))
+            && let Some((key_id, secret)) = script.auth.as_ref().and_then(|key| key.split_once(':'))
+        {
+            return match request.is_signed_by(key_id, secret) {
+                true => Ok(()),
+                false => Err(plain(403, Some("invalid_api_key"), "the signature does not match").into()),
+            };
         }
         match &script.auth {
             Some(key) if request.key() != Some(key.as_bytes()) => {
@@ -361,7 +370,11 @@ impl<'a, 'b> Answerer<'a, 'b> {
     ) -> Result<Then, Broken> {
         let framing = if request.head.chunks { Framing::Chunked } else { Framing::ToTheEnd };
         let half_close = script.half_close == Some(true);
-        let mut headers = headers("text/event-stream", number);
+        let kind = match wire.dialect {
+            Dialect::Bedrock => "application/vnd.amazon.eventstream",
+            _ => "text/event-stream",
+        };
+        let mut headers = headers(kind, number);
         headers.insert("cache-control", HeaderValue::from_static("no-cache"));
         self.writer.head(200, &headers, framing, request.head.keep).send().await?;
 

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use llm_core::{Dialect, Envelope, Error};
 
 use crate::sim::value::Value as _;
+#[cfg(feature = "bedrock")]
+use crate::wire::bedrock;
 use crate::wire::{anthropic, completions, gemini, openai, responses};
 
 /// A question to a model.
@@ -15,8 +17,18 @@ pub(super) enum Asked {
     Embeddings,
     Messages,
     CountMessages,
-    Generate { model: String, stream: bool },
-    CountContents { model: String },
+    Generate {
+        model: String,
+        stream: bool,
+    },
+    CountContents {
+        model: String,
+    },
+    #[cfg(feature = "bedrock")]
+    Converse {
+        model: String,
+        stream: bool,
+    },
 }
 
 /// What precedes the models of Vertex AI in their paths.
@@ -25,6 +37,11 @@ pub(super) const VERTEX: &str = "/publishers/google";
 impl Asked {
     /// What is asked at `path`, whose version may be left out.
     pub(super) fn at(path: &str) -> Option<Self> {
+        #[cfg(feature = "bedrock")]
+        if let Some((model, verb)) = path.strip_prefix("/model/").and_then(|rest| rest.split_once('/')) {
+            let stream = ["converse", "converse-stream"].iter().position(|known| *known == verb)? == 1;
+            return Some(Self::Converse { model: String::read(Some(model))?, stream });
+        }
         let versioned = ["/v1beta", "/v1"].iter().find_map(|version| path.strip_prefix(version));
         match versioned.unwrap_or(path) {
             "/chat/completions" => Some(Self::Chat),
@@ -58,6 +75,8 @@ impl Asked {
             Self::Response => Dialect::OpenAiResponses,
             Self::Messages | Self::CountMessages => Dialect::Anthropic,
             Self::Generate { .. } | Self::CountContents { .. } => Dialect::Gemini,
+            #[cfg(feature = "bedrock")]
+            Self::Converse { .. } => Dialect::Bedrock,
         }
     }
 
@@ -72,6 +91,8 @@ impl Asked {
             Self::CountMessages => anthropic::read_count(body),
             Self::Generate { model, stream } => gemini::read_generate(body, model, *stream),
             Self::CountContents { model } => gemini::read_count(body, model),
+            #[cfg(feature = "bedrock")]
+            Self::Converse { model, stream } => bedrock::read_converse(body, model, *stream),
         }
     }
 }
