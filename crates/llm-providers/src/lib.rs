@@ -33,7 +33,7 @@ mod prompt;
 mod remote;
 #[cfg(feature = "sim")]
 mod reply;
-#[cfg(feature = "bedrock")]
+#[cfg(all(feature = "bedrock", any(feature = "http", feature = "sim-server")))]
 mod signature;
 #[cfg(feature = "sim")]
 mod sim;
@@ -47,7 +47,7 @@ mod words;
 pub use catalogue::{Catalogue, CatalogueError, KnownModel};
 pub use known_server::KnownServer;
 
-#[cfg(feature = "bedrock")]
+#[cfg(all(feature = "bedrock", feature = "http"))]
 pub use remote::AwsCredentials;
 #[cfg(feature = "vertex")]
 pub use remote::check_service_account;

@@ -1,8 +1,9 @@
 //! Blocks of content, as messages of requests and answers have them.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
-use llm_core::{Content, Dialect, Part, Reasoning, Signature, Source, ToolCall};
+use llm_core::{CacheMark, Content, Dialect, Part, Reasoning, Signature, Source, ToolCall};
 
 use crate::wire::json::{Kind, Raw, Writer};
 
@@ -32,15 +33,19 @@ pub(super) const DOCUMENTS: [(&str, &str); 9] = [
 pub(super) fn read_blocks(blocks: Raw<'_>) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     for block in blocks.items() {
-        if block.member("cachePoint").is_some() {
-            if let Some(last) = parts.last_mut() {
-                last.cache = Some(Default::default());
-            }
+        if let Some(mark) = block.member("cachePoint") {
+            parts.last_mut().into_iter().for_each(|last| last.cache = Some(read_mark(mark)));
             continue;
         }
         parts.extend(read_block(block));
     }
     parts
+}
+
+/// Reads a mark for caching.
+pub(super) fn read_mark(mark: Raw<'_>) -> CacheMark {
+    let long = mark.member("ttl").is_some_and(|ttl| ttl.text() == "\"1h\"");
+    CacheMark { ttl: long.then_some(Duration::from_secs(3600)) }
 }
 
 fn read_block(block: Raw<'_>) -> Vec<Part> {

@@ -40,7 +40,7 @@ pub(super) fn told(name: &str, raw: Option<Raw<'_>>, status: Option<u16>) -> Err
         None if name.is_empty() => format!("upstream returned HTTP {status}"),
         None => format!("the provider says {}", clean(name)),
     };
-    Error::new(kind, message).with_upstream(status, (!name.is_empty()).then(|| clean(name)))
+    Error::new(kind, message).with_upstream(status, None)
 }
 
 fn kind(name: &str, message: &str, status: Option<u16>) -> ErrorKind {

@@ -1,14 +1,12 @@
 //! Requests, read: by the simulated provider, for nobody else is called in this dialect.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use llm_core::{
-    CacheMark, CompletionRequest, Dialect, Envelope, Error, Message, Operation, Origin, ResponseFormat, Role, Span,
-    Tool, ToolChoice,
+    CompletionRequest, Dialect, Envelope, Error, Message, Operation, Origin, ResponseFormat, Role, Span, Tool,
+    ToolChoice,
 };
 
-use super::block::read_blocks;
+use super::block::{read_blocks, read_mark};
 use crate::wire::DecodedRequest;
 use crate::wire::envelope::{same, walk};
 use crate::wire::json::{Kind, Raw};
@@ -135,10 +133,7 @@ fn read_config(config: Raw<'_>, request: &mut CompletionRequest) -> Result<(), E
 fn read_tools(config: Raw<'_>, request: &mut CompletionRequest) -> Result<(), Error> {
     for (at, item) in config.member("tools").into_iter().flat_map(Raw::items).enumerate() {
         if let Some(mark) = item.member("cachePoint") {
-            if let Some(last) = request.tools.last_mut() {
-                let long = mark.member("ttl").is_some_and(|ttl| ttl.text() == "\"1h\"");
-                last.cache = Some(CacheMark { ttl: long.then_some(Duration::from_secs(3600)) });
-            }
+            request.tools.last_mut().into_iter().for_each(|last| last.cache = Some(read_mark(mark)));
             continue;
         }
         let path = format!("toolConfig.tools[{at}].toolSpec");
