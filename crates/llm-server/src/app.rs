@@ -296,7 +296,12 @@ fn over_http(provider: &config::Provider) -> Result<HttpConfig, ConfigError> {
         #[cfg(feature = "vertex")]
         Kind::VertexAi => {
             let (project, location) = (provider.project.as_deref(), provider.location.as_deref());
-            HttpConfig::vertex_ai(configured.as_deref(), project.unwrap_or_default(), location.unwrap_or_default())?
+            let (project, location) = (project.unwrap_or_default(), location.unwrap_or_default());
+            let own = HttpConfig::vertex_ai(configured.as_deref(), project, location)?;
+            match provider.publisher {
+                Some(config::Publisher::Anthropic) => HttpConfig { api: Api::VertexAnthropic, ..own },
+                Some(config::Publisher::Google) | None => own,
+            }
         }
         #[cfg(feature = "bedrock")]
         Kind::Bedrock => {

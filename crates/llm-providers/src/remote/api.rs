@@ -34,6 +34,9 @@ pub enum Api {
     /// [`HttpConfig::vertex_ai`]: crate::HttpConfig::vertex_ai
     #[cfg(feature = "vertex")]
     VertexAi,
+    /// Anthropic's messages at Vertex AI, with the base URL and the key of [`VertexAi`](Self::VertexAi).
+    #[cfg(feature = "vertex")]
+    VertexAnthropic,
     /// Amazon Bedrock's `Converse`, in the region that the base URL names ([`HttpConfig::bedrock`]). Its key is one of
     /// Bedrock's own; other credentials sign ([`HttpProvider::with_aws_credentials`]).
     ///
@@ -63,7 +66,7 @@ impl Api {
             Self::Gemini => "https://generativelanguage.googleapis.com",
             // The base URL that names no project reaches no model.
             #[cfg(feature = "vertex")]
-            Self::VertexAi => "https://aiplatform.googleapis.com/v1",
+            Self::VertexAi | Self::VertexAnthropic => "https://aiplatform.googleapis.com/v1",
             #[cfg(feature = "bedrock")]
             Self::Bedrock => "https://bedrock-runtime.us-east-1.amazonaws.com",
         }
@@ -78,6 +81,8 @@ impl Api {
             Self::Gemini => Dialect::Gemini,
             #[cfg(feature = "vertex")]
             Self::VertexAi => Dialect::Gemini,
+            #[cfg(feature = "vertex")]
+            Self::VertexAnthropic => Dialect::Anthropic,
             #[cfg(feature = "bedrock")]
             Self::Bedrock => Dialect::Bedrock,
         }
@@ -95,7 +100,7 @@ impl Api {
             Self::Anthropic => &["/v1"],
             Self::Gemini => &["/v1", "/v1beta"],
             #[cfg(feature = "vertex")]
-            Self::VertexAi => &[],
+            Self::VertexAi | Self::VertexAnthropic => &[],
             #[cfg(feature = "bedrock")]
             Self::Bedrock => &[],
         };
@@ -114,7 +119,9 @@ impl Api {
             Self::Anthropic => (HeaderName::from_static("x-api-key"), HeaderValue::from_str(key.expose_secret())),
             Self::Gemini => (HeaderName::from_static("x-goog-api-key"), HeaderValue::from_str(key.expose_secret())),
             #[cfg(feature = "vertex")]
-            Self::VertexAi => return Ok(Proof::Made(Arc::new(Tokens::of(key.expose_secret(), options.clone())?))),
+            Self::VertexAi | Self::VertexAnthropic => {
+                return Ok(Proof::Made(Arc::new(Tokens::of(key.expose_secret(), options.clone())?)));
+            }
         };
         let mut value = value.map_err(|_| ConfigError::Key)?;
         value.set_sensitive(true);
@@ -145,7 +152,7 @@ impl Api {
             }
             Self::Gemini => None,
             #[cfg(feature = "vertex")]
-            Self::VertexAi => None,
+            Self::VertexAi | Self::VertexAnthropic => None,
             #[cfg(feature = "bedrock")]
             Self::Bedrock => None,
         }
@@ -195,7 +202,19 @@ impl Api {
                 return Ok((Method::POST, endpoint.join(&path)));
             }
             #[cfg(feature = "vertex")]
-            (Self::VertexAi, Operation::Embeddings | Operation::Models) => return Err(unasked(operation)),
+            (Self::VertexAnthropic, Operation::Chat | Operation::CountTokens) => {
+                let (model, verb) = match (operation, stream) {
+                    // Here the body names it.
+                    (Operation::CountTokens, _) => ("count-tokens".to_owned(), "rawPredict"),
+                    (_, false) => (segment(model), "rawPredict"),
+                    (_, true) => (segment(model), "streamRawPredict"),
+                };
+                return Ok((Method::POST, endpoint.join(&format!("/publishers/anthropic/models/{model}:{verb}"))));
+            }
+            #[cfg(feature = "vertex")]
+            (Self::VertexAi | Self::VertexAnthropic, Operation::Embeddings | Operation::Models) => {
+                return Err(unasked(operation));
+            }
             #[cfg(feature = "bedrock")]
             (Self::Bedrock, Operation::Chat) => {
                 // Of an ARN the slashes, too, are no part of the path.

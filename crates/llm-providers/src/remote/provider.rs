@@ -202,13 +202,26 @@ impl HttpProvider {
             }
             Api::Gemini => RequestBody::from(envelope.body.clone()),
             #[cfg(feature = "vertex")]
-            Api::VertexAi => match envelope.operation {
-                Operation::CountTokens => RequestBody::from(wire::gemini::bare_count(&envelope.body)),
-                _ => RequestBody::from(envelope.body.clone()),
-            },
-            #[cfg(feature = "bedrock")]
-            Api::Bedrock => RequestBody::from(envelope.body.clone()),
+            Api::VertexAnthropic => {
+                self.hosted(openai::splice(envelope, model, ask_usage).into_bytes(), envelope.operation)
+            }
+            #[cfg(any(feature = "vertex", feature = "bedrock"))]
+            _ => self.hosted(envelope.body.clone(), envelope.operation),
         }
+    }
+
+    /// A body of the API's dialect as who hosts the models takes it.
+    #[cfg_attr(not(feature = "vertex"), expect(unused_variables, reason = "nobody takes it otherwise"))]
+    fn hosted(&self, body: Bytes, operation: Operation) -> RequestBody {
+        RequestBody::from(match self.api {
+            #[cfg(feature = "vertex")]
+            Api::VertexAi if operation == Operation::CountTokens => wire::gemini::bare_count(&body),
+            #[cfg(feature = "vertex")]
+            Api::VertexAnthropic if operation == Operation::CountTokens => wire::anthropic::with_version(&body),
+            #[cfg(feature = "vertex")]
+            Api::VertexAnthropic => wire::anthropic::without_model(&body),
+            _ => body,
+        })
     }
 
     async fn wire_whole(&self, envelope: &Envelope, asking: &Asking<'_>, sent: &HeaderMap) -> Result<Answer, Error> {
@@ -293,7 +306,7 @@ impl HttpProvider {
         let encoded = self.encoded(&asked.request, asking, true)?;
         let clocks = Clocks::new(self.timeouts, Instant::now());
         let HttpAnswer { headers, chunks, .. } =
-            self.begin(RequestBody::from(encoded.body.clone()), asking, sent, &clocks).await?;
+            self.begin(self.hosted(encoded.body.clone(), Operation::Chat), asking, sent, &clocks).await?;
         let encoder = front.stream_encoder(&options);
         let frames: BoxStream<Result<Frame, Error>> = if is_event_stream(&headers) {
             let translator = Translator::new(self.codec().stream_decoder(), encoder, self.max_answer_bytes);
@@ -318,11 +331,7 @@ impl HttpProvider {
         let (tokens, headers) =
             match self.codec().encode_count_request(&request, &self.target(asking, false), asking.strictness) {
                 Ok(encoded) => {
-                    let body = match self.api {
-                        #[cfg(feature = "vertex")]
-                        Api::VertexAi => RequestBody::from(wire::gemini::bare_count(&encoded.body)),
-                        _ => RequestBody::from(encoded.body.clone()),
-                    };
+                    let body = self.hosted(encoded.body.clone(), Operation::CountTokens);
                     let (headers, bytes) = self.whole(Operation::CountTokens, body, asking, sent).await?;
                     (self.codec().decode_count(&bytes)?, translated_headers(&headers, &encoded, "application/json"))
                 }
@@ -347,7 +356,7 @@ impl HttpProvider {
     ) -> Result<(CompletionResponse, HeaderMap, Encoded), Error> {
         let encoded = self.encoded(request, asking, false)?;
         let (headers, body) =
-            self.whole(Operation::Chat, RequestBody::from(encoded.body.clone()), asking, sent).await?;
+            self.whole(Operation::Chat, self.hosted(encoded.body.clone(), Operation::Chat), asking, sent).await?;
         let mut response = if is_event_stream(&headers) {
             collect(body, self.max_answer_bytes, self.codec().stream_decoder(), self.api.dialect())?
         } else {
@@ -365,7 +374,7 @@ impl HttpProvider {
         asking: &Asking<'_>,
         sent: &HeaderMap,
     ) -> Result<Answer, Error> {
-        let body = RequestBody::from(self.encoded(request, asking, true)?.body);
+        let body = self.hosted(self.encoded(request, asking, true)?.body, Operation::Chat);
         let clocks = Clocks::new(self.timeouts, Instant::now());
         let HttpAnswer { headers, chunks: body, .. } = self.begin(body, asking, sent, &clocks).await?;
         let decoder = self.codec().stream_decoder();

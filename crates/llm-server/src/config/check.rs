@@ -271,7 +271,8 @@ fn vertex_ai(provider: &Provider, place: &str, environment: &Environment, proble
     let given =
         [("project", project.is_some()), ("location", location.is_some()), ("credentials", credentials.is_some())];
     if provider.kind != Kind::VertexAi {
-        for (key, _) in given.into_iter().filter(|(_, given)| *given) {
+        let publisher = ("publisher", provider.publisher.is_some());
+        for (key, _) in given.into_iter().chain([publisher]).filter(|(_, given)| *given) {
             problems.add(format!("{place}.{key}"), "must be left to the kind `vertex_ai`");
         }
         return;

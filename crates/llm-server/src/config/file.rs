@@ -145,6 +145,8 @@ pub struct Provider {
     pub project: Option<String>,
     /// Of `vertex_ai`: the location, such as `europe-west4`, or `global`.
     pub location: Option<String>,
+    /// Of `vertex_ai`: whose models, which decides their format. Default: Google's.
+    pub publisher: Option<Publisher>,
     /// Of `vertex_ai`, in the place of `api_key`: a service account's key file, mostly `"file:PATH"`.
     pub credentials: Option<Secret>,
     /// Of `bedrock`: the region, such as `us-east-1`. Default: what `AWS_REGION` says, else `AWS_DEFAULT_REGION`.
@@ -214,6 +216,7 @@ impl Provider {
             api_keys: Vec::new(),
             project: None,
             location: None,
+            publisher: None,
             credentials: None,
             region: None,
             access_key_id: None,
@@ -229,6 +232,16 @@ impl Provider {
             scripts: BTreeMap::new(),
         }
     }
+}
+
+/// Whose models one has at Vertex AI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Publisher {
+    /// Google's own, in Gemini's format.
+    Google,
+    /// Anthropic's, in its format.
+    Anthropic,
 }
 
 /// `[[providers.api_keys]]`: a key of a provider, with a circuit and limits of its own.
@@ -334,7 +347,7 @@ pub enum Kind {
     Ollama,
     /// Amazon Bedrock.
     Bedrock,
-    /// Gemini's models at Google's Vertex AI.
+    /// Google's Vertex AI.
     VertexAi,
 }
 

@@ -18,7 +18,11 @@ fn gateway(upstream: &Upstream, more: &str) -> Gateway {
         ));
     }
     #[cfg(feature = "vertex")]
-    config.push_str(&crate::clouds::vertex(upstream, "vertex", ""));
+    {
+        config.push_str(&crate::clouds::vertex(upstream, "vertex", ""));
+        let claude = crate::clouds::vertex(upstream, "vertex-claude", "");
+        config.push_str(&claude.replace("project =", "publisher = \"anthropic\"\nproject ="));
+    }
     #[cfg(feature = "bedrock")]
     config.push_str(&crate::clouds::bedrock(
         upstream,
@@ -34,6 +38,8 @@ const PROVIDERS: &[&str] = &[
     "gem",
     #[cfg(feature = "vertex")]
     "vertex",
+    #[cfg(feature = "vertex")]
+    "vertex-claude",
     #[cfg(feature = "bedrock")]
     "bedrock",
 ];

@@ -70,6 +70,31 @@ fn tokens_are_counted_of_contents_alone() {
     assert_eq!(upstream.last()["body"], bare.as_str());
 }
 
+/// Of the bytes only the model's name, which the path has, makes room for the version.
+#[test]
+fn messages_for_claude_keep_their_bytes() {
+    let upstream = Upstream::start();
+    let config = vertex(&upstream, "v", "").replace("project =", "publisher = \"anthropic\"\nproject =");
+    let gateway = Gateway::start(&config, &[]);
+    let body =
+        r#"{ "max_tokens":50, "model":"v/claude@1", "messages":[{"role":"user","content":"one two three"}]STREAM }"#;
+    for (stream, verb) in [("", "rawPredict"), (r#", "stream":true"#, "streamRawPredict")] {
+        let body = body.replace("STREAM", stream);
+        let answer = post(gateway.addr(), "/v1/messages", &[], body.as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let last = upstream.last();
+        let at = "/v1/projects/example/locations/europe-west4/publishers/anthropic/models/claude@1";
+        assert_eq!(last["path"], format!("{at}:{verb}"));
+        let sent = body.replace(r#""model":"v/claude@1""#, r#""anthropic_version":"vertex-2023-10-16""#);
+        assert_eq!(last["body"], sent);
+    }
+    let body = body.replace("STREAM", "").replace(r#""max_tokens":50, "#, "");
+    let answer = post(gateway.addr(), "/v1/messages/count_tokens", &[], body.as_bytes());
+    assert!(answer.json()["input_tokens"].as_u64().unwrap() > 0, "{}", answer.text());
+    assert!(upstream.last()["path"].as_str().unwrap().ends_with("/models/count-tokens:rawPredict"));
+    assert!(upstream.last()["body"].as_str().unwrap().contains(r#""model":"claude@1""#));
+}
+
 #[test]
 fn a_token_that_ends_is_followed_by_the_next() {
     let upstream = Upstream::start();
