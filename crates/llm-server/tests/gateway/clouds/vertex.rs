@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::process::{Gateway, Upstream};
+use crate::process::{Gateway, Upstream, chat_body};
 use crate::wire::post;
 
 /// A key file whose key nobody but these tests knows.
@@ -104,6 +104,23 @@ fn a_token_that_ends_is_followed_by_the_next() {
         assert_eq!(authorization(&upstream.last()), format!("Bearer sim-token-{number}"));
     }
     assert_eq!(exchanges(&upstream), 3);
+}
+
+#[test]
+fn all_who_wait_for_a_token_wait_for_one_exchange() {
+    for (script, status) in [("ttft=300ms", 200), ("ttft=300ms,status=401", 502)] {
+        let upstream = Upstream::start();
+        let more = "[resilience]\nretry_attempts = 0\n";
+        let gateway = Gateway::start(&format!("{}{more}", vertex(&upstream, "v", script)), &[]);
+        let addr = gateway.addr();
+        let ask = |number: u32| {
+            let body = chat_body("v/sim", &number.to_string(), "");
+            std::thread::spawn(move || post(addr, "/v1/chat/completions", &[], body.as_bytes()).status)
+        };
+        let asked: Vec<_> = (0..8).map(ask).collect();
+        assert!(asked.into_iter().all(|answer| answer.join().unwrap() == status), "{script}");
+        assert_eq!(exchanges(&upstream), 1, "{script}");
+    }
 }
 
 #[test]
