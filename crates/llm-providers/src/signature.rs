@@ -1,10 +1,12 @@
 //! Amazon's signatures, version 4: how a request is shown to come from who has a secret.
 
 use std::fmt::Write as _;
+#[cfg(any(feature = "http", test))]
 use std::time::Duration;
 
 use ring::{digest, hmac};
 
+#[cfg(any(feature = "http", test))]
 use crate::wire::rfc3339;
 
 /// A request that is signed, or whose signature is checked. It has no query.
@@ -35,6 +37,7 @@ impl Signed<'_> {
     }
 
     /// The value of the header `authorization` for who has `key_id` and `secret`.
+    #[cfg(any(feature = "http", test))]
     pub(crate) fn authorization(&self, key_id: &str, secret: &str) -> String {
         let (scope, names, signature) = (self.scope(), self.names(), self.signature(secret));
         format!("{ALGORITHM} Credential={key_id}/{scope}, SignedHeaders={names}, Signature={signature}")
@@ -86,6 +89,7 @@ pub(crate) fn sha256<B: AsRef<[u8]>>(pieces: &[B]) -> String {
 }
 
 /// The time since 1970 as the header `x-amz-date` has it.
+#[cfg(any(feature = "http", test))]
 pub(crate) fn amz_date(now: Duration) -> String {
     let mut date = rfc3339(Duration::from_secs(now.as_secs()));
     date.retain(|character| !matches!(character, '-' | ':'));

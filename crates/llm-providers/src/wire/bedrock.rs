@@ -12,6 +12,7 @@ mod request;
 mod response;
 mod thoughts;
 mod translate;
+mod turn;
 mod usage;
 
 pub use codec::Converse;
