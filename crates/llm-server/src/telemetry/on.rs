@@ -193,7 +193,12 @@ mod tests {
     fn providers_are_called_what_the_conventions_call_them() {
         let mut local = Provider::new("local", Kind::OpenAiCompatible);
         local.base_url = Some("http://127.0.0.1:11434/v1".to_owned());
+        let vertex = Provider { location: Some("europe-west4".to_owned()), ..Provider::new("v", Kind::VertexAi) };
+        let bedrock = Provider { region: Some("us-east-1".to_owned()), ..Provider::new("b", Kind::Bedrock) };
+        let (google, amazon) = ("europe-west4-aiplatform.googleapis.com", "bedrock-runtime.us-east-1.amazonaws.com");
         for (provider, system, address, port) in [
+            (&vertex, "gcp.vertex_ai", Some(google), Some(443)),
+            (&bedrock, "aws.bedrock", Some(amazon), Some(443)),
             (&local, "local", Some("127.0.0.1"), Some(11434)),
             (&Provider::new("mine", Kind::OpenAi), "openai", Some("api.openai.com"), Some(443)),
             (&Provider::new("echo", Kind::Echo), "echo", None, None),

@@ -9,6 +9,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -42,7 +43,7 @@ struct KeyFile {
     kind: Option<String>,
     client_email: Option<String>,
     private_key_id: Option<String>,
-    private_key: Option<String>,
+    private_key: Option<SecretString>,
     token_uri: Option<String>,
 }
 
@@ -60,7 +61,7 @@ impl ServiceAccount {
         let email = file.client_email.ok_or_else(|| wrong("it has no `client_email`"))?;
         let pem = file.private_key.ok_or_else(|| wrong("it has no `private_key`"))?;
         let unreadable = || wrong("its `private_key` is no RSA key in PKCS #8");
-        let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| unreadable())?;
+        let der = PrivatePkcs8KeyDer::from_pem_slice(pem.expose_secret().as_bytes()).map_err(|_| unreadable())?;
         let key = RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).map_err(|_| unreadable())?;
         let token_uri = file.token_uri.unwrap_or_else(|| "https://oauth2.googleapis.com/token".to_owned());
         Ok(Self { email, key_id: file.private_key_id, key, token_uri })
