@@ -1,4 +1,5 @@
 //! The client before models of Vertex AI.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
