@@ -277,6 +277,9 @@ fn vertex_ai(provider: &Provider, place: &str, environment: &Environment, proble
         }
         return;
     }
+    if !provider.kind.is_built() {
+        return;
+    }
     problems.unless(provider.api_key.is_none(), format!("{place}.api_key"), "left out: `credentials` are what is sent");
     for (key, given) in given {
         let elsewhere = key == "credentials" && !provider.api_keys.is_empty();
@@ -462,10 +465,12 @@ mod tests {
             assert_eq!(keys(text), [key], "{text}");
         }
         let vertex = |more: &str| keys(&format!("[[providers]]\nname = \"v\"\nkind = \"vertex_ai\"\n{more}"));
-        assert_eq!(vertex(""), ["providers.v.project", "providers.v.location", "providers.v.credentials"]);
+        #[cfg(not(feature = "vertex"))]
+        assert_eq!(vertex(""), Vec::<String>::new());
         #[cfg(feature = "vertex")]
         for (more, wrong) in [
-            ("project = \"p\"\nlocation = \"a.b/\"\ncredentials = \"{}\"", ["location", "credentials"].as_slice()),
+            ("", ["project", "location", "credentials"].as_slice()),
+            ("project = \"p\"\nlocation = \"a.b/\"\ncredentials = \"{}\"", &["location", "credentials"]),
             ("project = \"p/q\"\nlocation = \"global\"\ncredentials = \"env:NONE\"", &["credentials", "project"]),
             ("project = \"p\"\nlocation = \"l\"\ncredentials = \"{}\"\napi_key = \"{}\"", &["api_key", "credentials"]),
         ] {
