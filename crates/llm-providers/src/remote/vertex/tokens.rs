@@ -198,3 +198,69 @@ impl Authorizer for Tokens {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::{FutureExt, stream};
+    use llm_core::ManualClock;
+
+    use super::*;
+    use crate::transport::HttpAnswer;
+
+    const FILE: &str = include_str!("../../../tests/data/service_account.json");
+
+    /// Gives tokens that are good for an hour, by their numbers; the second only when it is let.
+    struct Given {
+        asked: AtomicU64,
+        second: tokio::sync::Semaphore,
+    }
+
+    impl Transport for Given {
+        fn send(&self, _: HttpRequest) -> BoxFuture<'_, Result<HttpAnswer, Error>> {
+            Box::pin(async {
+                let number = self.asked.fetch_add(1, Release) + 1;
+                if number == 2 {
+                    self.second.acquire().await.expect("it stays open").forget();
+                }
+                let body = format!(r#"{{"access_token":"t{number}","expires_in":3600}}"#);
+                let chunks = Box::pin(stream::iter([Ok(Bytes::from(body))]));
+                Ok(HttpAnswer { status: StatusCode::OK, headers: HeaderMap::new(), chunks })
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn before_a_token_ends_one_call_gets_the_next_and_the_others_go_on() {
+        let given = Arc::new(Given { asked: AtomicU64::new(0), second: tokio::sync::Semaphore::new(0) });
+        let tokens = Tokens { transport: given.clone(), ..Tokens::of(FILE, ConnectOptions::default()).unwrap() };
+        let clock = ManualClock::new();
+        let token = async || tokens.authorization(&clock).await.unwrap().to_str().unwrap().to_owned();
+        assert_eq!(token().await, "Bearer t1");
+        clock.advance(Duration::from_secs(3600 - 10 - 300 - 1));
+        assert_eq!((token().await.as_str(), given.asked.load(Acquire)), ("Bearer t1", 1));
+        clock.advance(Duration::from_secs(1));
+        let mut next = Box::pin(token());
+        assert_eq!((&mut next).now_or_never(), None, "it waits for the second");
+        assert_eq!((token().await.as_str(), given.asked.load(Acquire)), ("Bearer t1", 2));
+        given.second.add_permits(1);
+        assert_eq!(next.await, "Bearer t2");
+        assert_eq!((token().await.as_str(), given.asked.load(Acquire)), ("Bearer t2", 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_was_refused_is_not_used_again() {
+        let given = Arc::new(Given { asked: AtomicU64::new(0), second: tokio::sync::Semaphore::new(1) });
+        let tokens = Tokens { transport: given.clone(), ..Tokens::of(FILE, ConnectOptions::default()).unwrap() };
+        let clock = ManualClock::new();
+        let target = PathAndQuery::from_static("/");
+        let (common, body) = (Arc::default(), RequestBody::default());
+        let mut request = HttpRequest { method: Method::POST, target, common, headers: HeaderMap::new(), body };
+        tokens.authorize(&mut request, &clock).await.unwrap();
+        assert!(tokens.refused(&request));
+        assert_eq!(tokens.authorization(&clock).await.unwrap(), "Bearer t2");
+        // What was replaced meanwhile is no news.
+        assert!(tokens.refused(&request));
+        assert_eq!(tokens.authorization(&clock).await.unwrap(), "Bearer t2");
+    }
+}
