@@ -127,7 +127,7 @@ impl HttpProvider {
             Proof::Header(name, value) => {
                 let mut headers = HeaderMap::clone(&self.headers);
                 headers.insert(name, value);
-                Ok(Self { headers: Arc::new(headers), ..self.clone() })
+                Ok(Self { headers: Arc::new(headers), authorizer: None, ..self.clone() })
             }
             Proof::Made(authorizer) => Ok(Self { authorizer: Some(authorizer), ..self.clone() }),
         }
