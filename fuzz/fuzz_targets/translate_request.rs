@@ -13,7 +13,7 @@ fuzz_target!(|body: &[u8]| {
     let budget = Capabilities { thinking: ThinkingStyle::Budget, late_system: true, ..Capabilities::default() };
     for front in DIALECTS.into_iter().filter_map(codec) {
         let Ok(asked) = front.decode_request(body) else { continue };
-        for back in DIALECTS.into_iter().filter_map(codec) {
+        for back in DIALECTS.into_iter().chain([Dialect::Bedrock]).filter_map(codec) {
             for capabilities in [&Capabilities::default(), &budget] {
                 let target = Target { model: "m", capabilities, max_output: None, stream: asked.stream };
                 let encode = |strictness| back.encode_request(&asked.request, &target, strictness);

@@ -17,6 +17,8 @@ pub enum Dialect {
     Anthropic,
     /// Google's `generateContent`.
     Gemini,
+    /// Amazon Bedrock's `Converse`, which providers speak and callers do not.
+    Bedrock,
 }
 
 impl Dialect {
@@ -29,6 +31,7 @@ impl Dialect {
             Self::OpenAiCompletions => "openai_completions",
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
+            Self::Bedrock => "bedrock",
         }
     }
 }

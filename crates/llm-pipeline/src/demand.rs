@@ -121,6 +121,9 @@ const fn beyond_text(dialect: Dialect) -> &'static [&'static str] {
             "\"serviceTier\"",
             "\"service_tier\"",
         ],
+        Dialect::Bedrock => {
+            &["\"image\"", "\"document\"", "\"video\"", "\"audio\"", "\"systemTool\"", "\"serviceTier\""]
+        }
     }
 }
 

@@ -33,6 +33,8 @@ mod prompt;
 mod remote;
 #[cfg(feature = "sim")]
 mod reply;
+#[cfg(all(feature = "bedrock", any(feature = "http", feature = "sim-server")))]
+mod signature;
 #[cfg(feature = "sim")]
 mod sim;
 #[cfg(feature = "http")]
@@ -45,6 +47,10 @@ mod words;
 pub use catalogue::{Catalogue, CatalogueError, KnownModel};
 pub use known_server::KnownServer;
 
+#[cfg(all(feature = "bedrock", feature = "http"))]
+pub use remote::AwsCredentials;
+#[cfg(feature = "vertex")]
+pub use remote::check_service_account;
 #[cfg(feature = "http")]
 pub use remote::{Api, ConfigError, HttpConfig, HttpProvider, Timeouts, check_base_url};
 #[cfg(feature = "http")]

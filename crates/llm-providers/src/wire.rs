@@ -34,12 +34,14 @@ mod relay;
 mod seal;
 mod target;
 mod text;
-mod told;
+pub(crate) mod told;
 mod translator;
 mod turns;
 mod whole;
 
 pub mod anthropic;
+#[cfg(feature = "bedrock")]
+pub mod bedrock;
 pub mod completions;
 pub mod gemini;
 pub mod openai;

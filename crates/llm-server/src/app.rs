@@ -10,7 +10,9 @@ use llm_pipeline::{
     Caller, DefaultRoute, ModelConfig, Pipeline, ProviderConfig, ProviderKey, RetryPolicy, SharingConfig, TargetConfig,
 };
 use llm_providers::wire::{Capabilities, MaxTokensField, codec};
-use llm_providers::{Api, EchoProvider, HttpConfig, HttpProvider, KnownServer, SimConfig, SimProvider, Timeouts};
+use llm_providers::{
+    Api, ConfigError, EchoProvider, HttpConfig, HttpProvider, KnownServer, SimConfig, SimProvider, Timeouts,
+};
 use llm_ratelimit::{LimitConfig, MeterConfig};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -207,7 +209,7 @@ fn built(loaded: &Loaded, provider: &config::Provider) -> Result<Vec<ProviderKey
             let models = provider.scripts.iter().map(script).collect::<Result<_, AppError>>()?;
             one(Arc::new(SimProvider::new(name, SimConfig { seed: provider.seed, models, ..SimConfig::default() })))
         }
-        Kind::Bedrock | Kind::VertexAi => one(Arc::new(Unbuilt::new(name, provider.kind))),
+        kind if !kind.is_built() => one(Arc::new(Unbuilt::new(name, kind))),
         Kind::OpenAi
         | Kind::OpenAiCompatible
         | Kind::AzureOpenAi
@@ -215,25 +217,56 @@ fn built(loaded: &Loaded, provider: &config::Provider) -> Result<Vec<ProviderKey
         | Kind::Gemini
         | Kind::LlamaCpp
         | Kind::Vllm
-        | Kind::Ollama => {
-            let keyless =
-                HttpProvider::try_new(name, over_http(provider)).map_err(|error| AppError::of(&place, error))?;
-            let keys = keyed(loaded, provider)?;
-            if keys.is_empty() {
-                return Ok(one(Arc::new(keyless)));
-            }
-            let built = keys.into_iter().map(|key| {
+        | Kind::Ollama
+        | Kind::Bedrock
+        | Kind::VertexAi => {
+            let over_http = over_http(provider).map_err(|error| AppError::of(&place, error))?;
+            let keyless = HttpProvider::try_new(name, over_http).map_err(|error| AppError::of(&place, error))?;
+            let built = keyed(loaded, provider)?.into_iter().map(|key| {
                 let provider = keyless.with_api_key(&key.secret).map_err(|error| AppError::of(&place, error))?;
                 let (name, weight) = (key.name.into(), key.settings.weight);
                 Ok(ProviderKey { provider: Arc::new(provider), name, weight })
             });
-            built.collect::<Result<_, AppError>>()?
+            let signed = signed(loaded, provider, &keyless).transpose();
+            let built: Vec<_> = signed.into_iter().chain(built).collect::<Result<_, AppError>>()?;
+            if built.is_empty() {
+                return Ok(one(Arc::new(keyless)));
+            }
+            built
         }
     })
 }
 
+/// The provider by signed requests, if it has what they are signed with.
+#[cfg(feature = "bedrock")]
+fn signed(
+    loaded: &Loaded,
+    provider: &config::Provider,
+    unsigned: &HttpProvider,
+) -> Result<Option<ProviderKey>, AppError> {
+    let place = format!("providers.{}", provider.name);
+    let (Some(id), Some(secret)) = (&provider.access_key_id, &provider.secret_access_key) else { return Ok(None) };
+    let resolved =
+        |secret: &config::Secret| secret.resolve(&loaded.environment).map_err(|error| AppError::of(&place, error));
+    let id = resolved(id)?;
+    let credentials = llm_providers::AwsCredentials {
+        region: provider.region.clone().unwrap_or_default(),
+        access_key_id: id.expose_secret().to_owned(),
+        secret_access_key: resolved(secret)?,
+        session_token: provider.session_token.as_ref().map(resolved).transpose()?,
+    };
+    let signed = unsigned.with_aws_credentials(credentials).map_err(|error| AppError::of(&place, error))?;
+    let name = auth::name(&digest(id.expose_secret())).into();
+    Ok(Some(ProviderKey { provider: Arc::new(signed), name, weight: 1 }))
+}
+
+#[cfg(not(feature = "bedrock"))]
+fn signed(_: &Loaded, _: &config::Provider, _: &HttpProvider) -> Result<Option<ProviderKey>, AppError> {
+    Ok(None)
+}
+
 /// How a provider is reached, and what its models take; without a key.
-fn over_http(provider: &config::Provider) -> HttpConfig {
+fn over_http(provider: &config::Provider) -> Result<HttpConfig, ConfigError> {
     let api = match provider.kind {
         Kind::Anthropic => Api::Anthropic,
         Kind::Gemini => Api::Gemini,
@@ -259,8 +292,25 @@ fn over_http(provider: &config::Provider) -> HttpConfig {
         }
         _ => url.to_owned(),
     });
-    HttpConfig {
-        base_url: configured.or_else(|| Some(preset?.base_url.clone())),
+    let config = match provider.kind {
+        #[cfg(feature = "vertex")]
+        Kind::VertexAi => {
+            let (project, location) = (provider.project.as_deref(), provider.location.as_deref());
+            let (project, location) = (project.unwrap_or_default(), location.unwrap_or_default());
+            let own = HttpConfig::vertex_ai(configured.as_deref(), project, location)?;
+            match provider.publisher {
+                Some(config::Publisher::Anthropic) => HttpConfig { api: Api::VertexAnthropic, ..own },
+                Some(config::Publisher::Google) | None => own,
+            }
+        }
+        #[cfg(feature = "bedrock")]
+        Kind::Bedrock => {
+            let own = HttpConfig::bedrock(provider.region.as_deref().unwrap_or_default())?;
+            HttpConfig { base_url: configured.or(own.base_url), ..HttpConfig::new(own.api) }
+        }
+        _ => HttpConfig { base_url: configured.or_else(|| Some(preset?.base_url.clone())), ..HttpConfig::new(api) },
+    };
+    Ok(HttpConfig {
         capabilities,
         timeouts: Timeouts {
             connect_timeout: provider.connect_timeout.0,
@@ -269,8 +319,8 @@ fn over_http(provider: &config::Provider) -> HttpConfig {
             comments_reset_timeouts: provider.comments_reset_timeouts,
             total_timeout: provider.total_timeout.0,
         },
-        ..HttpConfig::new(api)
-    }
+        ..config
+    })
 }
 
 fn model(model: &config::Model, known: &KnownTerms) -> Result<ModelConfig, AppError> {

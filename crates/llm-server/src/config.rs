@@ -1,5 +1,6 @@
 //! The configuration: what is in the file, where values come from, and what is checked of them.
 
+mod amazon;
 mod check;
 mod environment;
 mod file;
@@ -13,7 +14,7 @@ pub use self::check::Problem;
 pub use self::environment::Environment;
 pub use self::file::{
     ApiKey, Breaker, Config, Deduplication, Kind, Model, Observability, Preset, PriceText, Prices, Provider,
-    ProviderKey, RateLimits, Resilience, Scope, SemanticDedup, Server, Strategy, Target, Translation,
+    ProviderKey, Publisher, RateLimits, Resilience, Scope, SemanticDedup, Server, Strategy, Target, Translation,
 };
 pub use self::layers::{LoadError, Loaded, Source};
 pub use self::limits::{Budget, Level, Limit, Meter};

@@ -1,4 +1,4 @@
-//! A provider of a kind that is documented and not built: it answers every call with that.
+//! A provider of a kind that is documented and not in this build: it answers every call with that.
 
 use llm_core::{Answer, BoxFuture, Call, Dialect, Error, ErrorKind, Provider, ProviderId};
 
@@ -25,7 +25,7 @@ impl Provider for Unbuilt {
     }
 
     fn send(&self, _: Call) -> BoxFuture<'_, Result<Answer, Error>> {
-        let message = format!("providers of the kind `{}` are not supported by this version", self.kind.as_str());
+        let message = format!("providers of the kind `{}` are not supported by this build", self.kind.as_str());
         Box::pin(async { Err(Error::new(ErrorKind::Unsupported, message)) })
     }
 }

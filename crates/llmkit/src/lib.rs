@@ -46,6 +46,8 @@ pub use llm_dedup::{
     AggStats, CacheConfig, CacheStats, DedupStats, Embedder, MultiplexerStats, ResponseCache as PromptCache,
     SimilarityConfig, SimilarityIndex as SemanticDeduplicator, StreamAggregator, StreamChunk, StreamingMultiplexer,
 };
+#[cfg(feature = "bedrock")]
+pub use llm_providers::AwsCredentials;
 #[cfg(feature = "http")]
 pub use llm_providers::{Api, HttpConfig, HttpProvider};
 #[cfg(feature = "sim")]

@@ -7,7 +7,7 @@ use rustls::ClientConfig;
 use secrecy::SecretString;
 
 use super::api::Api;
-use crate::transport::{AddressError, Endpoint, ProxyConfig, ProxyError};
+use crate::transport::{AddressError, ConnectOptions, Endpoint, ProxyConfig, ProxyError};
 use crate::wire::Capabilities;
 
 /// How long a provider may take. Each clock has a key of its name.
@@ -75,6 +75,34 @@ impl HttpConfig {
         }
     }
 
+    /// Google's models at Vertex AI: those that `project` has at `location`, such as `europe-west4` or `global`. `host`,
+    /// a base URL without a version, is in the place of Google's own. The `api_key` to set is a service account's key
+    /// file, its text.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when `project` or `location` cannot be such.
+    #[cfg(feature = "vertex")]
+    pub fn vertex_ai(host: Option<&str>, project: &str, location: &str) -> Result<Self, ConfigError> {
+        let base_url = Some(super::vertex::base_url(host, project, location)?);
+        Ok(Self { base_url, ..Self::new(Api::VertexAi) })
+    }
+
+    /// Amazon Bedrock in `region`, such as `us-east-1`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Region`] when `region` cannot be one.
+    #[cfg(feature = "bedrock")]
+    pub fn bedrock(region: &str) -> Result<Self, ConfigError> {
+        let base_url = Some(super::bedrock::base_url(region)?);
+        Ok(Self { base_url, ..Self::new(Api::Bedrock) })
+    }
+
+    /// How its connections are made.
+    pub(super) fn connect_options(&self) -> ConnectOptions {
+        let timeout = self.timeouts.connect_timeout;
+        ConnectOptions { timeout, proxy: self.proxy.clone(), tls: self.tls.clone() }
+    }
+
     pub(super) fn base_url(&self) -> &str {
         self.base_url.as_deref().unwrap_or(self.api.base_url())
     }
@@ -99,6 +127,22 @@ pub enum ConfigError {
     /// The key holds characters that no header may hold.
     #[error("api_key: the key holds characters that cannot be sent")]
     Key,
+    /// The text is no service account's key file.
+    #[cfg(feature = "vertex")]
+    #[error("the service account's key file cannot be used: {0}")]
+    ServiceAccount(&'static str),
+    /// The project is none.
+    #[cfg(feature = "vertex")]
+    #[error("project: it must be a project's name or number")]
+    Project,
+    /// The location is none.
+    #[cfg(feature = "vertex")]
+    #[error("location: it must be `global` or a region's name")]
+    Location,
+    /// The region is none.
+    #[cfg(feature = "bedrock")]
+    #[error("region: it must be a region's name")]
+    Region,
 }
 
 /// Whether `url` is a base URL that routes can follow.

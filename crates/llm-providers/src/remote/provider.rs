@@ -4,20 +4,23 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::stream;
+use futures_util::{TryStreamExt, stream};
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 use llm_core::{
     Answer, BoxFuture, BoxStream, Call, CallBody, Clock, CompletionRequest, CompletionResponse, Dialect,
-    EmbeddingRequest, Envelope, Error, ErrorKind, Frame, Operation, Provider, ProviderId, RequestId, Strictness,
-    SystemClock, Usage, WireAnswer, WireBody,
+    EmbeddingRequest, Envelope, Error, ErrorKind, Frame, Operation, Provider, ProviderId, RequestId, StreamEvent,
+    Strictness, SystemClock, Usage, WireAnswer, WireBody,
 };
 use secrecy::SecretString;
 use tokio::time::Instant;
 
 use super::answer::{self, X_UPSTREAM_REQUEST_ID, for_the_caller, is_event_stream, upstream_request_id};
-use super::api::Api;
+use super::api::{Api, Proof};
+use super::authorizer::Authorizer;
+#[cfg(feature = "bedrock")]
+use super::bedrock::{AwsCredentials, Signer, with_events};
 use super::clocks::{Clocks, timed_out};
 use super::config::{ConfigError, HttpConfig, Timeouts};
 use super::live::{LiveEvents, LiveFrames, Reading};
@@ -50,6 +53,9 @@ pub struct HttpProvider {
     max_answer_bytes: usize,
     /// Sent with every request.
     headers: Arc<HeaderMap>,
+    /// Shows who sends a request, where no header does.
+    authorizer: Option<Arc<dyn Authorizer>>,
+    options: ConnectOptions,
     endpoint: Arc<Endpoint>,
     /// Where completions are asked, if that is one place for all models.
     chat: Option<PathAndQuery>,
@@ -71,12 +77,7 @@ impl HttpProvider {
     /// # Errors
     /// [`ConfigError`] names the key and what is wrong with it.
     pub fn try_new(id: impl Into<ProviderId>, config: HttpConfig) -> Result<Self, ConfigError> {
-        let options = ConnectOptions {
-            timeout: config.timeouts.connect_timeout,
-            proxy: config.proxy.clone(),
-            tls: config.tls.clone(),
-        };
-        let transport = HttpTransport::to(config.api.endpoint(config.base_url())?, options)?;
+        let transport = HttpTransport::to(config.api.endpoint(config.base_url())?, config.connect_options())?;
         Self::over(id, config, Arc::new(transport))
     }
 
@@ -96,6 +97,7 @@ impl HttpProvider {
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         api.headers(&mut headers);
+        let options = config.connect_options();
         let provider = Self {
             id: id.into(),
             api,
@@ -105,6 +107,8 @@ impl HttpProvider {
             timeouts: config.timeouts,
             max_answer_bytes: config.max_answer_bytes,
             headers: Arc::new(headers),
+            authorizer: None,
+            options,
             chat: api.one_place(&endpoint),
             endpoint: Arc::new(endpoint),
         };
@@ -117,12 +121,26 @@ impl HttpProvider {
     /// The same provider by another key; both share their connections.
     ///
     /// # Errors
-    /// [`ConfigError::Key`] when the key cannot be sent.
+    /// [`ConfigError`] when the key cannot be sent, or is none that the API takes.
     pub fn with_api_key(&self, key: &SecretString) -> Result<Self, ConfigError> {
-        let (name, value) = self.api.authorization(key)?;
-        let mut headers = HeaderMap::clone(&self.headers);
-        headers.insert(name, value);
-        Ok(Self { headers: Arc::new(headers), ..self.clone() })
+        match self.api.proof(key, &self.options)? {
+            Proof::Header(name, value) => {
+                let mut headers = HeaderMap::clone(&self.headers);
+                headers.insert(name, value);
+                Ok(Self { headers: Arc::new(headers), authorizer: None, ..self.clone() })
+            }
+            Proof::Made(authorizer) => Ok(Self { authorizer: Some(authorizer), ..self.clone() }),
+        }
+    }
+
+    /// The same provider, its requests signed with `credentials`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Key`] when what is in them cannot be sent.
+    #[cfg(feature = "bedrock")]
+    pub fn with_aws_credentials(&self, credentials: AwsCredentials) -> Result<Self, ConfigError> {
+        let signer = Signer::new(credentials, &self.endpoint.host_header)?;
+        Ok(Self { authorizer: Some(Arc::new(signer)), ..self.clone() })
     }
 
     /// Reads dates of answers against `clock`.
@@ -183,7 +201,27 @@ impl HttpProvider {
                 RequestBody::from(openai::splice(envelope, model, ask_usage))
             }
             Api::Gemini => RequestBody::from(envelope.body.clone()),
+            #[cfg(feature = "vertex")]
+            Api::VertexAnthropic => {
+                self.hosted(openai::splice(envelope, model, ask_usage).into_bytes(), envelope.operation)
+            }
+            #[cfg(any(feature = "vertex", feature = "bedrock"))]
+            _ => self.hosted(envelope.body.clone(), envelope.operation),
         }
+    }
+
+    /// A body of the API's dialect as who hosts the models takes it.
+    #[cfg_attr(not(feature = "vertex"), expect(unused_variables, reason = "nobody takes it otherwise"))]
+    fn hosted(&self, body: Bytes, operation: Operation) -> RequestBody {
+        RequestBody::from(match self.api {
+            #[cfg(feature = "vertex")]
+            Api::VertexAi if operation == Operation::CountTokens => wire::gemini::bare_count(&body),
+            #[cfg(feature = "vertex")]
+            Api::VertexAnthropic if operation == Operation::CountTokens => wire::anthropic::with_version(&body),
+            #[cfg(feature = "vertex")]
+            Api::VertexAnthropic => wire::anthropic::without_model(&body),
+            _ => body,
+        })
     }
 
     async fn wire_whole(&self, envelope: &Envelope, asking: &Asking<'_>, sent: &HeaderMap) -> Result<Answer, Error> {
@@ -254,6 +292,7 @@ impl HttpProvider {
             from: Some(self.api.dialect()),
             created: self.clock.unix_time().as_secs(),
             id: asking.request_id.map_or("", RequestId::as_str),
+            model: (!self.api.names_models()).then_some(asking.model),
             include_usage: envelope.wants_usage,
             ..AnswerOptions::default()
         };
@@ -267,7 +306,7 @@ impl HttpProvider {
         let encoded = self.encoded(&asked.request, asking, true)?;
         let clocks = Clocks::new(self.timeouts, Instant::now());
         let HttpAnswer { headers, chunks, .. } =
-            self.begin(RequestBody::from(encoded.body.clone()), asking, sent, &clocks).await?;
+            self.begin(self.hosted(encoded.body.clone(), Operation::Chat), asking, sent, &clocks).await?;
         let encoder = front.stream_encoder(&options);
         let frames: BoxStream<Result<Frame, Error>> = if is_event_stream(&headers) {
             let translator = Translator::new(self.codec().stream_decoder(), encoder, self.max_answer_bytes);
@@ -292,7 +331,7 @@ impl HttpProvider {
         let (tokens, headers) =
             match self.codec().encode_count_request(&request, &self.target(asking, false), asking.strictness) {
                 Ok(encoded) => {
-                    let body = RequestBody::from(encoded.body.clone());
+                    let body = self.hosted(encoded.body.clone(), Operation::CountTokens);
                     let (headers, bytes) = self.whole(Operation::CountTokens, body, asking, sent).await?;
                     (self.codec().decode_count(&bytes)?, translated_headers(&headers, &encoded, "application/json"))
                 }
@@ -317,12 +356,15 @@ impl HttpProvider {
     ) -> Result<(CompletionResponse, HeaderMap, Encoded), Error> {
         let encoded = self.encoded(request, asking, false)?;
         let (headers, body) =
-            self.whole(Operation::Chat, RequestBody::from(encoded.body.clone()), asking, sent).await?;
-        let response = if is_event_stream(&headers) {
+            self.whole(Operation::Chat, self.hosted(encoded.body.clone(), Operation::Chat), asking, sent).await?;
+        let mut response = if is_event_stream(&headers) {
             collect(body, self.max_answer_bytes, self.codec().stream_decoder(), self.api.dialect())?
         } else {
             self.codec().decode_response(&body)?
         };
+        if response.model.is_empty() {
+            response.model = asking.model.to_owned();
+        }
         Ok((response, headers, encoded))
     }
 
@@ -332,14 +374,25 @@ impl HttpProvider {
         asking: &Asking<'_>,
         sent: &HeaderMap,
     ) -> Result<Answer, Error> {
-        let body = RequestBody::from(self.encoded(request, asking, true)?.body);
+        let body = self.hosted(self.encoded(request, asking, true)?.body, Operation::Chat);
         let clocks = Clocks::new(self.timeouts, Instant::now());
         let HttpAnswer { headers, chunks: body, .. } = self.begin(body, asking, sent, &clocks).await?;
         let decoder = self.codec().stream_decoder();
         if is_event_stream(&headers) {
-            return Ok(Answer::Events(Box::pin(LiveEvents::new(body, clocks, decoder, self.max_answer_bytes))));
+            let events = LiveEvents::new(body, clocks, decoder, self.max_answer_bytes);
+            if self.api.names_models() {
+                return Ok(Answer::Events(Box::pin(events)));
+            }
+            let asked = asking.model.to_owned();
+            return Ok(Answer::Events(Box::pin(events.map_ok(move |event| match event {
+                StreamEvent::Start { id, created, .. } => StreamEvent::Start { id, model: asked.clone(), created },
+                event => event,
+            }))));
         }
-        let response = self.codec().decode_response(&self.read(body).await?)?;
+        let mut response = self.codec().decode_response(&self.read(body).await?)?;
+        if response.model.is_empty() {
+            response.model = asking.model.to_owned();
+        }
         Ok(Answer::Events(Box::pin(stream::iter(wire::events(response).into_iter().map(Ok)))))
     }
 
@@ -414,6 +467,19 @@ impl HttpProvider {
         tokio::time::timeout(total, answer::whole(body, self.max_answer_bytes)).await.unwrap_or_else(late)
     }
 
+    /// Sends what `authorizer` vouches for. A proof can be refused before its time; then another is tried, once.
+    async fn send_by(&self, authorizer: &dyn Authorizer, request: HttpRequest) -> Result<HttpAnswer, Error> {
+        let mut tried = request.clone();
+        authorizer.authorize(&mut tried, &*self.clock).await?;
+        let answer = self.transport.send(tried.clone()).await?;
+        if answer.status != http::StatusCode::UNAUTHORIZED || !authorizer.refused(&tried) {
+            return Ok(answer);
+        }
+        let mut request = request;
+        authorizer.authorize(&mut request, &*self.clock).await?;
+        self.transport.send(request).await
+    }
+
     /// One exchange: a good answer's head and its body as its sender meant it, or the error that it tells.
     async fn exchange(
         &self,
@@ -428,7 +494,17 @@ impl HttpProvider {
             headers.insert(X_REQUEST_ID, id);
         }
         let request = HttpRequest { method, target, common: self.headers.clone(), headers, body };
-        let answer = decoded(self.transport.send(request).await?)?;
+        let answer = match &self.authorizer {
+            None => self.transport.send(request).await?,
+            // As above: the usual case does without its future.
+            Some(authorizer) => Box::pin(self.send_by(&**authorizer, request)).await?,
+        };
+        let answer = decoded(answer)?;
+        #[cfg(feature = "bedrock")]
+        let answer = match self.api {
+            Api::Bedrock => with_events(answer, self.max_answer_bytes),
+            _ => answer,
+        };
         let status = answer.status.as_u16();
         match status {
             200..300 => Ok(answer),

@@ -4,6 +4,7 @@ mod answer;
 mod asked;
 mod body;
 mod connection;
+mod grant;
 mod head;
 mod inspect;
 mod log;
@@ -34,9 +35,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// too, are OpenAI's. A request's header `x-llmkit-sim` holds a [`SimScript`](super::SimScript) that goes over all
 /// others.
 ///
+/// `POST /token` gives tokens to service accounts, good for so many seconds as `?expires_in=` says; other members of its
+/// query are the script of what is counted as the model `token`. Models of Vertex AI, below
+/// `/v1/projects/{project}/locations/{location}/publishers/google/models/`, are for those who bring one.
+///
+/// With the feature `bedrock` there are `POST /model/{model}/converse` and `…/converse-stream`. A script's `auth` that is
+/// `KEY_ID:SECRET` asks for requests that are signed so.
+///
 /// What was asked is shown by `GET /sim/stats` ([`SimStats`](super::SimStats); with `?cancelled=1` and the like it is
 /// shown once that many have been counted, `active` exactly), `GET /sim/last` and `GET /sim/requests` (headers and
-/// bodies of the last and of the last 64 requests), and forgotten by `POST /sim/reset`.
+/// bodies of the last and of the last 64 requests), and forgotten by `POST /sim/reset`, with which tokens are worthless.
 #[derive(Debug)]
 pub struct SimServer {
     listener: TcpListener,
@@ -50,7 +58,7 @@ impl SimServer {
     /// As the operating system says.
     pub async fn bind(addr: SocketAddr, config: SimConfig) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
-        let shared = Shared { simulator: Simulator::new(config), log: Default::default() };
+        let shared = Shared { simulator: Simulator::new(config), log: Default::default(), grants: Default::default() };
         Ok(Self { listener, shared: Arc::new(shared) })
     }
 

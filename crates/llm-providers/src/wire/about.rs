@@ -33,6 +33,8 @@ pub fn read_about(dialect: Dialect, bytes: &[u8], about: &mut AboutAnswer) {
         // Its answers and chunks name all this as a chat's do.
         Dialect::OpenAiCompletions => return openai::read_about(bytes, about),
         Dialect::OpenAiResponses => of_response,
+        // Its answers name neither themselves nor their model, and no caller is told anything in it.
+        Dialect::Bedrock => return,
     };
     if bytes.trim_ascii_start().starts_with(b"{") {
         return Raw::parse(bytes).map_or((), |answer| read(answer, about));

@@ -7,6 +7,8 @@ mod envelope;
 mod error;
 mod events;
 mod frames;
+#[cfg(feature = "vertex")]
+mod hosted;
 mod model;
 mod request;
 mod response;
@@ -17,3 +19,7 @@ pub use codec::Messages;
 pub use envelope::{read_count, read_messages};
 pub use events::EventDecoder;
 pub use frames::EventEncoder;
+#[cfg(feature = "vertex")]
+pub(crate) use hosted::{with_version, without_model};
+#[cfg(feature = "bedrock")]
+pub(crate) use translate::of_objects;

@@ -18,6 +18,10 @@ pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
         Dialect::Gemini => Some(&super::gemini::GenerateContent),
         Dialect::OpenAiResponses => Some(&super::responses::Responses),
         Dialect::OpenAiCompletions => Some(&super::completions::Completions),
+        #[cfg(feature = "bedrock")]
+        Dialect::Bedrock => Some(&super::bedrock::Converse),
+        #[cfg(not(feature = "bedrock"))]
+        Dialect::Bedrock => None,
     }
 }
 

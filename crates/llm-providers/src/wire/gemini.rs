@@ -1,6 +1,8 @@
 //! Google's `generateContent`: requests, answers, streams, errors, and the counting of tokens.
 
 mod array;
+#[cfg(feature = "vertex")]
+mod bare;
 mod chunk;
 mod codec;
 mod envelope;
@@ -17,6 +19,8 @@ mod translate;
 mod usage;
 
 pub use array::ArrayEvents;
+#[cfg(feature = "vertex")]
+pub(crate) use bare::bare_count;
 pub use chunk::PartDecoder;
 pub use codec::GenerateContent;
 pub use envelope::{read_count, read_generate};

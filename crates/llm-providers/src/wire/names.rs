@@ -105,7 +105,8 @@ impl<'a> Names<'a> {
             Dialect::OpenAi => 0,
             Dialect::OpenAiResponses => 1,
             Dialect::OpenAiCompletions => 2,
-            Dialect::Anthropic => 3,
+            // Nobody calls in Bedrock's, whose models are mostly Anthropic's.
+            Dialect::Anthropic | Dialect::Bedrock => 3,
             Dialect::Gemini => 4,
         };
         PARAMS[param as usize][column]
@@ -183,7 +184,7 @@ impl<'a> Names<'a> {
         let member = match self.dialect {
             Dialect::OpenAi | Dialect::OpenAiCompletions => ".function.arguments",
             Dialect::OpenAiResponses => ".arguments",
-            Dialect::Anthropic => ".input",
+            Dialect::Anthropic | Dialect::Bedrock => ".input",
             Dialect::Gemini => ".functionCall.args",
         };
         self.part(at, part) + member
@@ -218,7 +219,7 @@ impl<'a> Names<'a> {
         let member = match self.dialect {
             Dialect::OpenAi | Dialect::OpenAiCompletions => ".function.parameters",
             Dialect::OpenAiResponses => ".parameters",
-            Dialect::Anthropic => ".input_schema",
+            Dialect::Anthropic | Dialect::Bedrock => ".input_schema",
             Dialect::Gemini => ".parametersJsonSchema",
         };
         self.tool(at) + member

@@ -54,6 +54,8 @@ impl<'a> Turns<'a> {
         names: &Names<'_>,
         losses: &mut Losses,
     ) -> Result<Self, Error> {
+        // Claude's seals are good wherever it runs.
+        let sealed_by = if dialect == Dialect::Bedrock { Dialect::Anthropic } else { dialect };
         // What was read from the same dialect is already as it must be.
         let same = request.origin.is_some_and(|origin| origin.dialect == dialect);
         let mut built = Self { system: Vec::new(), turns: Vec::new() };
@@ -65,7 +67,7 @@ impl<'a> Turns<'a> {
             for (place, part) in message.parts.iter().enumerate() {
                 match &part.content {
                     Content::Text(text) if text.is_empty() && part.signature.is_none() => {}
-                    Content::Reasoning(_) if part.signature.as_ref().is_none_or(|seal| seal.dialect != dialect) => {
+                    Content::Reasoning(_) if part.signature.as_ref().is_none_or(|seal| seal.dialect != sealed_by) => {
                         losses.hint(names.part(at, place));
                     }
                     _ => parts.push(Placed { part, at, place }),
@@ -116,5 +118,14 @@ impl<'a> Turns<'a> {
             }
             Some(_) => Ok(built),
         }
+    }
+
+    /// Whether the last turn answers calls whose turn lacks the thoughts that led to them.
+    pub(crate) fn is_unsealed_loop(&self) -> bool {
+        let [.., called, answered] = self.turns.as_slice() else { return false };
+        let is = |turn: &Turn<'_>, of: fn(&Content) -> bool| turn.parts.iter().any(|placed| of(&placed.part.content));
+        is(answered, |content| matches!(content, Content::ToolResult { .. }))
+            && is(called, |content| matches!(content, Content::ToolCall(_)))
+            && !is(called, |content| matches!(content, Content::Reasoning(_)))
     }
 }

@@ -196,6 +196,8 @@ fn providers(config: &Config, environment: &Environment, problems: &mut Problems
             circuits(&config.resilience.with(&provider.breaker), keys, problems);
         }
         base_url(config, provider, &place, problems);
+        vertex_ai(provider, &place, environment, problems);
+        bedrock(provider, &place, environment, problems);
         for (model, script) in &provider.scripts {
             if let Err(error) = script.parse::<SimScript>() {
                 problems.add(format!("{place}.scripts.{model}"), error.to_string());
@@ -214,7 +216,11 @@ fn keys(provider: &Provider, place: &str, environment: &Environment, problems: &
     let list = format!("{place}.api_keys");
     let mut known = HashSet::new();
     for (at, key) in provider.keys().enumerate() {
-        let place = if at == 0 && provider.api_key.is_some() { format!("{place}.api_key") } else { list.clone() };
+        let place = match (&provider.api_key, &provider.credentials) {
+            (Some(_), _) if at == 0 => format!("{place}.api_key"),
+            (None, Some(_)) if at == 0 => format!("{place}.credentials"),
+            _ => list.clone(),
+        };
         match key.key.resolve(environment) {
             Ok(secret) => problems.unless(known.insert(digest(secret.expose_secret())), &place, "a key of its own"),
             Err(error) => problems.add(&place, error.to_string()),
@@ -258,6 +264,90 @@ fn base_url(config: &Config, provider: &Provider, place: &str, problems: &mut Pr
             }
         }
         (None, _) => {}
+    }
+}
+
+/// What is of the kind `vertex_ai` alone.
+#[cfg_attr(not(feature = "vertex"), expect(unused_variables, reason = "what is not built is not looked into"))]
+fn vertex_ai(provider: &Provider, place: &str, environment: &Environment, problems: &mut Problems) {
+    let Provider { project, location, credentials, .. } = provider;
+    let given =
+        [("project", project.is_some()), ("location", location.is_some()), ("credentials", credentials.is_some())];
+    if provider.kind != Kind::VertexAi {
+        let publisher = ("publisher", provider.publisher.is_some());
+        for (key, _) in given.into_iter().chain([publisher]).filter(|(_, given)| *given) {
+            problems.add(format!("{place}.{key}"), "must be left to the kind `vertex_ai`");
+        }
+        return;
+    }
+    if !provider.kind.is_built() {
+        return;
+    }
+    problems.unless(provider.api_key.is_none(), format!("{place}.api_key"), "left out: `credentials` are what is sent");
+    for (key, given) in given {
+        let elsewhere = key == "credentials" && !provider.api_keys.is_empty();
+        problems.unless(given || elsewhere, format!("{place}.{key}"), "given for the kind `vertex_ai`");
+    }
+    #[cfg(feature = "vertex")]
+    {
+        if let (Some(project), Some(location)) = (project, location)
+            && let Err(error) = llm_providers::HttpConfig::vertex_ai(None, project, location)
+        {
+            let key = if error == llm_providers::ConfigError::Project { "project" } else { "location" };
+            problems.add(format!("{place}.{key}"), error.to_string());
+        }
+        for key in provider.keys() {
+            // One that cannot be had is told of elsewhere.
+            if let Ok(secret) = key.key.resolve(environment)
+                && let Err(error) = llm_providers::check_service_account(secret.expose_secret())
+            {
+                problems.add(format!("{place}.credentials"), error.to_string());
+            }
+        }
+    }
+}
+
+/// What is of the kind `bedrock` alone.
+fn bedrock(provider: &Provider, place: &str, environment: &Environment, problems: &mut Problems) {
+    let secrets = [
+        ("access_key_id", &provider.access_key_id),
+        ("secret_access_key", &provider.secret_access_key),
+        ("session_token", &provider.session_token),
+    ];
+    if provider.kind != Kind::Bedrock {
+        let region = provider.region.as_ref().map(|_| "region");
+        for key in region.into_iter().chain(secrets.into_iter().filter(|(_, it)| it.is_some()).map(|(key, _)| key)) {
+            problems.add(format!("{place}.{key}"), "must be left to the kind `bedrock`");
+        }
+        return;
+    }
+    if !provider.kind.is_built() {
+        return;
+    }
+    match provider.region.as_deref() {
+        None => problems.add(format!("{place}.region"), "must be given for the kind `bedrock`, or by AWS_REGION"),
+        #[cfg(feature = "bedrock")]
+        Some(region) => {
+            if let Err(error) = llm_providers::HttpConfig::bedrock(region) {
+                problems.add(format!("{place}.region"), error.to_string());
+            }
+        }
+        #[cfg(not(feature = "bedrock"))]
+        Some(_) => {}
+    }
+    let signs = secrets.iter().any(|(_, secret)| secret.is_some());
+    if !signs && provider.keys().next().is_none() {
+        let what = "must be given for the kind `bedrock`, as `api_key` or the variables of Amazon's tools may be";
+        problems.add(format!("{place}.access_key_id"), what);
+    }
+    for (key, secret) in secrets {
+        match secret.as_ref().map(|secret| secret.resolve(environment)) {
+            Some(Err(error)) => problems.add(format!("{place}.{key}"), error.to_string()),
+            None if signs && key != "session_token" => {
+                problems.add(format!("{place}.{key}"), "must be given beside the other");
+            }
+            _ => {}
+        }
     }
 }
 
@@ -365,6 +455,8 @@ mod tests {
                 "[[providers]]\nname = \"a\"\nkind = \"echo\"\nbreaker = { threshold = 0 }",
                 "providers.a.breaker.threshold",
             ),
+            ("[[providers]]\nname = \"a\"\nkind = \"openai\"\nproject = \"p\"", "providers.a.project"),
+            ("[[providers]]\nname = \"a\"\nkind = \"openai\"\nregion = \"r\"", "providers.a.region"),
             ("[[models]]\nname = \"m\"\ntargets = []", "models.m.targets"),
             (
                 "[[providers]]\nname = \"e\"\nkind = \"echo\"\n[[models]]\nname = \"m\"\ntargets = \
@@ -375,6 +467,33 @@ mod tests {
         ] {
             assert_eq!(keys(text), [key], "{text}");
         }
+        let vertex = |more: &str| keys(&format!("[[providers]]\nname = \"v\"\nkind = \"vertex_ai\"\n{more}"));
+        #[cfg(not(feature = "vertex"))]
+        assert_eq!(vertex(""), Vec::<String>::new());
+        #[cfg(feature = "vertex")]
+        for (more, wrong) in [
+            ("", ["project", "location", "credentials"].as_slice()),
+            ("project = \"p\"\nlocation = \"a.b/\"\ncredentials = \"{}\"", &["location", "credentials"]),
+            ("project = \"p/q\"\nlocation = \"global\"\ncredentials = \"env:NONE\"", &["credentials", "project"]),
+            ("project = \"p\"\nlocation = \"l\"\ncredentials = \"{}\"\napi_key = \"{}\"", &["api_key", "credentials"]),
+        ] {
+            let wrong: Vec<_> = wrong.iter().map(|key| format!("providers.v.{key}")).collect();
+            assert_eq!(vertex(more), wrong, "{more}");
+        }
+        let bedrock = |more: &str| keys(&format!("[[providers]]\nname = \"b\"\nkind = \"bedrock\"\n{more}"));
+        #[cfg(feature = "bedrock")]
+        for (more, wrong) in [
+            ("", ["region", "access_key_id"].as_slice()),
+            ("region = \"r/\"\napi_key = \"k\"", &["region"]),
+            ("region = \"r\"\naccess_key_id = \"i\"", &["secret_access_key"]),
+            ("region = \"r\"\nsecret_access_key = \"env:NONE\"", &["access_key_id", "secret_access_key"]),
+            ("region = \"r\"\napi_key = \"k\"", &[]),
+        ] {
+            let wrong: Vec<_> = wrong.iter().map(|key| format!("providers.b.{key}")).collect();
+            assert_eq!(bedrock(more), wrong, "{more}");
+        }
+        #[cfg(not(feature = "bedrock"))]
+        assert_eq!(bedrock(""), Vec::<String>::new());
         let twice = "[[providers]]\nname = \"a\"\nkind = \"echo\"\n[[providers]]\nname = \"a\"\nkind = \"sim\"";
         assert_eq!(keys(twice), ["providers.a"]);
         assert_eq!(keys("[[providers]]\nname = \"a\"\nkind = \"echo\""), Vec::<String>::new());

@@ -141,6 +141,23 @@ pub struct Provider {
     /// Several keys, which share its calls; with `api_key` that is the first, of weight 1. 64 keys at most.
     #[serde(default)]
     pub api_keys: Vec<ProviderKey>,
+    /// Of `vertex_ai`: the project, by its name or number.
+    pub project: Option<String>,
+    /// Of `vertex_ai`: the location, such as `europe-west4`, or `global`.
+    pub location: Option<String>,
+    /// Of `vertex_ai`: whose models, which decides their format. Default: Google's.
+    pub publisher: Option<Publisher>,
+    /// Of `vertex_ai`, in the place of `api_key`: a service account's key file, mostly `"file:PATH"`.
+    pub credentials: Option<Secret>,
+    /// Of `bedrock`: the region, such as `us-east-1`. Default: what `AWS_REGION` says, else `AWS_DEFAULT_REGION`.
+    pub region: Option<String>,
+    /// Of `bedrock`, with `secret_access_key`: what requests are signed with. Default, where there is no key at all:
+    /// what the variables of these names say, with `AWS_` before them.
+    pub access_key_id: Option<Secret>,
+    /// The secret that `access_key_id` names.
+    pub secret_access_key: Option<Secret>,
+    /// What goes with a secret that is good for a while only.
+    pub session_token: Option<Secret>,
     /// To connect, TLS included.
     #[serde(default = "connect_timeout")]
     pub connect_timeout: Span,
@@ -170,7 +187,12 @@ pub struct Provider {
 impl Provider {
     /// Its keys, the first first.
     pub fn keys(&self) -> impl Iterator<Item = ProviderKey> {
-        self.api_key.clone().map(ProviderKey::new).into_iter().chain(self.api_keys.iter().cloned())
+        self.api_key
+            .clone()
+            .or_else(|| self.credentials.clone())
+            .map(ProviderKey::new)
+            .into_iter()
+            .chain(self.api_keys.iter().cloned())
     }
 
     /// The preset that says where it is and what its models take.
@@ -192,6 +214,14 @@ impl Provider {
             base_url: None,
             api_key: None,
             api_keys: Vec::new(),
+            project: None,
+            location: None,
+            publisher: None,
+            credentials: None,
+            region: None,
+            access_key_id: None,
+            secret_access_key: None,
+            session_token: None,
             connect_timeout: connect_timeout(),
             first_token_timeout: first_token_timeout(),
             token_gap_timeout: token_gap_timeout(),
@@ -202,6 +232,16 @@ impl Provider {
             scripts: BTreeMap::new(),
         }
     }
+}
+
+/// Whose models one has at Vertex AI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Publisher {
+    /// Google's own, in Gemini's format.
+    Google,
+    /// Anthropic's, in its format.
+    Anthropic,
 }
 
 /// `[[providers.api_keys]]`: a key of a provider, with a circuit and limits of its own.
@@ -305,9 +345,9 @@ pub enum Kind {
     Vllm,
     /// Ollama.
     Ollama,
-    /// Not built yet.
+    /// Amazon Bedrock.
     Bedrock,
-    /// Not built yet.
+    /// Google's Vertex AI.
     VertexAi,
 }
 
@@ -315,7 +355,8 @@ impl Kind {
     /// Whether calls to it are answered.
     #[must_use]
     pub const fn is_built(self) -> bool {
-        !matches!(self, Self::Bedrock | Self::VertexAi)
+        (cfg!(feature = "vertex") || !matches!(self, Self::VertexAi))
+            && (cfg!(feature = "bedrock") || !matches!(self, Self::Bedrock))
     }
 
     /// The kind's name in the file.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::amazon;
 use super::check::{self, Problem};
 use super::environment::Environment;
 use super::file::{Config, Kind, Model, Provider, Target};
@@ -123,7 +124,7 @@ impl Source {
             overridden.push(METRICS_API_KEY);
         }
         let warnings = pending::take(table.get_mut());
-        let config = Config::deserialize(toml::de::Deserializer::from(table)).map_err(|mut error| {
+        let mut config = Config::deserialize(toml::de::Deserializer::from(table)).map_err(|mut error| {
             let from_variable = error.span().is_none_or(|span| span.is_empty()) && !overridden.is_empty();
             if from_variable {
                 error.set_input(None);
@@ -131,6 +132,7 @@ impl Source {
             }
             placed(error)
         })?;
+        config.providers.iter_mut().for_each(|provider| amazon::fill(provider, &self.environment));
         let warnings = warnings.into_iter().chain(unbuilt(&config)).collect();
         let prices = Arc::new(Catalogue::built_in().clone());
         Ok(Loaded { config, warnings, default_provider: None, environment: self.environment.clone(), prices })
@@ -203,7 +205,7 @@ fn prices(file: &Path) -> Result<Catalogue, String> {
 fn unbuilt(config: &Config) -> impl Iterator<Item = String> {
     config.providers.iter().filter(|provider| !provider.kind.is_built()).map(|provider| {
         let (name, kind) = (&provider.name, provider.kind.as_str());
-        format!("provider `{name}`: the kind `{kind}` is not built yet; calls to its models are a 501")
+        format!("provider `{name}`: the kind `{kind}` is not in this build; calls to its models are a 501")
     })
 }
 
@@ -339,10 +341,11 @@ mod tests {
     #[test]
     fn what_is_not_built_yet_warns_and_is_not_read() {
         let text = "[pipeline]\nname = \"x\"\n[stages.rag]\nenabled = true\n[guard]\nx = 1\n\
-                    [[providers]]\nname = \"a\"\nkind = \"bedrock\"\napi_key = \"k\"\n\
+                    [[providers]]\nname = \"a\"\nkind = \"bedrock\"\napi_key = \"k\"\nregion = \"r\"\n\
                     [[models]]\nname = \"m\"\nstrategy = \"tournament\"\ntargets = [{ provider = \"a\", model = \"x\" }]\n";
         let warnings = load(text, &[]).unwrap().warnings;
-        for part in ["pipeline", "stages", "guard", "bedrock", "tournament"] {
+        assert_eq!(cfg!(feature = "bedrock"), !warnings.iter().any(|warning| warning.contains("`bedrock`")));
+        for part in ["pipeline", "stages", "guard", "tournament"] {
             assert!(warnings.iter().any(|warning| warning.contains(part)), "{part}: {warnings:?}");
         }
     }

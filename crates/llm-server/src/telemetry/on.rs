@@ -138,6 +138,8 @@ fn facts(provider: &Provider) -> ProviderFacts {
         Kind::AzureOpenAi => "azure.ai.openai",
         Kind::Anthropic => "anthropic",
         Kind::Gemini => "gcp.gemini",
+        Kind::VertexAi => "gcp.vertex_ai",
+        Kind::Bedrock => "aws.bedrock",
         _ => match provider.preset() {
             // The conventions' own spelling.
             Some("mistral") => "mistral_ai",
@@ -151,6 +153,14 @@ fn facts(provider: &Provider) -> ProviderFacts {
         (None, Kind::OpenAi) => Some(Uri::from_static("https://api.openai.com")),
         (None, Kind::Anthropic) => Some(Uri::from_static("https://api.anthropic.com")),
         (None, Kind::Gemini) => Some(Uri::from_static("https://generativelanguage.googleapis.com")),
+        (None, Kind::Bedrock) => {
+            let region = provider.region.as_deref().unwrap_or_default();
+            format!("https://bedrock-runtime.{region}.amazonaws.com").parse().ok()
+        }
+        (None, Kind::VertexAi) => match provider.location.as_deref() {
+            None | Some("global") => Some(Uri::from_static("https://aiplatform.googleapis.com")),
+            Some(location) => format!("https://{location}-aiplatform.googleapis.com").parse().ok(),
+        },
         (None, _) => None,
     };
     let port = |uri: &Uri| uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
@@ -183,7 +193,12 @@ mod tests {
     fn providers_are_called_what_the_conventions_call_them() {
         let mut local = Provider::new("local", Kind::OpenAiCompatible);
         local.base_url = Some("http://127.0.0.1:11434/v1".to_owned());
+        let vertex = Provider { location: Some("europe-west4".to_owned()), ..Provider::new("v", Kind::VertexAi) };
+        let bedrock = Provider { region: Some("us-east-1".to_owned()), ..Provider::new("b", Kind::Bedrock) };
+        let (google, amazon) = ("europe-west4-aiplatform.googleapis.com", "bedrock-runtime.us-east-1.amazonaws.com");
         for (provider, system, address, port) in [
+            (&vertex, "gcp.vertex_ai", Some(google), Some(443)),
+            (&bedrock, "aws.bedrock", Some(amazon), Some(443)),
             (&local, "local", Some("127.0.0.1"), Some(11434)),
             (&Provider::new("mine", Kind::OpenAi), "openai", Some("api.openai.com"), Some(443)),
             (&Provider::new("echo", Kind::Echo), "echo", None, None),

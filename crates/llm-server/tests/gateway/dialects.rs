@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::process::{Gateway, Upstream};
 use crate::wire::{Answer, get, post};
 
-/// A gateway before one upstream that three providers reach, each in its own format.
+/// A gateway before one upstream that providers reach, each in its own format.
 fn gateway(upstream: &Upstream, more: &str) -> Gateway {
     let base = format!("http://{}", upstream.0.addr);
     let providers = [("chat", "openai", "/v1"), ("claude", "anthropic", ""), ("gem", "gemini", "/v1beta/")];
@@ -17,10 +17,32 @@ fn gateway(upstream: &Upstream, more: &str) -> Gateway {
             "[[providers]]\nname = \"{name}\"\nkind = \"{kind}\"\nbase_url = \"{base}{path}\"\napi_key = \"provider-secret\"\n"
         ));
     }
+    #[cfg(feature = "vertex")]
+    {
+        config.push_str(&crate::clouds::vertex(upstream, "vertex", ""));
+        let claude = crate::clouds::vertex(upstream, "vertex-claude", "");
+        config.push_str(&claude.replace("project =", "publisher = \"anthropic\"\nproject ="));
+    }
+    #[cfg(feature = "bedrock")]
+    config.push_str(&crate::clouds::bedrock(
+        upstream,
+        "bedrock",
+        "access_key_id = \"AKID\"\nsecret_access_key = \"s\"",
+    ));
     Gateway::start(&format!("{config}{more}"), &[])
 }
 
-const PROVIDERS: [&str; 3] = ["chat", "claude", "gem"];
+const PROVIDERS: &[&str] = &[
+    "chat",
+    "claude",
+    "gem",
+    #[cfg(feature = "vertex")]
+    "vertex",
+    #[cfg(feature = "vertex")]
+    "vertex-claude",
+    #[cfg(feature = "bedrock")]
+    "bedrock",
+];
 
 /// What an answer says, whatever its format.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -447,14 +469,14 @@ fn tokens_are_counted_by_the_provider_or_estimated() {
         let asked = format!("{{\"model\":\"{provider}/sim\",{body}}}");
         let answer = post(gateway.addr(), "/v1/messages/count_tokens", &[], asked.as_bytes());
         assert_eq!(answer.status, 200, "{provider}: {}", answer.text());
-        assert_eq!(answer.header("x-llmkit-estimated"), (provider == "chat").then_some("true"));
+        assert_eq!(answer.header("x-llmkit-estimated"), ["chat", "bedrock"].contains(provider).then_some("true"));
         counted.push(answer.json()["input_tokens"].as_u64().unwrap());
         let contents = br#"{"contents":[{"parts":[{"text":"twelve bytes"}]}]}"#;
         let path = format!("/v1beta/models/{provider}%2Fsim:countTokens");
         let answer = post(gateway.addr(), &path, &[], contents);
         counted.push(answer.json()["totalTokens"].as_u64().unwrap());
     }
-    assert_eq!(counted, [3; 6]);
+    assert_eq!(counted, vec![3; 2 * PROVIDERS.len()]);
 }
 
 #[test]

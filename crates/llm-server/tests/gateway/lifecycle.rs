@@ -114,6 +114,7 @@ fn what_outlasts_the_drain_is_cut_off() {
     assert_eq!(upstream.stats("cancelled=1")["active"], 0);
 }
 
+#[cfg(not(feature = "bedrock"))]
 #[test]
 fn a_kind_that_is_not_built_is_a_501() {
     let more = "[[providers]]\nname = \"claude\"\nkind = \"bedrock\"\napi_key = \"k\"\n\

@@ -5,6 +5,7 @@ mod browsers;
 mod bytes;
 mod caller;
 mod chromium;
+mod clouds;
 mod connections;
 mod dashboard;
 mod dialects;

@@ -10,7 +10,8 @@ use llm_core::{Dialect, Envelope, Error, ErrorKind, Operation};
 use tokio::net::tcp::WriteHalf;
 use tokio::time::sleep;
 
-use super::asked::Asked;
+use super::asked::{Asked, VERTEX};
+use super::grant;
 use super::head::{Framing, Method};
 use super::inspect;
 use super::log::Entry;
@@ -122,6 +123,9 @@ impl<'a, 'b> Answerer<'a, 'b> {
             let shown = inspect::answer(self.shared, method, path, query).await?;
             self.writer.json(&shown, request.head.keep).await?;
             return Ok(Then::Next);
+        }
+        if (method, path) == (Method::Post, "/token") {
+            return self.token(request, query).await;
         }
         if let Some(asked) = Asked::at(path)
             && method == Method::Post
@@ -238,7 +242,7 @@ impl<'a, 'b> Answerer<'a, 'b> {
             return self.whole(request, number, script, &body, 0, in_flight).await;
         }
         let mut chat = Chat::read(envelope)?;
-        if envelope.dialect == Dialect::Gemini {
+        if matches!(envelope.dialect, Dialect::Gemini | Dialect::Bedrock) {
             // It stands in the path.
             chat.request.model = target.model.as_str().into();
         }
@@ -254,8 +258,53 @@ impl<'a, 'b> Answerer<'a, 'b> {
         self.whole(request, number, script, &body, tokens, in_flight).await
     }
 
-    /// Checks the key, when the script has one.
+    /// Gives a token for an assertion.
+    async fn token(&mut self, request: &Request, query: &str) -> Result<Then, Broken> {
+        self.note(request);
+        let (mut life, mut script) = (None, String::from("token?"));
+        for pair in query.split('&') {
+            match pair.strip_prefix("expires_in=") {
+                Some(seconds) => life = seconds.parse().ok(),
+                None => script.extend([pair, "&"]),
+            }
+        }
+        let target = self.shared.simulator.target(&script, request.script())?;
+        let (mut in_flight, ordinal) = self.shared.simulator.begin(&target);
+        let opened = self.open(&target, ordinal).await;
+        let refused = |broken| match broken {
+            Broken::Refused(refusal) => grant::refused(refusal.status, "simulated").into(),
+            other => other,
+        };
+        let answer = opened.map_err(refused).and_then(|()| {
+            self.shared.grants.lock().answer(&request.body, life).map_err(|what| grant::refused(400, what).into())
+        });
+        match answer {
+            Ok(body) => {
+                in_flight.complete();
+                self.writer.json(&body, request.head.keep).await?;
+                Ok(Then::Next)
+            }
+            Err(broken) => {
+                in_flight.fail();
+                Err(broken)
+            }
+        }
+    }
+
+    /// Checks the key, when the script has one; for Vertex AI a token that was given.
     fn admit(&self, request: &Request, script: &SimScript) -> Result<(), Broken> {
+        if request.path().0.contains(VERTEX) && !request.key().is_some_and(|key| self.shared.grants.lock().knows(key)) {
+            return Err(plain(401, Some("invalid_api_key"), "the token is unknown").into());
+        }
+        #[cfg(feature = "bedrock")]
+        if matches!(Asked::at(request.path().0), Some(Asked::Converse { .. }))
+            && let Some((key_id, secret)) = script.auth.as_ref().and_then(|key| key.split_once(':'))
+        {
+            return match request.is_signed_by(key_id, secret) {
+                true => Ok(()),
+                false => Err(plain(403, Some("invalid_api_key"), "the signature does not match").into()),
+            };
+        }
         match &script.auth {
             Some(key) if request.key() != Some(key.as_bytes()) => {
                 Err(plain(401, Some("invalid_api_key"), "incorrect API key provided").into())
@@ -321,7 +370,11 @@ impl<'a, 'b> Answerer<'a, 'b> {
     ) -> Result<Then, Broken> {
         let framing = if request.head.chunks { Framing::Chunked } else { Framing::ToTheEnd };
         let half_close = script.half_close == Some(true);
-        let mut headers = headers("text/event-stream", number);
+        let kind = match wire.dialect {
+            Dialect::Bedrock => "application/vnd.amazon.eventstream",
+            _ => "text/event-stream",
+        };
+        let mut headers = headers(kind, number);
         headers.insert("cache-control", HeaderValue::from_static("no-cache"));
         self.writer.head(200, &headers, framing, request.head.keep).send().await?;
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::head::Head;
+#[cfg(feature = "bedrock")]
+use crate::signature::{ALGORITHM, Signed, sha256};
 use crate::sim::simulator::Target;
 
 /// A request, read whole.
@@ -36,6 +38,61 @@ impl Request {
         let value = &self.raw[self.head.authorization.clone()?];
         let (scheme, key) = value.split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
+    }
+}
+
+#[cfg(feature = "bedrock")]
+impl Request {
+    /// Whether it is signed by `secret` of the name `key_id`, whatever the region.
+    pub(super) fn is_signed_by(&self, key_id: &str, secret: &str) -> bool {
+        self.claim().is_some_and(|claim| claim.holds(self, key_id, secret))
+    }
+
+    /// What its header `authorization` says of a signature.
+    fn claim(&self) -> Option<Claim<'_>> {
+        let text = std::str::from_utf8(&self.raw[self.head.authorization.clone()?]).ok()?;
+        let rest = text.trim().strip_prefix(ALGORITHM)?;
+        let field = |name: &str| rest.split(',').find_map(|field| field.trim().strip_prefix(name)?.strip_prefix('='));
+        let mut scope = field("Credential")?.split('/');
+        let (key_id, _, region, service) = (scope.next()?, scope.next()?, scope.next()?, scope.next()?);
+        Some(Claim { key_id, region, service, names: field("SignedHeaders")?, signature: field("Signature")? })
+    }
+
+    /// The value of the header `name`.
+    fn header(&self, name: &str) -> Option<&str> {
+        let lines = std::str::from_utf8(&self.raw).ok()?.lines().filter_map(|line| line.split_once(':'));
+        lines.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    }
+}
+
+/// What a request says of its signature.
+#[cfg(feature = "bedrock")]
+struct Claim<'a> {
+    key_id: &'a str,
+    region: &'a str,
+    service: &'a str,
+    /// The headers that are signed.
+    names: &'a str,
+    signature: &'a str,
+}
+
+#[cfg(feature = "bedrock")]
+impl Claim<'_> {
+    fn holds(&self, request: &Request, key_id: &str, secret: &str) -> bool {
+        let header = |name| Some((name, request.header(name)?));
+        let Some(headers) = self.names.split(';').map(header).collect::<Option<Vec<_>>>() else { return false };
+        let Some(at) = request.header("x-amz-date") else { return false };
+        let whole = ["host", "x-amz-date"].iter().all(|name| headers.iter().any(|(signed, _)| signed == name));
+        let signed = Signed {
+            method: "POST",
+            path: request.path().0,
+            headers: &headers,
+            payload: &sha256(&[&request.body]),
+            at,
+            region: self.region,
+            service: self.service,
+        };
+        whole && self.key_id == key_id && self.service == "bedrock" && self.signature == signed.signature(secret)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use llm_core::sync::Mutex;
 
+use super::grant::Grants;
 use super::log::Log;
 use crate::sim::simulator::Simulator;
 
@@ -10,4 +11,5 @@ use crate::sim::simulator::Simulator;
 pub(super) struct Shared {
     pub(super) simulator: Simulator,
     pub(super) log: Mutex<Log>,
+    pub(super) grants: Mutex<Grants>,
 }

@@ -361,7 +361,7 @@ impl<'a> Translation<'a> {
                 Thoughts { thinking: self.budget(tokens, cap, param)?, effort: None }
             }
         };
-        if thoughts.thinking.is_some() && is_unsealed_loop(turns) {
+        if thoughts.thinking.is_some() && turns.is_unsealed_loop() {
             // The provider wants the thoughts before a call back with its result, and the caller has none.
             self.losses.hint(param);
             return Ok(Thoughts { thinking: None, ..thoughts });
@@ -412,15 +412,6 @@ impl<'a> Translation<'a> {
             }
         });
     }
-}
-
-/// Whether the last turn answers calls whose turn lacks the thoughts that led to them.
-fn is_unsealed_loop(turns: &Turns<'_>) -> bool {
-    let [.., called, answered] = turns.turns.as_slice() else { return false };
-    let is = |turn: &Turn<'_>, of: fn(&Content) -> bool| turn.parts.iter().any(|placed| of(&placed.part.content));
-    is(answered, |content| matches!(content, Content::ToolResult { .. }))
-        && is(called, |content| matches!(content, Content::ToolCall(_)))
-        && !is(called, |content| matches!(content, Content::Reasoning(_)))
 }
 
 /// Which tools are to be called.
@@ -859,7 +850,7 @@ fn has_scheme(url: &str, scheme: &str) -> bool {
 }
 
 /// The schema with the type that the provider wants said: an object. `None` if it is of another type.
-fn of_objects(schema: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn of_objects(schema: &str) -> Option<Cow<'_, str>> {
     let raw = Raw::parse(schema.as_bytes()).ok().filter(|raw| raw.kind() == Kind::Object)?;
     match raw.member("type") {
         Some(kind) if kind.text() == "\"object\"" => Some(Cow::Borrowed(schema)),
