@@ -131,7 +131,8 @@ impl Api {
                 return Ok((Method::POST, endpoint.join(&path)));
             }
             (Self::OpenAi | Self::AzureOpenAi, Operation::CountTokens)
-            | (Self::Anthropic | Self::Gemini, Operation::Embeddings) => {
+            | (Self::Anthropic | Self::Gemini, Operation::Embeddings)
+            | (_, Operation::Forward) => {
                 let message = format!("{} cannot be asked of this provider", operation.as_str());
                 return Err(Error::new(ErrorKind::Unsupported, message));
             }
