@@ -58,7 +58,7 @@ impl Pipeline {
     /// has begun is the last item of its stream.
     pub async fn handle(&self, request: Request) -> Result<Response, Error> {
         let mut ending = Ending::begin(&self.0, &request);
-        let route = match self.0.routes.resolve(model_of(&request.body)) {
+        let route = match self.0.routes.of(&request.body) {
             Ok(route) => route,
             Err(error) => return Err(ending.failed(error)),
         };
@@ -169,8 +169,13 @@ impl Pipeline {
             if error.kind() == ErrorKind::UpstreamAuth && key.refuse() {
                 path.observer.key_refused(target.provider(), &key.name);
             }
+            if let CallBody::Forward(forward) = &request.body
+                && !forward.may_repeat(&error)
+            {
+                return Err(error);
+            }
             // What is wrong with one key need not be with another, and the target is the one that was chosen.
-            if target.upstream.keys.len() > 1
+            if target.has_other_keys()
                 && is_of_the_key(&error)
                 && target.usable(now)
                 && tries.may_go_on(now, request.deadline)
@@ -214,7 +219,7 @@ impl Pipeline {
                 let prefix = self.0.prefix.filter(|_| strategy == Strategy::Prefix);
                 Demand::of(&request.body).wanted(prefix.map_or(0, |prefix| prefix(envelope)))
             }
-            CallBody::Embedding(_) | CallBody::Models => Demand::of(&request.body).wanted(0),
+            CallBody::Embedding(_) | CallBody::Models | CallBody::Forward(_) => Demand::of(&request.body).wanted(0),
         };
         let within = request.deadline.map(|deadline| deadline.since(request.received));
         llm_router::Demand { within, ..wanted }
@@ -417,15 +422,6 @@ impl Pipeline {
     }
 }
 
-fn model_of(body: &CallBody) -> &str {
-    match body {
-        CallBody::Wire(envelope) => envelope.model_name(),
-        CallBody::Completion(request) | CallBody::Stream(request) => request.model.as_str(),
-        CallBody::Embedding(request) => request.model.as_str(),
-        CallBody::Models => "",
-    }
-}
-
 fn call(request: &Request, route: &Route, target: &Target) -> Call {
     Call {
         model: target.model.clone(),
@@ -477,7 +473,7 @@ fn is_of_the_key(error: &Error) -> bool {
 
 /// Every candidate's circuit is open or held: when the first of them will be probed or free.
 fn closed(route: &Route, now: Tick) -> Error {
-    if route.targets.iter().all(|target| target.upstream.is_shut()) {
+    if route.targets.iter().all(Target::is_shut) {
         let error = Error::new(ErrorKind::UpstreamAuth, "the provider has refused every key that is configured for it");
         return error.with_code("upstream_auth_error");
     }

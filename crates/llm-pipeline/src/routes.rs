@@ -1,5 +1,7 @@
 //! Which providers a model's name stands for.
 
+mod forward;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,7 +21,7 @@ pub(crate) struct Route {
     pub(crate) router: Arc<SmartRouter>,
     /// The configuration behind it; none for a provider's model addressed directly.
     pub(crate) made_of: Option<ModelConfig>,
-    pub(crate) tally: Tally,
+    pub(crate) tally: Arc<Tally>,
 }
 
 /// How often limits let an attempt pass, and how often not. Relaxed: for display.
@@ -111,6 +113,8 @@ pub(crate) struct Routes {
     /// Any configured target will do.
     pub(crate) auto: Option<Arc<Route>>,
     pub(crate) default: Default,
+    /// Who is asked what names no model, where that is passed on as it is.
+    pub(crate) forward_to: Option<Arc<Upstream>>,
     /// Unix seconds at which the configuration was read, as the models' birthday.
     pub(crate) created: u64,
     /// Tells the terms of models that are addressed directly and that no target names.
@@ -154,7 +158,7 @@ impl Routes {
         self.upstreams.iter().find(|upstream| upstream.id == *provider)
     }
 
-    fn direct(&self, upstream: &Arc<Upstream>, model: &str) -> Arc<Route> {
+    pub(crate) fn direct(&self, upstream: &Arc<Upstream>, model: &str) -> Arc<Route> {
         self.directs(std::slice::from_ref(upstream), &upstream.only, model)
     }
 
@@ -171,7 +175,7 @@ impl Routes {
             targets: upstreams.iter().map(target).collect(),
             router: router.clone(),
             made_of: None,
-            tally: Tally::default(),
+            tally: Arc::default(),
         })
     }
 

@@ -51,6 +51,18 @@ impl Keys {
         Self::Open(Credential::new(Caller::new("default"), true, true))
     }
 
+    /// Whether all callers are of one tenant.
+    pub(crate) fn is_one_tenants(&self) -> bool {
+        match self {
+            Self::Open(_) => true,
+            Self::Known(credentials) => {
+                let mut tenants = credentials.values().map(|credential| &credential.caller.tenant);
+                let first = tenants.next();
+                tenants.all(|tenant| Some(tenant) == first)
+            }
+        }
+    }
+
     /// The caller behind the key in `headers`: `x-api-key` goes before `x-goog-api-key` and `Authorization: Bearer`.
     pub(crate) fn authenticate(&self, headers: &HeaderMap, scope: Scope) -> Result<&Credential, Error> {
         self.authenticate_by(headers, None, scope)
