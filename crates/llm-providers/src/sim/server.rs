@@ -4,9 +4,12 @@ mod answer;
 mod asked;
 mod body;
 mod connection;
+mod form;
 mod head;
 mod inspect;
 mod log;
+mod objects;
+mod other;
 mod request;
 pub(super) mod served;
 mod shared;
@@ -31,7 +34,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// A simulated provider on a socket of its own, speaking HTTP/1.1 in the clear.
 ///
 /// `POST /v1/chat/completions`, `POST /v1/embeddings`, `GET /v1/models` and `GET /v1/models/{id}`, all without `/v1`
-/// too, are OpenAI's. A request's header `x-llmkit-sim` holds a [`SimScript`](super::SimScript) that goes over all
+/// too, are OpenAI's; so are moderations, images and audio, and files, uploads and batches, which are kept in memory. A
+/// request's header `x-llmkit-sim` holds a [`SimScript`](super::SimScript) that goes over all
 /// others.
 ///
 /// What was asked is shown by `GET /sim/stats` ([`SimStats`](super::SimStats); with `?cancelled=1` and the like it is
@@ -50,7 +54,7 @@ impl SimServer {
     /// As the operating system says.
     pub async fn bind(addr: SocketAddr, config: SimConfig) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
-        let shared = Shared { simulator: Simulator::new(config), log: Default::default() };
+        let shared = Shared { simulator: Simulator::new(config), log: Default::default(), objects: Default::default() };
         Ok(Self { listener, shared: Arc::new(shared) })
     }
 

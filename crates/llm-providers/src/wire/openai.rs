@@ -36,6 +36,8 @@ pub use embedding::{
 pub use envelope::{Spliced, read_chat, read_embeddings, splice};
 pub use error::{ErrorBody, decode_error, describe, encode_error};
 pub use form::FormReader;
+#[cfg(feature = "sim-server")]
+pub(crate) use form::parameter;
 pub use frames::{ChunkEncoder, done_frame, error_frame};
 pub use model::{decode_models, encode_model, encode_models};
 pub use named::read_model;

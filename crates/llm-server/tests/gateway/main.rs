@@ -10,6 +10,7 @@ mod dashboard;
 mod dialects;
 mod encrypted;
 mod failures;
+mod forward;
 mod http2;
 mod keys;
 mod lifecycle;

@@ -31,6 +31,7 @@ pub(super) async fn answer(shared: &Shared, method: Method, path: &str, query: &
         (Method::Post, "reset") => {
             shared.simulator.reset();
             shared.log.lock().clear();
+            shared.objects.lock().clear();
             Value::Object(Default::default())
         }
         _ => return Err(Error::new(ErrorKind::NotFound, format!("there is no /sim/{path}")).with_code("unknown_url")),

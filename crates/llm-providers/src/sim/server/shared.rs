@@ -3,6 +3,7 @@
 use llm_core::sync::Mutex;
 
 use super::log::Log;
+use super::objects::Objects;
 use crate::sim::simulator::Simulator;
 
 /// The simulated model, and what it was asked.
@@ -10,4 +11,5 @@ use crate::sim::simulator::Simulator;
 pub(super) struct Shared {
     pub(super) simulator: Simulator,
     pub(super) log: Mutex<Log>,
+    pub(super) objects: Mutex<Objects>,
 }

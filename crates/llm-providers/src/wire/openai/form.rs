@@ -85,15 +85,16 @@ impl FormReader {
                     self.place = Place::End;
                     return Ok(true);
                 }
-                let Some(end) = line_end(&self.pending) else {
-                    return self.waits_for(LONGEST_LINE, "the line of a boundary is too long");
-                };
-                if self.pending[..end].trim_ascii().is_empty() {
-                    self.skip(end + 2);
-                    self.place = Place::Head;
-                } else {
+                let blank = self.pending.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+                match &self.pending[blank..] {
+                    [] | [b'\r'] => return self.waits_for(LONGEST_LINE, "the line of a boundary is too long"),
+                    [b'-'] if blank == 0 => return Ok(false),
+                    [b'\r', b'\n', ..] => {
+                        self.skip(blank + 2);
+                        self.place = Place::Head;
+                    }
                     // A longer line that begins like a boundary is content.
-                    self.place = Place::Content;
+                    _ => self.place = Place::Content,
                 }
             }
             Place::Head => {
@@ -146,10 +147,6 @@ fn broken(why: &str) -> Error {
     Error::new(ErrorKind::InvalidRequest, format!("the body is not a form: {why}"))
 }
 
-fn line_end(bytes: &[u8]) -> Option<usize> {
-    memchr::memmem::find(bytes, b"\r\n")
-}
-
 /// Whether a part with this head is the field `model`.
 fn names_model(head: &[u8]) -> bool {
     let head = String::from_utf8_lossy(head);
@@ -159,7 +156,7 @@ fn names_model(head: &[u8]) -> bool {
 }
 
 /// The value of a header's parameter, without its quotes.
-fn parameter<'a>(header: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn parameter<'a>(header: &'a str, name: &str) -> Option<&'a str> {
     let mut rest = header.split_once(';')?.1;
     loop {
         let (key, after) = rest.split_once('=')?;
@@ -220,7 +217,7 @@ mod tests {
         let long = "x".repeat(LONGEST_HEAD * 2);
         for body in [
             format!("--ab\r\n{long}"),
-            format!("--ab{long}"),
+            format!("--ab{}", " ".repeat(LONGEST_LINE * 2)),
             format!("--ab\r\ncontent-disposition: form-data; name=model\r\n\r\n{long}"),
         ] {
             assert!(FormReader::of(TYPE).unwrap().feed(body.as_bytes()).is_err());
