@@ -23,6 +23,8 @@ pub struct Forward {
     pub model: Option<Box<str>>,
     /// The body.
     pub body: ForwardBody,
+    /// The response that it is about, if it is about one that the provider keeps.
+    pub response: Option<StoredResponse>,
     /// Whether it is about what the provider keeps for the account that asks: another account's key would not find it.
     pub stored: bool,
     /// Whether asking twice is as good as asking once.
@@ -38,6 +40,15 @@ impl Forward {
     pub fn may_repeat(&self, error: &Error) -> bool {
         self.body.is_intact() && (self.repeatable || error.is_unsent())
     }
+}
+
+/// A response that a provider keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredResponse {
+    /// Its id.
+    pub id: Box<str>,
+    /// Whether only those may ask for it who are known to have made it.
+    pub own: bool,
 }
 
 /// The body of a [`Forward`]: what has come of it, and what is still to come. Clones share the latter.
@@ -225,6 +236,7 @@ mod tests {
             family: "files",
             model: None,
             body: ForwardBody::new(Vec::new(), None, rest),
+            response: None,
             stored: true,
             repeatable,
             charged: false,

@@ -309,6 +309,7 @@ impl PipelineBuilder {
             retry: self.retry,
             sharer,
             prefix: self.prefix,
+            pins: old.map(|old| old.inner().pins.clone()).unwrap_or_default(),
             journal: old.map_or_else(|| Arc::new(Journal::new()), |old| old.inner().journal.clone()),
         }))
     }
@@ -417,7 +418,7 @@ impl PipelineBuilder {
             None => Arc::new(router(model)?),
         };
         let made_of = Some(model.clone());
-        Ok(Route { name: Some(model.name.clone()), targets, router, made_of, tally: Arc::default() })
+        Ok(Route { name: Some(model.name.clone()), targets, router, made_of, tally: Arc::default(), pinned: None })
     }
 
     /// Where unknown names go.

@@ -18,6 +18,7 @@ use crate::hold::Hold;
 use crate::journal::{Explanation, Journal, Story};
 use crate::limits::{Limits, Why};
 use crate::meter::Meter;
+use crate::pins::Pins;
 use crate::request::{Caller, Request, Response, Served};
 use crate::retry::{Next, RetryPolicy};
 use crate::routes::{ModelBalance, ModelTally, Route, Routes};
@@ -37,6 +38,7 @@ pub(crate) struct Inner {
     pub(crate) sharer: Option<Sharer>,
     pub(crate) prefix: Option<PrefixOf>,
     pub(crate) journal: Arc<Journal>,
+    pub(crate) pins: Arc<Pins>,
 }
 
 impl fmt::Debug for Pipeline {
@@ -58,7 +60,8 @@ impl Pipeline {
     /// has begun is the last item of its stream.
     pub async fn handle(&self, request: Request) -> Result<Response, Error> {
         let mut ending = Ending::begin(&self.0, &request);
-        let route = match self.0.routes.of(&request.body) {
+        let route = self.0.routes.of(&request.body);
+        let route = match route.and_then(|route| self.0.pins.narrow(&self.0.routes, &request, route)) {
             Ok(route) => route,
             Err(error) => return Err(ending.failed(error)),
         };
@@ -96,7 +99,7 @@ impl Pipeline {
     /// Takes what its caller's limits ask of the request, and makes the attempts.
     async fn infer(self, request: Request, route: Arc<Route>, sharing: Sharing) -> Result<Response, Error> {
         let mut story = Story::begin(&request.id, &route, sharing);
-        let result = self.admitted(&request, &route, &mut story).await;
+        let result = self.admitted(&request, &route, &mut story).await.map_err(|error| route.told(error));
         if let Err(error) = &result {
             story.ended(error);
         }
@@ -155,6 +158,7 @@ impl Pipeline {
             now = path.clock.now();
             let error = match result {
                 Ok(reply) => {
+                    let reply = path.pins.noted(request, target, placed.key, reply, now);
                     let provider = target.provider().clone();
                     let upstream = now.since(request.received);
                     let (leader, attempts) = (request.id.clone(), tries.made());

@@ -22,6 +22,8 @@ pub(crate) struct Route {
     /// The configuration behind it; none for a provider's model addressed directly.
     pub(crate) made_of: Option<ModelConfig>,
     pub(crate) tally: Arc<Tally>,
+    /// Why it is asked nowhere else than it says, where that is not the configuration's doing.
+    pub(crate) pinned: Option<Box<str>>,
 }
 
 /// How often limits let an attempt pass, and how often not. Relaxed: for display.
@@ -71,6 +73,14 @@ impl Route {
     /// What becomes of fields that a target has no equal for.
     pub(crate) fn strictness(&self) -> Strictness {
         self.made_of.as_ref().map(|model| model.translation).unwrap_or_default()
+    }
+
+    /// `error`, and that nobody else was to be asked, where that is so.
+    pub(crate) fn told(&self, error: Error) -> Error {
+        match &self.pinned {
+            Some(why) => error.because(why.to_string()),
+            None => error,
+        }
     }
 
     /// What the route's target `index` is called at the levels of targets, asked by its key `key`.
@@ -154,7 +164,7 @@ impl Routes {
         .with_code("model_not_found"))
     }
 
-    fn upstream(&self, provider: &str) -> Option<&Arc<Upstream>> {
+    pub(crate) fn upstream(&self, provider: &str) -> Option<&Arc<Upstream>> {
         self.upstreams.iter().find(|upstream| upstream.id == *provider)
     }
 
@@ -176,6 +186,7 @@ impl Routes {
             router: router.clone(),
             made_of: None,
             tally: Arc::default(),
+            pinned: None,
         })
     }
 

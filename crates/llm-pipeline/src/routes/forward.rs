@@ -53,13 +53,14 @@ fn forwards(upstream: &Upstream) -> bool {
 
 impl Route {
     /// The same route, its targets asked by no other keys than `keys` says.
-    fn narrowed(&self, keys: impl Fn(&Target) -> AskedBy) -> Self {
+    pub(crate) fn narrowed(&self, keys: impl Fn(&Target) -> AskedBy) -> Self {
         Self {
             name: self.name.clone(),
             targets: self.targets.iter().map(|target| target.asked_by(keys(target))).collect(),
             router: self.router.clone(),
             made_of: self.made_of.clone(),
             tally: self.tally.clone(),
+            pinned: None,
         }
     }
 }

@@ -34,7 +34,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// A simulated provider on a socket of its own, speaking HTTP/1.1 in the clear.
 ///
 /// `POST /v1/chat/completions`, `POST /v1/embeddings`, `GET /v1/models` and `GET /v1/models/{id}`, all without `/v1`
-/// too, are OpenAI's; so are moderations, images and audio, and files, uploads and batches, which are kept in memory. A
+/// too, are OpenAI's; so are moderations, images and audio, and files, uploads, batches and responses, which are kept in memory. A
 /// request's header `x-llmkit-sim` holds a [`SimScript`](super::SimScript) that goes over all
 /// others.
 ///

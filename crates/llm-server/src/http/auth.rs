@@ -23,7 +23,7 @@ impl Credential {
         Self { caller: Arc::new(caller), inference, admin }
     }
 
-    const fn may(&self, scope: Scope) -> bool {
+    pub(crate) const fn may(&self, scope: Scope) -> bool {
         match scope {
             Scope::Inference => self.inference,
             Scope::Admin => self.admin,

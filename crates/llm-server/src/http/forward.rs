@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use hyper::body::{Body as _, Incoming};
-use llm_core::{Clock, Dialect, Error, ErrorKind, Forward, Forwarded, RequestId, Tick};
+use llm_core::{Clock, Dialect, Error, ErrorKind, Forward, Forwarded, RequestId, StoredResponse, Tick};
 use llm_pipeline::{CacheUse, Reply};
 
 use super::body::{Body, Payload};
@@ -38,6 +38,8 @@ enum About {
     Model,
     /// What the provider keeps for the account.
     Account,
+    /// A response that the provider keeps, which who made it may have.
+    Response,
 }
 
 const POST: &[Method] = &[Method::POST];
@@ -45,7 +47,7 @@ const GET: &[Method] = &[Method::GET];
 const GET_POST: &[Method] = &[Method::GET, Method::POST];
 const GET_DELETE: &[Method] = &[Method::GET, Method::DELETE];
 
-static PASSAGES: [Passage; 17] = [
+static PASSAGES: [Passage; 20] = [
     Passage::of_models("/v1/moderations", "moderations", false),
     Passage::of_models("/v1/images/generations", "images", true),
     Passage::of_models("/v1/images/edits", "images", true),
@@ -63,6 +65,9 @@ static PASSAGES: [Passage; 17] = [
     Passage { charged: true, ..Passage::of_accounts("/v1/batches", GET_POST, "batches") },
     Passage::of_accounts("/v1/batches/{id}", GET, "batches"),
     Passage::of_accounts("/v1/batches/{id}/cancel", POST, "batches"),
+    Passage { about: About::Response, ..Passage::of_accounts("/v1/responses/{id}", GET_DELETE, "responses") },
+    Passage { about: About::Response, ..Passage::of_accounts("/v1/responses/{id}/cancel", POST, "responses") },
+    Passage { about: About::Response, ..Passage::of_accounts("/v1/responses/{id}/input_items", GET, "responses") },
 ];
 
 impl Passage {
@@ -87,7 +92,7 @@ impl Passage {
     /// Who asks, if they may. What the provider keeps for its account all of its callers would share.
     fn admits<'a>(&self, app: &'a App, headers: &HeaderMap) -> Result<&'a Credential, Error> {
         let inference = || app.keys.authenticate(headers, Scope::Inference);
-        if self.about == About::Model {
+        if self.about != About::Account {
             return inference();
         }
         match app.keys.authenticate(headers, Scope::Admin) {
@@ -102,8 +107,10 @@ impl Passage {
         }
     }
 
-    /// What is asked, its body as far as it must be known.
-    fn forward(&self, method: &Method, uri: &http::Uri, read: Read) -> Forward {
+    /// What is asked, its body as far as it must be known. `own` says whether it is only of what its caller has made.
+    fn forward(&self, method: &Method, uri: &http::Uri, read: Read, own: bool) -> Forward {
+        let id = uri.path().split('/').nth(3).filter(|_| self.about == About::Response);
+        let response = id.map(|id| StoredResponse { id: id.into(), own });
         let below = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let below = below.strip_prefix("/v1").unwrap_or(below);
         Forward {
@@ -112,7 +119,8 @@ impl Passage {
             family: self.family,
             model: read.model,
             body: read.body,
-            stored: self.about == About::Account,
+            response,
+            stored: self.about != About::Model,
             repeatable: self.about == About::Model || *method == Method::GET,
             charged: self.charged && *method == Method::POST,
         }
@@ -146,15 +154,15 @@ pub(super) async fn pass(
 ) -> Response<Body> {
     let app = process.app.load_full();
     let (parts, body) = request.into_parts();
-    let caller = match passage.admits(&app, &parts.headers) {
-        Ok(credential) => credential.caller.clone(),
+    let (caller, everybodys) = match passage.admits(&app, &parts.headers) {
+        Ok(credential) => (credential.caller.clone(), app.shared_account || credential.may(Scope::Admin)),
         Err(error) => return refuse(exchange, Dialect::OpenAi, &error, id),
     };
     if let Some(watch) = watch {
         watch.caller(&caller.tenant);
     }
     let bounds = Bounds { most: app.limits.max_body_bytes, idle: app.limits.body_idle_timeout };
-    let read = if body.is_end_stream() && passage.about == About::Account || parts.method != Method::POST {
+    let read = if (body.is_end_stream() && passage.about != About::Model) || parts.method != Method::POST {
         Ok(Read::default())
     } else if passage.about == About::Model {
         upload::naming_a_model(body, exchange, &parts.headers, bounds).await
@@ -165,7 +173,7 @@ pub(super) async fn pass(
         Ok(read) => read,
         Err(error) => return refuse(exchange, Dialect::OpenAi, &error, id),
     };
-    let forward = passage.forward(&parts.method, &parts.uri, read);
+    let forward = passage.forward(&parts.method, &parts.uri, read, !everybodys);
     let rest = forward.body.rest().cloned();
     let request = deadline(&parts.headers, received).map(|deadline| llm_pipeline::Request {
         caller: caller.clone(),

@@ -19,6 +19,7 @@ mod openapi;
 mod operations;
 mod prices;
 mod process;
+mod responses;
 mod routing;
 mod sessions;
 mod sharing;

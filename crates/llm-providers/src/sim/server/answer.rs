@@ -32,6 +32,7 @@ use crate::wire::codec;
 use crate::wire::openai::{
     ErrorBody, decode_embedding_request, encode_embedding_response, encode_model, encode_models, error_frame,
 };
+use crate::wire::responses::is_stored;
 
 /// From this size on the end of a whole answer is sent by itself, so that an answer does not count as given before
 /// its client has taken most of it.
@@ -148,7 +149,11 @@ impl<'a, 'b> Answerer<'a, 'b> {
     }
 
     async fn post(&mut self, request: &Request, asked: &Asked, last: &mut Option<LastTarget>) -> Result<Then, Broken> {
-        let asked = asked.read(request.body.clone()).and_then(|envelope| {
+        let body = match asked {
+            Asked::Response => self.shared.objects.lock().gone_on(request.body.clone()),
+            _ => Ok(request.body.clone()),
+        };
+        let asked = body.and_then(|body| asked.read(body)).and_then(|envelope| {
             let target = self.target(envelope.model_name(), request.script(), last)?;
             Ok((envelope, target))
         });
@@ -255,6 +260,10 @@ impl<'a, 'b> Answerer<'a, 'b> {
         let reply = self.shared.simulator.reply(target, &chat.request, ordinal);
         in_flight.tokens(input_tokens(&chat.request.messages), 0);
         let wire = chat.wire.expect("it was asked in bytes");
+        if envelope.dialect == Dialect::OpenAiResponses && is_stored(&envelope.body) {
+            let answer = wire.whole(&reply.clone().whole());
+            self.shared.objects.lock().keep_response(&answer);
+        }
         if chat.stream {
             return self.stream(request, number, script, reply, wire, in_flight).await;
         }

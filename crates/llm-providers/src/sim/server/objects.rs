@@ -1,4 +1,4 @@
-//! What the simulated account keeps: files, uploads and batches.
+//! What the simulated account keeps: files, uploads, batches and responses.
 
 use std::collections::VecDeque;
 
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::form::Field;
 use crate::sim::simulator::CREATED;
+use crate::wire::responses::previous_response;
 
 /// The most objects that are kept, and the most bytes of files, the last aside; then the oldest go.
 const MOST: usize = 1000;
@@ -39,10 +40,16 @@ impl Objects {
             ("GET", [kind @ ("files" | "batches")]) => Ok(Answer::Json(self.list(kind))),
             ("GET", ["files" | "batches", id]) => Ok(Answer::Json(self.find(id)?.shown.clone())),
             ("GET", ["files", id, "content"]) => Ok(Answer::Content(self.find(id)?.content.clone())),
-            ("DELETE", ["files", id]) => {
+            ("GET", ["responses", id]) => Ok(Answer::Json(self.find(id)?.shown.clone())),
+            ("GET", ["responses", id, "input_items"]) => {
+                self.find(id)?;
+                Ok(Answer::Json(json!({ "object": "list", "data": [], "has_more": false })))
+            }
+            ("POST", ["responses", id, "cancel"]) => Ok(Answer::Json(self.change(id, "cancelled")?.clone())),
+            ("DELETE", [kind @ ("files" | "responses"), id]) => {
                 let place = self.kept.iter().position(|object| object.id == *id).ok_or_else(|| missing(id))?;
                 self.bytes -= self.kept.remove(place).map_or(0, |object| object.content.len());
-                Ok(Answer::Json(json!({ "id": id, "object": "file", "deleted": true })))
+                Ok(Answer::Json(json!({ "id": id, "object": kind.trim_end_matches('s'), "deleted": true })))
             }
             ("POST", ["files"]) => {
                 let file = asked.field("file")?;
@@ -95,6 +102,31 @@ impl Objects {
         }
     }
 
+    /// Keeps a response, as it was answered.
+    pub(super) fn keep_response(&mut self, answer: &[u8]) {
+        if let Ok(shown) = serde_json::from_slice::<Value>(answer) {
+            let id = shown["id"].as_str().unwrap_or_default().to_owned();
+            self.push(Object { id, shown, content: Bytes::new() });
+        }
+    }
+
+    /// The body of a request for a response without what only the account can understand: which one it goes on from.
+    ///
+    /// # Errors
+    /// `InvalidRequest` when that is not known.
+    pub(super) fn gone_on(&self, body: Bytes) -> Result<Bytes, Error> {
+        let Some(previous) = previous_response(&body) else { return Ok(body) };
+        if self.find(&previous).is_err() {
+            let message = format!("Previous response with id '{previous}' not found.");
+            let error = Error::new(ErrorKind::InvalidRequest, message).with_param("previous_response_id");
+            return Err(error.with_code("previous_response_not_found"));
+        }
+        let mut asked: Value = serde_json::from_slice(&body)
+            .map_err(|error| Error::new(ErrorKind::InvalidRequest, format!("the body is not JSON: {error}")))?;
+        asked.as_object_mut().and_then(|asked| asked.remove("previous_response_id"));
+        Ok(asked.to_string().into())
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -128,12 +160,16 @@ impl Objects {
         self.made += 1;
         let id = format!("{prefix}sim{}", self.made);
         shown["id"] = id.as_str().into();
-        self.bytes += content.len();
-        self.kept.push_back(Object { id, shown: shown.clone(), content });
+        self.push(Object { id, shown: shown.clone(), content });
+        shown
+    }
+
+    fn push(&mut self, object: Object) {
+        self.bytes += object.content.len();
+        self.kept.push_back(object);
         while self.kept.len() > MOST || (self.bytes > MOST_BYTES && self.kept.len() > 1) {
             self.bytes -= self.kept.pop_front().map_or(0, |object| object.content.len());
         }
-        shown
     }
 }
 

@@ -36,7 +36,9 @@ impl Other {
             "/images/generations" | "/images/edits" | "/images/variations" => Self::Images,
             "/audio/speech" => Self::Speech,
             "/audio/transcriptions" | "/audio/translations" => Self::Transcriptions,
-            _ if ["/files", "/uploads", "/batches"].iter().any(|start| path.starts_with(start)) => Self::Objects,
+            _ if ["/files", "/uploads", "/batches", "/responses/"].iter().any(|start| path.starts_with(start)) => {
+                Self::Objects
+            }
             _ => return None,
         })
     }
