@@ -111,11 +111,11 @@ impl Passage {
     fn forward(&self, method: &Method, uri: &http::Uri, read: Read, own: bool) -> Forward {
         let id = uri.path().split('/').nth(3).filter(|_| self.about == About::Response);
         let response = id.map(|id| StoredResponse { id: id.into(), own });
-        let below = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let below = below.strip_prefix("/v1").unwrap_or(below);
+        let whole = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let below = whole.strip_prefix("/v1/").map(|below| format!("/{below}"));
         Forward {
             method: method.clone(),
-            target: below.parse().expect("a path without its first part is a path"),
+            target: below.as_deref().unwrap_or(whole).parse().expect("a path without its first part is a path"),
             family: self.family,
             model: read.model,
             body: read.body,
