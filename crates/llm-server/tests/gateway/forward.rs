@@ -2,8 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::{StreamExt, stream};
+use hyper::body::Bytes;
 use serde_json::{Value, json};
 
+use crate::caller::{Caller, in_pieces, text};
 use crate::process::{Gateway, Upstream, config};
 use crate::wire::{Answer, Connection, get, post};
 
@@ -369,4 +372,45 @@ fn an_answer_that_breaks_off_is_not_taken_for_whole() {
     let last = events.text();
     let last = last.trim_end().rsplit("\n\n").find(|event| event.contains("\"error\"")).map(str::to_owned);
     assert!(last.is_some(), "{}", events.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_over_http2_pass_and_one_that_stops_coming_is_its_callers_fault() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&config(upstream.0.addr, "[server]\nbody_idle_timeout = \"200ms\"\n"), &[]);
+    let mut caller = Caller::plain(gateway.addr()).await;
+    let body = form(&[("\"purpose\"", b"batch"), ("\"file\"; filename=\"f\"", &noise(3_000_000))]);
+    let pieces: Vec<_> = body.chunks(100_000).map(Bytes::copy_from_slice).collect();
+    let answer = caller.send("/v1/files", &[FORM], in_pieces(stream::iter(pieces.clone()))).await.unwrap();
+    let file: Value = serde_json::from_str(&text(answer).await).unwrap();
+    assert_eq!(file["bytes"], 3_000_000);
+    assert!(sent(&upstream) == body);
+    assert_eq!(sent_header(&upstream, "content-length"), None);
+
+    let stuck = in_pieces(stream::iter(pieces.into_iter().take(5)).chain(stream::pending()));
+    let answer = caller.send("/v1/files", &[FORM], stuck).await.unwrap();
+    assert_eq!(answer.status(), 408);
+    assert!(text(answer).await.contains("request_timeout"));
+    let circuits = get(gateway.addr(), "/api/v1/circuit-breaker/stats", &[]).json()["circuits"].clone();
+    assert_eq!((&circuits[0]["model"], &circuits[0]["error_count"]), (&json!("files"), &json!(0)), "{circuits}");
+}
+
+#[test]
+fn a_deadline_and_a_total_time_hold_for_these_routes() {
+    let upstream = Upstream::start();
+    let hasty = format!(
+        "[[providers]]\nname = \"hasty\"\nkind = \"openai_compatible\"\nbase_url = \"http://{}/v1\"\ntotal_timeout = \"50ms\"\n\
+         [resilience]\nretry_attempts = 0\n",
+        upstream.0.addr
+    );
+    let gateway = Gateway::before(&upstream, &hasty);
+    let speak = |model: &str, headers: &[(&str, &str)]| {
+        let body = json!({ "model": model, "input": "x", "voice": "alloy" }).to_string();
+        post(gateway.addr(), "/v1/audio/speech", headers, body.as_bytes())
+    };
+    assert_eq!(speak("hasty/sim?stall", &[]).status, 504);
+    assert_eq!(speak("up/sim?stall", &[("x-llmkit-deadline-ms", "50")]).status, 504);
+    assert_eq!(speak("up/sim", &[("x-llmkit-deadline-ms", "soon")]).error()["param"], "x-llmkit-deadline-ms");
+    // Who waits for nothing any more has left the upstream, too.
+    assert_eq!(upstream.stats("cancelled=2&active=0")["cancelled"], 2);
 }

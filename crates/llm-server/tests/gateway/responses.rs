@@ -132,3 +132,22 @@ fn another_tenants_response_is_unknown() {
     assert_eq!(ask(&accounts, "GET", &format!("/v1/responses/{theirs}"), &key("boss")).status, 200);
     assert_eq!(ask(&accounts, "DELETE", &path, &key("one")).status, 200);
 }
+
+#[test]
+fn a_reload_forgets_no_response() {
+    let accounts = Accounts::new("");
+    let first = accounts.ask(json!({ "model": "two/sim" }), &[]);
+    let (id, key) = (id_of(&first), accounts.key_of(&first));
+    let file = accounts.gateway.file();
+    let config = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, config.replace("retry_base_ms = 1", "retry_base_ms = 2")).unwrap();
+    accounts.gateway.process.wait_for_line("configuration reloaded");
+    let next = accounts.ask(json!({ "previous_response_id": id }), &[]);
+    assert_eq!((next.status, accounts.key_of(&next)), (200, key));
+    // Where its key is gone, so is the response.
+    let config = config.replace("{ key = \"k2\" }, { key = \"k3\" }", "{ key = \"k4\" }");
+    std::fs::write(&file, config).unwrap();
+    accounts.gateway.process.wait_for_line("configuration reloaded");
+    let gone = accounts.ask(json!({ "previous_response_id": id }), &[]);
+    assert_eq!((gone.status, gone.error()["param"].as_str()), (404, Some("previous_response_id")), "{}", gone.text());
+}
