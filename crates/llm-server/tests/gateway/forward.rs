@@ -14,13 +14,13 @@ const FAST: &str = "[[models]]\nname = \"fast\"\ntargets = [{ provider = \"up\",
 
 /// What the upstream got last.
 fn sent(upstream: &Upstream) -> Vec<u8> {
-    STANDARD.decode(upstream.last()["body_base64"].as_str().unwrap()).unwrap()
+    STANDARD.decode(upstream.last()["body_base64"].as_str().expect("it is there")).expect("it is there")
 }
 
 fn sent_header(upstream: &Upstream, name: &str) -> Option<String> {
     let last = upstream.last();
-    let headers = last["headers"].as_array().unwrap();
-    headers.iter().find(|header| header[0] == name).map(|header| header[1].as_str().unwrap().to_owned())
+    let headers = last["headers"].as_array().expect("it is there");
+    headers.iter().find(|header| header[0] == name).map(|header| header[1].as_str().expect("it is there").to_owned())
 }
 
 fn ask(gateway: &Gateway, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {

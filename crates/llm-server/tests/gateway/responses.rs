@@ -27,7 +27,7 @@ impl Accounts {
 
     fn ask(&self, more: Value, headers: &[(&str, &str)]) -> Answer {
         let mut body = json!({ "model": "fast", "input": "x" });
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body.as_object_mut().expect("it is there").extend(more.as_object().expect("it is there").clone());
         post(self.gateway.addr(), "/v1/responses", headers, body.to_string().as_bytes())
     }
 
@@ -35,8 +35,13 @@ impl Accounts {
     fn key_of(&self, answer: &Answer) -> String {
         let at = usize::from(answer.header("x-llmkit-provider") == Some("two"));
         let last = self.upstreams[at].last();
-        let header = last["headers"].as_array().unwrap().iter().find(|header| header[0] == "authorization").cloned();
-        header.unwrap()[1].as_str().unwrap().to_owned()
+        let header = last["headers"]
+            .as_array()
+            .expect("it is there")
+            .iter()
+            .find(|header| header[0] == "authorization")
+            .cloned();
+        header.expect("it is there")[1].as_str().expect("it is there").to_owned()
     }
 }
 
@@ -44,8 +49,8 @@ fn id_of(answer: &Answer) -> String {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let text = answer.text();
     match answer.header("content-type") {
-        Some("application/json") => answer.json()["id"].as_str().unwrap().to_owned(),
-        _ => text.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned(),
+        Some("application/json") => answer.json()["id"].as_str().expect("it is there").to_owned(),
+        _ => text.split("\"id\":\"").nth(1).expect("it is there").split('"').next().expect("it is there").to_owned(),
     }
 }
 
