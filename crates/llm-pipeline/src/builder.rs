@@ -16,7 +16,7 @@ use crate::handle::{Inner, Pipeline};
 use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::retry::RetryPolicy;
-use crate::routes::{AUTO, Default, DefaultRoute, Route, Routes};
+use crate::routes::{AUTO, Default, DefaultRoute, Route, Routes, Tally};
 use crate::share::{Sharer, SharingConfig};
 use crate::upstream::{Key, Target, Upstream};
 
@@ -418,7 +418,7 @@ impl PipelineBuilder {
             None => Arc::new(router(model)?),
         };
         let made_of = Some(model.clone());
-        Ok(Route { name: Some(model.name.clone()), targets, router, made_of, tally: Arc::default(), pinned: None })
+        Ok(Route { name: Some(model.name.clone()), targets, router, made_of, tally: Tally::default(), pinned: None })
     }
 
     /// Where unknown names go.

@@ -165,7 +165,7 @@ impl Known {
 impl Pin {
     /// The target of `route` that made the response, by its key `key`; where it is not among them, those of the same
     /// provider.
-    fn of(&self, route: &Route, key: usize, id: &str) -> Result<Route, Error> {
+    fn of(&self, route: &Arc<Route>, key: usize, id: &str) -> Result<Route, Error> {
         let same = |target: &Target| *target.provider() == self.provider;
         let very_same = |target: &Target| same(target) && target.model == self.model;
         let targets = &route.targets;

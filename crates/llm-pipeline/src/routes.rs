@@ -21,25 +21,38 @@ pub(crate) struct Route {
     pub(crate) router: Arc<SmartRouter>,
     /// The configuration behind it; none for a provider's model addressed directly.
     pub(crate) made_of: Option<ModelConfig>,
-    pub(crate) tally: Arc<Tally>,
+    pub(crate) tally: Tally,
     /// Why it is asked nowhere else than it says, where that is not the configuration's doing.
     pub(crate) pinned: Option<Box<str>>,
 }
 
 /// How often limits let an attempt pass, and how often not. Relaxed: for display.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Tally {
     allowed: AtomicU64,
     denied: AtomicU64,
+    /// Of a part of a route: the whole, which counts for both.
+    whole: Option<Arc<Route>>,
 }
 
 impl Tally {
+    /// The tally of a part of `whole`.
+    pub(crate) fn of_part(whole: Arc<Route>) -> Self {
+        Self { whole: Some(whole), ..Self::default() }
+    }
+
     pub(crate) fn allow(&self) {
-        self.allowed.fetch_add(1, Relaxed);
+        match &self.whole {
+            Some(whole) => whole.tally.allow(),
+            None => drop(self.allowed.fetch_add(1, Relaxed)),
+        }
     }
 
     pub(crate) fn deny(&self) {
-        self.denied.fetch_add(1, Relaxed);
+        match &self.whole {
+            Some(whole) => whole.tally.deny(),
+            None => drop(self.denied.fetch_add(1, Relaxed)),
+        }
     }
 }
 
@@ -185,7 +198,7 @@ impl Routes {
             targets: upstreams.iter().map(target).collect(),
             router: router.clone(),
             made_of: None,
-            tally: Arc::default(),
+            tally: Tally::default(),
             pinned: None,
         })
     }

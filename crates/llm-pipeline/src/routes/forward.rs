@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use llm_core::{CallBody, Error, ErrorKind, Forward};
 
-use super::{Route, Routes};
+use super::{Route, Routes, Tally};
 use crate::upstream::{AskedBy, Target, Upstream};
 
 impl Routes {
@@ -53,13 +53,13 @@ fn forwards(upstream: &Upstream) -> bool {
 
 impl Route {
     /// The same route, its targets asked by no other keys than `keys` says.
-    pub(crate) fn narrowed(&self, keys: impl Fn(&Target) -> AskedBy) -> Self {
+    pub(crate) fn narrowed(self: &Arc<Self>, keys: impl Fn(&Target) -> AskedBy) -> Self {
         Self {
             name: self.name.clone(),
             targets: self.targets.iter().map(|target| target.asked_by(keys(target))).collect(),
             router: self.router.clone(),
             made_of: self.made_of.clone(),
-            tally: self.tally.clone(),
+            tally: Tally::of_part(self.clone()),
             pinned: None,
         }
     }

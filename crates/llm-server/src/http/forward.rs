@@ -237,7 +237,8 @@ fn forwarded(headers: &HeaderMap) -> HeaderMap {
     FORWARDED.into_iter().filter_map(|name| Some((name.clone(), headers.get(name)?.clone()))).collect()
 }
 
-const FORWARDED: [HeaderName; 3] = [header::ACCEPT, header::CONTENT_TYPE, HeaderName::from_static("openai-beta")];
+const FORWARDED: [HeaderName; 4] =
+    [header::ACCEPT, header::CONTENT_ENCODING, header::CONTENT_TYPE, HeaderName::from_static("openai-beta")];
 
 #[cfg(test)]
 mod tests {
