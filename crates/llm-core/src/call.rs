@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -9,8 +10,8 @@ use http::HeaderMap;
 use serde::Deserialize;
 
 use crate::{
-    CompletionRequest, CompletionResponse, EmbeddingRequest, EmbeddingResponse, Envelope, Error, Model, ModelId,
-    Operation, RequestId, StreamEvent, Usage,
+    CompletionRequest, CompletionResponse, EmbeddingRequest, EmbeddingResponse, Envelope, Error, Forward, Forwarded,
+    Model, ModelId, Operation, RequestId, StreamEvent, Usage,
 };
 
 /// A future that a trait object returns.
@@ -80,6 +81,8 @@ pub enum CallBody {
     Embedding(Box<EmbeddingRequest>),
     /// The provider's models.
     Models,
+    /// A request that is passed on as it is.
+    Forward(Arc<Forward>),
 }
 
 impl CallBody {
@@ -91,6 +94,7 @@ impl CallBody {
             Self::Completion(_) | Self::Stream(_) => Operation::Chat,
             Self::Embedding(_) => Operation::Embeddings,
             Self::Models => Operation::Models,
+            Self::Forward(_) => Operation::Forward,
         }
     }
 
@@ -100,7 +104,7 @@ impl CallBody {
         match self {
             Self::Wire(envelope) => envelope.stream,
             Self::Stream(_) => true,
-            Self::Completion(_) | Self::Embedding(_) | Self::Models => false,
+            Self::Completion(_) | Self::Embedding(_) | Self::Models | Self::Forward(_) => false,
         }
     }
 }
@@ -118,6 +122,8 @@ pub enum Answer {
     Embeddings(Box<EmbeddingResponse>),
     /// To [`CallBody::Models`].
     Models(Vec<Model>),
+    /// To [`CallBody::Forward`].
+    Forwarded(Box<Forwarded>),
 }
 
 impl Answer {
@@ -128,7 +134,7 @@ impl Answer {
             Self::Wire(WireAnswer { body: WireBody::Whole { usage, .. }, .. }) => usage.as_ref(),
             Self::Completion(response) => response.usage.as_ref(),
             Self::Embeddings(response) => response.usage.as_ref(),
-            Self::Wire(_) | Self::Events(_) | Self::Models(_) => None,
+            Self::Wire(_) | Self::Events(_) | Self::Models(_) | Self::Forwarded(_) => None,
         }
     }
 }
@@ -141,6 +147,7 @@ impl fmt::Debug for Answer {
             Self::Events(_) => f.write_str("Events(..)"),
             Self::Embeddings(response) => response.fmt(f),
             Self::Models(models) => models.fmt(f),
+            Self::Forwarded(forwarded) => forwarded.fmt(f),
         }
     }
 }

@@ -47,6 +47,8 @@ pub enum Operation {
     Embeddings,
     /// The list of models.
     Models,
+    /// Whatever a request asks that is passed on as it is.
+    Forward,
 }
 
 impl Operation {
@@ -58,6 +60,7 @@ impl Operation {
             Self::CountTokens => "count_tokens",
             Self::Embeddings => "embeddings",
             Self::Models => "models",
+            Self::Forward => "pass_through",
         }
     }
 }

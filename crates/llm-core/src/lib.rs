@@ -19,6 +19,7 @@ mod embedding;
 mod envelope;
 mod error;
 mod ewma;
+mod forward;
 mod hash;
 mod histogram;
 mod id;
@@ -45,6 +46,7 @@ pub use embedding::{Embedding, EmbeddingInput, EmbeddingRequest, EmbeddingRespon
 pub use envelope::{Dialect, Digest, Edit, Envelope, Operation, Span};
 pub use error::{Error, ErrorKind, FaultClass};
 pub use ewma::{Ewma, Memory};
+pub use forward::{Forward, ForwardBody, Forwarded, NamedModel, StoredResponse, Upload};
 pub use hash::{HashKey, Pieces, TreeKey, hash64, hash128};
 pub use histogram::{Distribution, Histogram, SlidingHistogram};
 pub use id::{ConversationId, ModelId, ProviderId, RequestId, TenantId, shard_session};

@@ -15,6 +15,12 @@ pub trait Provider: Send + Sync + 'static {
     /// Whether wire bodies of `dialect` are understood as they are.
     fn speaks(&self, dialect: Dialect) -> bool;
 
+    /// Whether requests are passed on as they are ([`CallBody::Forward`]): the provider has the routes of OpenAI's that
+    /// nothing here understands.
+    fn forwards(&self) -> bool {
+        false
+    }
+
     /// Answers `call` in the form it was asked. One attempt: nothing here retries.
     ///
     /// # Errors
@@ -88,6 +94,7 @@ fn unexpected(provider: &ProviderId, answer: &Answer) -> Error {
         Answer::Events(_) => "events",
         Answer::Embeddings(_) => "embeddings",
         Answer::Models(_) => "models",
+        Answer::Forwarded(_) => "an answer that is passed on",
     };
     Error::new(ErrorKind::Internal, format!("provider {provider} answered with {form}, which was not asked"))
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::{StreamExt, stream};
 use llm_breaker::{CircuitBreaker, Outcome, Permit, Timing};
 use llm_core::{
-    Answer, AttemptBegun, AttemptObserver, AttemptRecord, BoxFuture, BoxStream, Call, Clock, Error, ErrorKind,
-    FaultClass, Frame, Operation, Piece, ProviderId, RequestObserver, StreamEvent, TargetObserver, Tick, Usage,
-    WireAnswer, WireBody,
+    Answer, AttemptBegun, AttemptObserver, AttemptRecord, BoxFuture, BoxStream, Call, CallBody, Clock, Error,
+    ErrorKind, FaultClass, Forwarded, Frame, Operation, Piece, ProviderId, RequestObserver, StreamEvent,
+    TargetObserver, Tick, Usage, WireAnswer, WireBody,
 };
 use llm_router::{Observed, Ticket};
 
@@ -31,6 +32,8 @@ pub(crate) struct Attempt {
     clock: Arc<dyn Clock>,
     breaker: CircuitBreaker,
     operation: Operation,
+    /// Whether the time that it took is the provider's alone: that of a body which the caller was still sending is not.
+    timed: bool,
     started: Tick,
     first_token: Option<Tick>,
     /// Pieces of content.
@@ -63,6 +66,7 @@ impl Attempt {
             clock: clock.clone(),
             breaker: breaker.clone(),
             operation: Operation::Chat,
+            timed: true,
             started: now,
             first_token: None,
             contents: 0,
@@ -82,6 +86,7 @@ impl Attempt {
         call: &mut Call,
     ) -> Box<Self> {
         self.operation = call.body.operation();
+        self.timed = !matches!(&call.body, CallBody::Forward(forward) if forward.body.rest().is_some());
         if let Some(follower) = follower {
             let begun = AttemptBegun { provider, number, call, at: self.started };
             let attempt = follower.clone().attempt_started(&begun);
@@ -127,6 +132,14 @@ impl Attempt {
                 self.entrust(holds)?;
                 self.succeeded(response.usage);
                 Reply::Embeddings(response)
+            }
+            Answer::Forwarded(answer) => {
+                self.entrust(holds)?;
+                // From here on the caller's pace counts no more.
+                self.first_token = Some(self.clock.now());
+                let Forwarded { status, headers, length, body } = *answer;
+                let body = Box::pin(self.watch(body));
+                Reply::Forwarded(Box::new(Forwarded { status, headers, length, body }))
             }
             Answer::Models(_) => {
                 let error = Error::new(ErrorKind::Internal, "a list of models answers no request for a model");
@@ -218,11 +231,15 @@ impl Attempt {
             Some(FaultClass::Provider | FaultClass::Network) => Outcome::Failure,
             Some(FaultClass::Caller | FaultClass::Policy | FaultClass::Internal) => Outcome::Ignored,
         };
-        permit.record_timed(outcome, self.timing(now), now);
+        if self.timed {
+            permit.record_timed(outcome, self.timing(now), now);
+        } else {
+            permit.record(outcome, now);
+        }
         let cost = self.meter.end(self.usage.as_ref(), now);
-        let (duration, first_token) =
-            (now.since(self.started), self.first_token.map(|first| first.since(self.started)));
-        if let Some(ticket) = self.ticket.take().filter(|_| outcome != Outcome::Ignored) {
+        let first_token = self.first_token.filter(|_| self.operation != Operation::Forward);
+        let (duration, first_token) = (now.since(self.started), first_token.map(|first| first.since(self.started)));
+        if let Some(ticket) = self.ticket.take().filter(|_| outcome != Outcome::Ignored && self.timed) {
             let observed = Observed {
                 latency: duration,
                 first_token,
@@ -291,6 +308,25 @@ impl Step for Frame {
 
     fn last(&self) -> bool {
         self.last
+    }
+}
+
+/// A piece of an answer that nothing here reads.
+impl Step for Bytes {
+    fn piece(&self) -> Piece<'_> {
+        Piece::Bytes(&[])
+    }
+
+    fn content(&self) -> bool {
+        false
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        None
+    }
+
+    fn last(&self) -> bool {
+        false
     }
 }
 

@@ -143,6 +143,7 @@ pub struct PipelineBuilder {
     circuit: Option<CircuitBreaker>,
     models: Vec<ModelConfig>,
     default: DefaultRoute,
+    forward_to: Option<ProviderId>,
     retry: RetryPolicy,
     limits: Vec<LimitConfig>,
     limiter: Option<RateLimiter>,
@@ -175,6 +176,7 @@ impl std::default::Default for PipelineBuilder {
             circuit: None,
             models: Vec::new(),
             default: DefaultRoute::None,
+            forward_to: None,
             retry: RetryPolicy::default(),
             limits: Vec::new(),
             limiter: None,
@@ -233,6 +235,13 @@ impl PipelineBuilder {
     #[must_use]
     pub fn default_route(mut self, route: DefaultRoute) -> Self {
         self.default = route;
+        self
+    }
+
+    /// Says who is asked what names no model, where that is passed on as it is. Default: nobody.
+    #[must_use]
+    pub fn forward_to(mut self, provider: Option<ProviderId>) -> Self {
+        self.forward_to = provider;
         self
     }
 
@@ -300,6 +309,7 @@ impl PipelineBuilder {
             retry: self.retry,
             sharer,
             prefix: self.prefix,
+            pins: old.map(|old| old.inner().pins.clone()).unwrap_or_default(),
             journal: old.map_or_else(|| Arc::new(Journal::new()), |old| old.inner().journal.clone()),
         }))
     }
@@ -380,6 +390,7 @@ impl PipelineBuilder {
             listed,
             auto,
             default: self.default_of(&upstreams)?,
+            forward_to: upstreams.iter().find(|upstream| Some(&upstream.id) == self.forward_to.as_ref()).cloned(),
             upstreams,
             created: self.clock.unix_time().as_secs(),
             terms: self.terms.clone(),
@@ -407,7 +418,7 @@ impl PipelineBuilder {
             None => Arc::new(router(model)?),
         };
         let made_of = Some(model.clone());
-        Ok(Route { name: Some(model.name.clone()), targets, router, made_of, tally: Tally::default() })
+        Ok(Route { name: Some(model.name.clone()), targets, router, made_of, tally: Tally::default(), pinned: None })
     }
 
     /// Where unknown names go.

@@ -26,6 +26,8 @@ pub(crate) struct Demand {
     choices: u64,
     /// Whether something is charged otherwise than by tokens of text.
     beyond_text: bool,
+    /// Whether it costs nothing.
+    free: bool,
 }
 
 /// Why nobody can say what a request costs at most.
@@ -148,6 +150,7 @@ impl Demand {
                     max_output: if envelope.operation == Operation::Chat { envelope.max_output } else { Some(0) },
                     choices: envelope.choices.into(),
                     beyond_text: beyond.any(|word| has(word)),
+                    free: false,
                 }
             }
             CallBody::Completion(request) | CallBody::Stream(request) => Self::of_completion(request),
@@ -156,10 +159,18 @@ impl Demand {
                     EmbeddingInput::Texts(texts) => texts.iter().map(String::len).sum(),
                     EmbeddingInput::Tokens(lists) => lists.iter().map(Vec::len).sum(),
                 };
-                Self { bytes: lengths as u64, markup: 0, max_output: Some(0), choices: 1, beyond_text: false }
+                Self::of_bytes(lengths as u64)
             }
-            CallBody::Models => Self { bytes: 0, markup: 0, max_output: Some(0), choices: 1, beyond_text: false },
+            CallBody::Models => Self::of_bytes(0),
+            CallBody::Forward(forward) => {
+                Self { beyond_text: forward.charged, free: !forward.charged, ..Self::of_bytes(0) }
+            }
         }
+    }
+
+    /// So many bytes of text, and no answer in text.
+    const fn of_bytes(bytes: u64) -> Self {
+        Self { bytes, markup: 0, max_output: Some(0), choices: 1, beyond_text: false, free: false }
     }
 
     fn of_completion(request: &CompletionRequest) -> Self {
@@ -182,7 +193,14 @@ impl Demand {
             markup += MARKUP;
             bytes += (tool.name.len() + described + parameters) as u64;
         }
-        Self { bytes, markup, max_output: request.max_tokens, choices: request.n.unwrap_or(1).into(), beyond_text }
+        Self {
+            bytes,
+            markup,
+            max_output: request.max_tokens,
+            choices: request.n.unwrap_or(1).into(),
+            beyond_text,
+            free: false,
+        }
     }
 
     /// What a router chooses by: tokens in, tokens expected out, and the hash of what conversations begin with.
@@ -199,6 +217,9 @@ impl Demand {
     /// What is expected of `terms`, and the bound: input one token a byte, output what the request allows, else
     /// what the model gives. The number of output tokens in the bound, too.
     pub(crate) fn cost(&self, terms: &Terms) -> (Cost, Result<u64, Unbounded>) {
+        if self.free {
+            return (Cost::exact(0, 0), Ok(0));
+        }
         let tokens = self.bytes.div_ceil(4);
         let (price, output) = (terms.price.as_ref(), self.max_output.or(terms.max_output));
         let output = output.map(|output| output.saturating_mul(self.choices));

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use llm_core::{
-    BoxStream, Clock, Error, ErrorKind, ModelId, Money, Observer, Operation, Price, RequestObserver, RequestRecord,
-    Sharing, Tick, Usage,
+    BoxStream, Clock, Error, ErrorKind, Forwarded, ModelId, Money, Observer, Operation, Price, RequestObserver,
+    RequestRecord, Sharing, Tick, Usage,
 };
 use tokio::time::Sleep;
 
@@ -85,6 +85,11 @@ impl Ending {
         let reply = match reply {
             Reply::Frames { headers, frames } => Reply::Frames { headers, frames: self.watch(frames, deadline, now) },
             Reply::Events(events) => Reply::Events(self.watch(events, deadline, now)),
+            Reply::Forwarded(forwarded) => {
+                let Forwarded { status, headers, length, body } = *forwarded;
+                let body = self.watch(body, deadline, now);
+                Reply::Forwarded(Box::new(Forwarded { status, headers, length, body }))
+            }
             whole => {
                 if let Reply::Whole(answer) = &whole
                     && let Whole { usage: Some(usage), .. } = &**answer

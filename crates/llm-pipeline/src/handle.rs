@@ -19,6 +19,7 @@ use crate::hold::Hold;
 use crate::journal::{Explanation, Journal, Story};
 use crate::limits::{Limits, Why};
 use crate::meter::Meter;
+use crate::pins::Pins;
 use crate::request::{Caller, Request, Response, Served};
 use crate::retry::{Next, RetryPolicy};
 use crate::routes::{ModelBalance, ModelTally, Route, Routes};
@@ -38,6 +39,7 @@ pub(crate) struct Inner {
     pub(crate) sharer: Option<Sharer>,
     pub(crate) prefix: Option<PrefixOf>,
     pub(crate) journal: Arc<Journal>,
+    pub(crate) pins: Arc<Pins>,
 }
 
 impl fmt::Debug for Pipeline {
@@ -59,7 +61,8 @@ impl Pipeline {
     /// has begun is the last item of its stream.
     pub async fn handle(&self, request: Request) -> Result<Response, Error> {
         let mut ending = Ending::begin(&self.0, &request);
-        let route = match self.0.routes.resolve(model_of(&request.body)) {
+        let route = self.0.routes.of(&request.body);
+        let route = match route.and_then(|route| self.0.pins.narrow(&self.0.routes, &request, route)) {
             Ok(route) => route,
             Err(error) => return Err(ending.failed(error)),
         };
@@ -99,7 +102,7 @@ impl Pipeline {
     /// Takes what its caller's limits ask of the request, and makes the attempts.
     async fn infer(self, request: Request, route: Arc<Route>, sharing: Sharing) -> Result<Response, Error> {
         let mut story = Story::begin(&request.id, &route, sharing);
-        let result = self.admitted(&request, &route, &mut story).await;
+        let result = self.admitted(&request, &route, &mut story).await.map_err(|error| route.told(error));
         if let Err(error) = &result {
             story.ended(error);
         }
@@ -159,6 +162,7 @@ impl Pipeline {
             now = path.clock.now();
             let error = match result {
                 Ok(reply) => {
+                    let reply = path.pins.noted(request, target, placed.key, reply, now);
                     let provider = target.provider().clone();
                     let upstream = now.since(request.received);
                     let (leader, attempts) = (request.id.clone(), tries.made());
@@ -173,8 +177,13 @@ impl Pipeline {
             if error.kind() == ErrorKind::UpstreamAuth && key.refuse() {
                 path.observer.key_refused(target.provider(), &key.name);
             }
+            if let CallBody::Forward(forward) = &request.body
+                && !forward.may_repeat(&error)
+            {
+                return Err(error);
+            }
             // What is wrong with one key need not be with another, and the target is the one that was chosen.
-            if target.upstream.keys.len() > 1
+            if target.has_other_keys()
                 && is_of_the_key(&error)
                 && target.usable(now)
                 && tries.may_go_on(now, request.deadline)
@@ -218,7 +227,7 @@ impl Pipeline {
                 let prefix = self.0.prefix.filter(|_| strategy == Strategy::Prefix);
                 Demand::of(&request.body).wanted(prefix.map_or(0, |prefix| prefix(envelope)))
             }
-            CallBody::Embedding(_) | CallBody::Models => Demand::of(&request.body).wanted(0),
+            CallBody::Embedding(_) | CallBody::Models | CallBody::Forward(_) => Demand::of(&request.body).wanted(0),
         };
         let within = request.deadline.map(|deadline| deadline.since(request.received));
         llm_router::Demand { within, ..wanted }
@@ -421,15 +430,6 @@ impl Pipeline {
     }
 }
 
-fn model_of(body: &CallBody) -> &str {
-    match body {
-        CallBody::Wire(envelope) => envelope.model_name(),
-        CallBody::Completion(request) | CallBody::Stream(request) => request.model.as_str(),
-        CallBody::Embedding(request) => request.model.as_str(),
-        CallBody::Models => "",
-    }
-}
-
 fn call(request: &Request, route: &Route, target: &Target) -> Call {
     Call {
         model: target.model.clone(),
@@ -481,7 +481,7 @@ fn is_of_the_key(error: &Error) -> bool {
 
 /// Every candidate's circuit is open or held: when the first of them will be probed or free.
 fn closed(route: &Route, now: Tick) -> Error {
-    if route.targets.iter().all(|target| target.upstream.is_shut()) {
+    if route.targets.iter().all(Target::is_shut) {
         let error = Error::new(ErrorKind::UpstreamAuth, "the provider has refused every key that is configured for it");
         return error.with_code("upstream_auth_error");
     }

@@ -28,6 +28,7 @@ mod journal;
 mod limits;
 mod linger;
 mod meter;
+mod pins;
 mod providers;
 mod request;
 mod retry;

@@ -207,7 +207,7 @@ pub(crate) fn user(body: &CallBody) -> Option<&str> {
         CallBody::Wire(envelope) => envelope.user_name(),
         CallBody::Completion(request) | CallBody::Stream(request) => request.user.as_deref(),
         CallBody::Embedding(request) => request.user.as_deref(),
-        CallBody::Models => None,
+        CallBody::Models | CallBody::Forward(_) => None,
     }
 }
 

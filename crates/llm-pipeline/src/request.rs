@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use llm_core::{
-    BoxStream, CallBody, CompletionResponse, EmbeddingResponse, Error, Frames, Price, ProviderId, RequestId,
+    BoxStream, CallBody, CompletionResponse, EmbeddingResponse, Error, Forwarded, Frames, Price, ProviderId, RequestId,
     RequestObserver, Sharing, StreamEvent, TenantId, Tick, Usage,
 };
 
@@ -123,6 +123,8 @@ pub enum Reply {
     Events(BoxStream<Result<StreamEvent, Error>>),
     /// Vectors.
     Embeddings(Box<EmbeddingResponse>),
+    /// An answer that is passed on as it is.
+    Forwarded(Box<Forwarded>),
 }
 
 /// The bytes of a whole answer.
@@ -144,6 +146,7 @@ impl fmt::Debug for Reply {
             Self::Completion(response) => response.fmt(f),
             Self::Events(_) => f.write_str("Events(..)"),
             Self::Embeddings(response) => response.fmt(f),
+            Self::Forwarded(forwarded) => forwarded.fmt(f),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Which providers a model's name stands for.
 
+mod forward;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -20,22 +22,37 @@ pub(crate) struct Route {
     /// The configuration behind it; none for a provider's model addressed directly.
     pub(crate) made_of: Option<ModelConfig>,
     pub(crate) tally: Tally,
+    /// Why it is asked nowhere else than it says, where that is not the configuration's doing.
+    pub(crate) pinned: Option<Box<str>>,
 }
 
 /// How often limits let an attempt pass, and how often not. Relaxed: for display.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Tally {
     allowed: AtomicU64,
     denied: AtomicU64,
+    /// Of a part of a route: the whole, which counts for both.
+    whole: Option<Arc<Route>>,
 }
 
 impl Tally {
+    /// The tally of a part of `whole`.
+    pub(crate) fn of_part(whole: Arc<Route>) -> Self {
+        Self { whole: Some(whole), ..Self::default() }
+    }
+
     pub(crate) fn allow(&self) {
-        self.allowed.fetch_add(1, Relaxed);
+        match &self.whole {
+            Some(whole) => whole.tally.allow(),
+            None => drop(self.allowed.fetch_add(1, Relaxed)),
+        }
     }
 
     pub(crate) fn deny(&self) {
-        self.denied.fetch_add(1, Relaxed);
+        match &self.whole {
+            Some(whole) => whole.tally.deny(),
+            None => drop(self.denied.fetch_add(1, Relaxed)),
+        }
     }
 }
 
@@ -69,6 +86,14 @@ impl Route {
     /// What becomes of fields that a target has no equal for.
     pub(crate) fn strictness(&self) -> Strictness {
         self.made_of.as_ref().map(|model| model.translation).unwrap_or_default()
+    }
+
+    /// `error`, and that nobody else was to be asked, where that is so.
+    pub(crate) fn told(&self, error: Error) -> Error {
+        match &self.pinned {
+            Some(why) => error.because(why.to_string()),
+            None => error,
+        }
     }
 
     /// What the route's target `index` is called at the levels of targets, asked by its key `key`.
@@ -111,6 +136,8 @@ pub(crate) struct Routes {
     /// Any configured target will do.
     pub(crate) auto: Option<Arc<Route>>,
     pub(crate) default: Default,
+    /// Who is asked what names no model, where that is passed on as it is.
+    pub(crate) forward_to: Option<Arc<Upstream>>,
     /// Unix seconds at which the configuration was read, as the models' birthday.
     pub(crate) created: u64,
     /// Tells the terms of models that are addressed directly and that no target names.
@@ -150,11 +177,11 @@ impl Routes {
         .with_code("model_not_found"))
     }
 
-    fn upstream(&self, provider: &str) -> Option<&Arc<Upstream>> {
+    pub(crate) fn upstream(&self, provider: &str) -> Option<&Arc<Upstream>> {
         self.upstreams.iter().find(|upstream| upstream.id == *provider)
     }
 
-    fn direct(&self, upstream: &Arc<Upstream>, model: &str) -> Arc<Route> {
+    pub(crate) fn direct(&self, upstream: &Arc<Upstream>, model: &str) -> Arc<Route> {
         self.directs(std::slice::from_ref(upstream), &upstream.only, model)
     }
 
@@ -172,6 +199,7 @@ impl Routes {
             router: router.clone(),
             made_of: None,
             tally: Tally::default(),
+            pinned: None,
         })
     }
 

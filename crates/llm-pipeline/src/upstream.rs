@@ -34,11 +34,6 @@ impl Upstream {
         // Relaxed: the flag publishes nothing else.
         self.keys.len() > 1 && self.keys[key].refused.load(Relaxed)
     }
-
-    /// Whether no key is left to ask with.
-    pub(crate) fn is_shut(&self) -> bool {
-        (0..self.keys.len()).all(|key| self.leaves_out(key))
-    }
 }
 
 /// The provider by one of its keys.
@@ -63,7 +58,17 @@ impl Key {
     }
 }
 
+/// Which of a provider's keys a target may be asked by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AskedBy {
+    Any,
+    Only(usize),
+    /// It is not to be asked at all.
+    None,
+}
+
 /// A model of a provider.
+#[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) model: ModelId,
@@ -73,6 +78,7 @@ pub(crate) struct Target {
     more: Box<[CircuitBreaker]>,
     pub(crate) terms: Terms,
     pub(crate) observer: Arc<dyn TargetObserver>,
+    asked_by: AskedBy,
 }
 
 impl Target {
@@ -85,7 +91,32 @@ impl Target {
         let mut breakers = upstream.keys.iter().map(|key| key.circuits.of(&model));
         let breaker = breakers.next().expect("a provider has a key");
         let more = breakers.collect();
-        Self { upstream, model, breaker, more, terms, observer }
+        Self { upstream, model, breaker, more, terms, observer, asked_by: AskedBy::Any }
+    }
+
+    /// The same target, asked by no other keys than these.
+    pub(crate) fn asked_by(&self, keys: AskedBy) -> Self {
+        Self { asked_by: keys, ..self.clone() }
+    }
+
+    /// Whether the key `key` is not to be asked with.
+    pub(crate) fn leaves_out(&self, key: usize) -> bool {
+        let mine = match self.asked_by {
+            AskedBy::Any => true,
+            AskedBy::Only(only) => only == key,
+            AskedBy::None => false,
+        };
+        !mine || self.upstream.leaves_out(key)
+    }
+
+    /// Whether no key is left to ask with.
+    pub(crate) fn is_shut(&self) -> bool {
+        (0..self.upstream.keys.len()).all(|key| self.leaves_out(key))
+    }
+
+    /// Whether it can be asked by more keys than one.
+    pub(crate) fn has_other_keys(&self) -> bool {
+        self.asked_by == AskedBy::Any && self.upstream.keys.len() > 1
     }
 
     pub(crate) fn provider(&self) -> &ProviderId {
@@ -99,7 +130,7 @@ impl Target {
 
     /// The circuits of all keys that are not left out.
     pub(crate) fn breakers(&self) -> impl Iterator<Item = (&Key, &CircuitBreaker)> {
-        let all = self.upstream.keys.iter().enumerate().filter(|(at, _)| !self.upstream.leaves_out(*at));
+        let all = self.upstream.keys.iter().enumerate().filter(|(at, _)| !self.leaves_out(*at));
         all.map(|(at, key)| (key, self.breaker(at)))
     }
 
@@ -109,14 +140,14 @@ impl Target {
     }
 
     fn usable_by(&self, key: usize, now: Tick) -> bool {
-        !self.upstream.leaves_out(key) && self.breaker(key).is_available(now).is_ok()
+        !self.leaves_out(key) && self.breaker(key).is_available(now).is_ok()
     }
 
     /// The first answer that `ask` gives for a key that is not left out: the keys by turns of their weights, those
     /// whose circuits are known to refuse last.
     pub(crate) fn by_key<T>(&self, now: Tick, mut ask: impl FnMut(usize) -> Option<T>) -> Option<T> {
         let Some(spread) = &self.upstream.spread else {
-            return ask(0);
+            return if self.leaves_out(0) { None } else { ask(0) };
         };
         let mut plan = spread.plan_for(&Demand::default(), now);
         let mut asked = 0_u64;
@@ -127,6 +158,6 @@ impl Target {
             }
         }
         let rest = (0..self.upstream.keys.len()).filter(|key| asked >> key & 1 == 0);
-        rest.filter(|key| !self.upstream.leaves_out(*key)).find_map(ask)
+        rest.filter(|key| !self.leaves_out(*key)).find_map(ask)
     }
 }

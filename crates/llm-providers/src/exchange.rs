@@ -83,6 +83,7 @@ impl Asked {
                 Self::Embeddings(request, None)
             }
             CallBody::Models => Self::Models { wire: false },
+            CallBody::Forward(_) => return Err(Error::new(ErrorKind::Unsupported, "there is no such route here")),
         })
     }
 
@@ -98,6 +99,9 @@ impl Asked {
                 Self::Embeddings(Box::new(asked.request), Some(asked.format))
             }
             Operation::Models => Self::Models { wire: true },
+            Operation::Forward => {
+                return Err(Error::new(ErrorKind::Unsupported, "a body of a dialect is not passed on"));
+            }
         })
     }
 }

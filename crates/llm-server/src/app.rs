@@ -28,6 +28,8 @@ pub(crate) struct App {
     pub(crate) keys: Keys,
     pub(crate) limits: Limits,
     pub(crate) cors: Cors,
+    /// Whether all callers may reach what providers keep for their accounts.
+    pub(crate) shared_account: bool,
 }
 
 /// The bounds of a request.
@@ -87,6 +89,7 @@ impl App {
                     .map(|similar| (similar.similarity_threshold, Duration::from_secs(similar.window_secs))),
             }),
         );
+        path = path.forward_to(keeper(config));
         let pipeline = path.build(old.map(|old| &old.pipeline)).map_err(|error| AppError(error.to_string()))?;
         let limits = Limits {
             max_body_bytes: config.server.max_body_bytes,
@@ -94,8 +97,18 @@ impl App {
         };
         let cors = Cors::of(&config.server.cors_origins)
             .map_err(|(number, error)| AppError::of(format_args!("server.cors_origins[{number}]"), error))?;
-        Ok(Self { pipeline, keys, limits, cors })
+        let shared_account = config.server.shared_account || keys.is_one_tenants();
+        Ok(Self { pipeline, keys, limits, cors, shared_account })
     }
+}
+
+/// Who is asked what names no model, such as for files: OpenAI's own kinds go before others that speak its format.
+fn keeper(config: &Config) -> Option<ProviderId> {
+    let mut kinds =
+        [&[Kind::OpenAi, Kind::AzureOpenAi][..], &[Kind::OpenAiCompatible, Kind::LlamaCpp, Kind::Vllm, Kind::Ollama]]
+            .into_iter();
+    let provider = kinds.find_map(|kinds| config.providers.iter().find(|provider| kinds.contains(&provider.kind)));
+    provider.map(|provider| ProviderId::from(provider.name.as_str()))
 }
 
 /// The tables of limits, the narrowest level first.

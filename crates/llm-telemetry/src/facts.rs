@@ -39,7 +39,7 @@ impl AboutRequest {
             },
             CallBody::Completion(request) => Self::of_request(request, false),
             CallBody::Stream(request) => Self::of_request(request, true),
-            CallBody::Embedding(_) | CallBody::Models => Self::default(),
+            CallBody::Embedding(_) | CallBody::Models | CallBody::Forward(_) => Self::default(),
         }
     }
 

@@ -76,7 +76,7 @@ fn bounded<K: Ord, V>(rows: &BTreeMap<K, V>, labels: K, other: K) -> K {
     if rows.len() < MOST_LABELS || rows.contains_key(&labels) { labels } else { other }
 }
 
-const OPERATIONS: [Operation; 3] = [Operation::Chat, Operation::Embeddings, Operation::Models];
+const OPERATIONS: [Operation; 4] = [Operation::Chat, Operation::Embeddings, Operation::Models, Operation::Forward];
 const SHARINGS: [Sharing; 4] = [Sharing::Miss, Sharing::Joined, Sharing::Hit, Sharing::Bypass];
 
 /// What can go wrong, in the words of `llm_core::ErrorKind`. The last stands for any other.

@@ -225,7 +225,8 @@ impl Api {
             #[cfg(feature = "bedrock")]
             (Self::Bedrock, _) => return Err(unasked(operation)),
             (Self::OpenAi | Self::AzureOpenAi, Operation::CountTokens)
-            | (Self::Anthropic | Self::Gemini, Operation::Embeddings) => {
+            | (Self::Anthropic | Self::Gemini, Operation::Embeddings)
+            | (_, Operation::Forward) => {
                 return Err(unasked(operation));
             }
         };

@@ -96,6 +96,39 @@ impl Reading {
     }
 }
 
+/// The bytes of an answer that nothing here reads: any of them count as content for the clocks.
+pub(crate) struct Pieces {
+    timed: Timed,
+    ended: bool,
+}
+
+impl Pieces {
+    pub(crate) const fn new(body: BoxStream<Result<Bytes, Error>>, clocks: Clocks) -> Self {
+        Self { timed: Timed { body, clocks }, ended: false }
+    }
+}
+
+impl Stream for Pieces {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        let piece = std::task::ready!(this.timed.poll(cx));
+        this.ended = !matches!(piece, Piece::Data(_));
+        Poll::Ready(match piece {
+            Piece::Data(data) => {
+                this.timed.clocks.content();
+                Some(Ok(data))
+            }
+            Piece::End => None,
+            Piece::Broken(error) => Some(Err(error)),
+        })
+    }
+}
+
 /// Frames as received, or as translated.
 pub(crate) struct LiveFrames {
     timed: Timed,

@@ -1,5 +1,7 @@
 //! The provider: calls into requests, answers into what was asked.
 
+mod forward;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -191,6 +193,7 @@ impl HttpProvider {
                 let (_, body) = Box::pin(models).await?;
                 self.codec().decode_models(&body).map(Answer::Models)
             }
+            CallBody::Forward(forward) => Box::pin(self.forward(forward, &asking, &sent)).await,
         }
     }
 
@@ -493,7 +496,11 @@ impl HttpProvider {
         if let Some(id) = asking.request_id.and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
             headers.insert(X_REQUEST_ID, id);
         }
-        let request = HttpRequest { method, target, common: self.headers.clone(), headers, body };
+        self.answered(HttpRequest { method, target, common: self.headers.clone(), headers, body }).await
+    }
+
+    /// The answer to `request`, or the error that it tells.
+    async fn answered(&self, request: HttpRequest) -> Result<HttpAnswer, Error> {
         let answer = match &self.authorizer {
             None => self.transport.send(request).await?,
             // As above: the usual case does without its future.
@@ -570,6 +577,10 @@ impl Provider for HttpProvider {
             Dialect::OpenAiCompletions => self.capabilities.completions,
             dialect => dialect == self.api.dialect(),
         }
+    }
+
+    fn forwards(&self) -> bool {
+        matches!(self.api, Api::OpenAi | Api::AzureOpenAi)
     }
 
     fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, Error>> {

@@ -4,10 +4,13 @@ mod answer;
 mod asked;
 mod body;
 mod connection;
+mod form;
 mod grant;
 mod head;
 mod inspect;
 mod log;
+mod objects;
+mod other;
 mod request;
 pub(super) mod served;
 mod shared;
@@ -32,7 +35,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// A simulated provider on a socket of its own, speaking HTTP/1.1 in the clear.
 ///
 /// `POST /v1/chat/completions`, `POST /v1/embeddings`, `GET /v1/models` and `GET /v1/models/{id}`, all without `/v1`
-/// too, are OpenAI's. A request's header `x-llmkit-sim` holds a [`SimScript`](super::SimScript) that goes over all
+/// too, are OpenAI's; so are moderations, images and audio, and files, uploads, batches and responses, which are kept in memory. A
+/// request's header `x-llmkit-sim` holds a [`SimScript`](super::SimScript) that goes over all
 /// others.
 ///
 /// `POST /token` gives tokens to service accounts, good for so many seconds as `?expires_in=` says; other members of its
@@ -58,7 +62,12 @@ impl SimServer {
     /// As the operating system says.
     pub async fn bind(addr: SocketAddr, config: SimConfig) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
-        let shared = Shared { simulator: Simulator::new(config), log: Default::default(), grants: Default::default() };
+        let shared = Shared {
+            simulator: Simulator::new(config),
+            log: Default::default(),
+            grants: Default::default(),
+            objects: Default::default(),
+        };
         Ok(Self { listener, shared: Arc::new(shared) })
     }
 

@@ -30,6 +30,12 @@ impl Failure {
         Self { error, unanswered: !heard }
     }
 
+    /// The request's body broke off.
+    pub(super) fn broken_off() -> Self {
+        let error = Error::new(ErrorKind::Connection, "the request's body broke off before its end");
+        Self { error, unanswered: false }
+    }
+
     /// The answer is none.
     pub(super) fn not_http() -> Self {
         let error = Error::new(ErrorKind::BadAnswer, "the provider's answer is not HTTP, or its head is too long");

@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use self::framing::Framing;
 use self::head::{Head, NotHttp};
-use self::sending::Sending;
+use self::sending::{Sending, Unsent};
 use super::HttpAnswer;
 use super::body::Outgoing;
 use super::failure::{Failure, interrupted};
@@ -91,8 +91,8 @@ impl Http1 {
         Ok(HttpAnswer { status, headers, chunks: Box::pin(body) })
     }
 
-    /// Writes as far as the socket takes it. What goes wrong the answer tells, if one came before.
-    fn write(&mut self, cx: &mut Context<'_>) -> Option<io::Error> {
+    /// Writes as far as the socket takes it; why it cannot be written on.
+    fn write(&mut self, cx: &mut Context<'_>) -> Option<Unsent> {
         let sent = match self.sending.as_mut()?.poll(Pin::new(&mut self.socket), cx) {
             Poll::Pending => return None,
             Poll::Ready(sent) => sent,
@@ -104,14 +104,16 @@ impl Http1 {
 
     /// The answer's head, and what of its body came with it. `ahead` is what was read of heads that are not whole.
     fn poll_head(&mut self, cx: &mut Context<'_>, ahead: &mut Vec<u8>) -> Poll<Result<(Head, Piece), Failure>> {
-        let mut failed = self.write(cx);
+        let refused = match self.write(cx) {
+            Some(Unsent::Body) => return Poll::Ready(Err(Failure::broken_off())),
+            Some(Unsent::Socket(error)) => Some(error),
+            None => None,
+        };
         loop {
             let read = READ.with_borrow_mut(|buffer| {
                 let mut read = ReadBuf::new(buffer);
                 match ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read)) {
-                    Err(error) => {
-                        Poll::Ready(Err(Failure::of_io(failed.take().as_ref().unwrap_or(&error), self.heard)))
-                    }
+                    Err(error) => Poll::Ready(Err(Failure::of_io(refused.as_ref().unwrap_or(&error), self.heard))),
                     Ok(()) if read.filled().is_empty() => Poll::Ready(Err(Failure::closed(self.heard))),
                     Ok(()) => {
                         self.heard = true;

@@ -67,7 +67,7 @@ impl HttpTransport {
         let untried = kept.is_none();
         if let Some(kept) = kept {
             match self.send_on(kept, &request).await {
-                Err(failure) if failure.unanswered => {}
+                Err(failure) if failure.unanswered && request.body.is_intact() => {}
                 answer => return answer.map_err(|failure| failure.error),
             }
         }

@@ -9,10 +9,12 @@ mod embedding;
 mod envelope;
 mod error;
 mod field;
+mod form;
 mod frames;
 mod glance;
 mod message;
 mod model;
+mod named;
 mod piece;
 mod replay;
 mod request;
@@ -33,8 +35,12 @@ pub use embedding::{
 };
 pub use envelope::{Spliced, read_chat, read_embeddings, splice};
 pub use error::{ErrorBody, decode_error, describe, encode_error};
+pub use form::FormReader;
+#[cfg(feature = "sim-server")]
+pub(crate) use form::parameter;
 pub use frames::{ChunkEncoder, done_frame, error_frame};
 pub use model::{decode_models, encode_model, encode_models};
+pub use named::read_model;
 pub use replay::replay_chat;
 pub use request::{IncludeUsage, decode_chat_request, encode_chat_request};
 pub use response::{decode_chat_response, encode_chat_response};

@@ -55,6 +55,9 @@ pub struct Server {
     pub tls_key: Option<PathBuf>,
     /// Whose pages may call from a browser: origins such as `https://app.example.com`, or `["*"]` for all.
     pub cors_origins: Vec<String>,
+    /// Whether callers of every tenant may reach what a provider keeps for its account: files, uploads and batches,
+    /// whoever made them. Otherwise that takes the scope `admin` as soon as there is more than one tenant.
+    pub shared_account: bool,
     /// The largest request body, in bytes, at least 1; larger ones are a 413.
     pub max_body_bytes: usize,
     /// How long a request's head may take once it has begun.
@@ -73,6 +76,7 @@ impl Default for Server {
             tls_cert: None,
             tls_key: None,
             cors_origins: Vec::new(),
+            shared_account: false,
             max_body_bytes: 32 << 20,
             header_timeout: Span::secs(10),
             body_idle_timeout: Span::secs(30),

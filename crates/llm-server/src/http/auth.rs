@@ -23,7 +23,7 @@ impl Credential {
         Self { caller: Arc::new(caller), inference, admin }
     }
 
-    const fn may(&self, scope: Scope) -> bool {
+    pub(crate) const fn may(&self, scope: Scope) -> bool {
         match scope {
             Scope::Inference => self.inference,
             Scope::Admin => self.admin,
@@ -49,6 +49,18 @@ impl Keys {
     /// The tenant of whoever calls without keys being configured.
     pub(crate) fn open() -> Self {
         Self::Open(Credential::new(Caller::new("default"), true, true))
+    }
+
+    /// Whether all callers are of one tenant.
+    pub(crate) fn is_one_tenants(&self) -> bool {
+        match self {
+            Self::Open(_) => true,
+            Self::Known(credentials) => {
+                let mut tenants = credentials.values().map(|credential| &credential.caller.tenant);
+                let first = tenants.next();
+                tenants.all(|tenant| Some(tenant) == first)
+            }
+        }
     }
 
     /// The caller behind the key in `headers`: `x-api-key` goes before `x-goog-api-key` and `Authorization: Bearer`.

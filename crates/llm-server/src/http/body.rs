@@ -1,6 +1,5 @@
 //! The bodies that go out, and how the bodies that come in are collected.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -9,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use llm_core::{Dialect, Error, ErrorKind, Frames, RequestId};
+use llm_core::{BoxStream, Dialect, Error, ErrorKind, Frames, RequestId};
 
 use super::error::error_frame;
 use super::inbound::Exchange;
@@ -21,6 +20,14 @@ pub(crate) enum Payload {
     Whole(Bytes),
     /// Frame by frame; what breaks the stream is told in the caller's dialect.
     Frames(Frames, Dialect),
+    /// What a provider answers to what was passed on to it.
+    Passed {
+        body: BoxStream<Result<Bytes, Error>>,
+        /// Bytes that are to come, where that is known.
+        left: Option<u64>,
+        /// Whether it is a stream of events, which can be told of its breaking off.
+        events: bool,
+    },
     /// What axum's routes answer.
     Routed(axum::body::Body),
     /// Nothing more.
@@ -44,7 +51,7 @@ impl Body {
 
     /// Says which request it answers, and who is told of its end.
     pub(crate) fn answers(&mut self, request: &RequestId, watch: Option<Watch>) {
-        self.request = matches!(self.payload, Payload::Frames(..)).then(|| request.clone());
+        self.request = matches!(self.payload, Payload::Frames(..) | Payload::Passed { .. }).then(|| request.clone());
         self.watch = watch;
     }
 }
@@ -57,9 +64,9 @@ impl Drop for Body {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
         loop {
             let data = match &mut this.payload {
@@ -72,18 +79,30 @@ impl HttpBody for Body {
                 Payload::Frames(frames, dialect) => match ready!(frames.poll_next_unpin(cx)) {
                     Some(Ok(frame)) => frame.bytes,
                     Some(Err(error)) => {
-                        let trace_id = this.watch.as_ref().and_then(Watch::trace_id);
-                        // Without the message: it may be a provider's, and hold what was asked.
-                        tracing::warn!(
-                            request_id = this.request.as_ref().map(tracing::field::display),
-                            trace_id = trace_id.map(tracing::field::display),
-                            kind = ?error.kind(),
-                            upstream_status = error.upstream_status(),
-                            "stream broke off"
-                        );
+                        broke_off(this.request.as_ref(), this.watch.as_ref(), &error);
                         let frame = error_frame(*dialect, &error);
                         this.payload = Payload::Done;
                         frame
+                    }
+                    None => {
+                        this.payload = Payload::Done;
+                        continue;
+                    }
+                },
+                Payload::Passed { body, left, events } => match ready!(body.poll_next_unpin(cx)) {
+                    Some(Ok(piece)) => {
+                        *left = left.map(|left| left.saturating_sub(piece.len() as u64));
+                        piece
+                    }
+                    Some(Err(error)) => {
+                        broke_off(this.request.as_ref(), this.watch.as_ref(), &error);
+                        let events = *events;
+                        this.payload = Payload::Done;
+                        if !events {
+                            // Whoever reads it must not take it for whole: the connection breaks off, too.
+                            return Poll::Ready(Some(Err(error)));
+                        }
+                        error_frame(Dialect::OpenAi, &error)
                     }
                     None => {
                         this.payload = Payload::Done;
@@ -112,6 +131,7 @@ impl HttpBody for Body {
             Payload::Done => true,
             Payload::Whole(bytes) => bytes.is_empty(),
             Payload::Frames(..) => false,
+            Payload::Passed { left, .. } => *left == Some(0),
             Payload::Routed(body) => body.is_end_stream(),
         }
     }
@@ -120,10 +140,24 @@ impl HttpBody for Body {
         match &self.payload {
             Payload::Done => SizeHint::with_exact(0),
             Payload::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Payload::Frames(..) => SizeHint::default(),
+            Payload::Frames(..) | Payload::Passed { left: None, .. } => SizeHint::default(),
+            Payload::Passed { left: Some(left), .. } => SizeHint::with_exact(*left),
             Payload::Routed(body) => body.size_hint(),
         }
     }
+}
+
+/// Logs that a stream has broken off.
+fn broke_off(request: Option<&RequestId>, watch: Option<&Watch>, error: &Error) {
+    let trace_id = watch.and_then(Watch::trace_id);
+    // Without the message: it may be a provider's, and hold what was asked.
+    tracing::warn!(
+        request_id = request.map(tracing::field::display),
+        trace_id = trace_id.map(tracing::field::display),
+        kind = ?error.kind(),
+        upstream_status = error.upstream_status(),
+        "stream broke off"
+    );
 }
 
 /// Reads a request's body: at most `max` bytes, each piece within `idle`. A large body that came in one piece is not
@@ -173,7 +207,8 @@ const SMALL: usize = 4 << 10;
 /// The largest buffer that is made on the word of a length header.
 const BELIEVED: usize = 1 << 20;
 
-async fn next(body: &mut Incoming, idle: Duration) -> Result<Option<Bytes>, Error> {
+/// The next piece of a request's body, within `idle`.
+pub(super) async fn next(body: &mut Incoming, idle: Duration) -> Result<Option<Bytes>, Error> {
     loop {
         let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
         let Ok(frame) = tokio::time::timeout(idle, frame).await else {
@@ -194,7 +229,8 @@ async fn next(body: &mut Incoming, idle: Duration) -> Result<Option<Bytes>, Erro
     }
 }
 
-async fn refused(body: Incoming, exchange: &Exchange, max: usize, idle: Duration) -> Error {
+/// The error for a body of more than `max` bytes, once what comes of it has been read for a while.
+pub(super) async fn refused(body: Incoming, exchange: &Exchange, max: usize, idle: Duration) -> Error {
     if exchange.must_be_read() {
         discard(body, max, idle).await;
     }
@@ -202,7 +238,7 @@ async fn refused(body: Incoming, exchange: &Exchange, max: usize, idle: Duration
 }
 
 /// Reads on for a while, so that a caller that is still sending gets to read its answer.
-async fn discard(mut body: Incoming, max: usize, idle: Duration) {
+pub(super) async fn discard(mut body: Incoming, max: usize, idle: Duration) {
     let mut left = max.saturating_mul(2);
     while let Ok(Some(data)) = next(&mut body, idle.min(LINGER)).await {
         left = left.saturating_sub(data.len());
@@ -213,4 +249,4 @@ async fn discard(mut body: Incoming, max: usize, idle: Duration) {
 }
 
 /// How long a refused body may pause before its connection is closed.
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);

@@ -13,6 +13,7 @@ use tower::ServiceExt;
 use super::array;
 use super::body::{Body, Payload, collect};
 use super::error::{render, wrong_method};
+use super::forward::{self, Passage};
 use super::inbound::Exchange;
 use super::ingress::Ingress;
 use super::quota;
@@ -32,7 +33,8 @@ pub(crate) async fn serve(
     let ambiguous = exchange.ambiguous();
     let ingress = Ingress::at(request.uri());
     let dialect = ingress.as_ref().map_or(Dialect::OpenAi, Ingress::dialect);
-    let route = ingress.as_ref().map(Ingress::route);
+    let passage = if ingress.is_none() { Passage::at(request.uri().path()) } else { None };
+    let route = ingress.as_ref().map(Ingress::route).or(passage.map(|passage| passage.path));
     let mut watch = route.and_then(|route| process.telemetry.watch(&request, route, &id, received));
     let visit = process.app.load().cors.visit(&request);
     let mut response = match (ingress, request.method()) {
@@ -45,7 +47,12 @@ pub(crate) async fn serve(
         (Some(ingress), &Method::POST) => {
             infer(&process, &exchange, &ingress, request, &id, received, watch.as_ref()).await
         }
+        (None, method) if let Some(passage) = passage.filter(|passage| passage.takes(method)) => {
+            // Apart, as what axum answers.
+            Box::pin(forward::pass(&process, &exchange, passage, request, &id, received, watch.as_ref())).await
+        }
         (Some(_), method) => refuse(&exchange, dialect, &wrong_method(method), &id),
+        (None, method) if passage.is_some() => refuse(&exchange, dialect, &wrong_method(method), &id),
         // Apart: it would make the future of every request as large as axum's.
         (None, _) => Box::pin(routed(routes, exchange.clone(), &id, request)).await,
     };
@@ -118,16 +125,7 @@ async fn infer(
             success(exchange, ingress, reply, &response.served, overhead)
         }
         Err(error) => {
-            let trace_id = watch.and_then(Watch::trace_id).map(tracing::field::display);
-            // Without the message: it may be a provider's, and hold what was asked.
-            tracing::debug!(
-                request_id = %id,
-                trace_id,
-                provider = error.provider().map(tracing::field::display),
-                kind = ?error.kind(),
-                upstream_status = error.upstream_status(),
-                "request failed"
-            );
+            failed(&error, id, watch);
             failure(exchange, dialect, &error, id)
         }
     };
@@ -159,8 +157,22 @@ fn asked(
     })
 }
 
+/// Logs what kept a request from being answered.
+pub(super) fn failed(error: &Error, id: &RequestId, watch: Option<&Watch>) {
+    let trace_id = watch.and_then(Watch::trace_id).map(tracing::field::display);
+    // Without the message: it may be a provider's, and hold what was asked.
+    tracing::debug!(
+        request_id = %id,
+        trace_id,
+        provider = error.provider().map(tracing::field::display),
+        kind = ?error.kind(),
+        upstream_status = error.upstream_status(),
+        "request failed"
+    );
+}
+
 /// What of `elapsed` was ours.
-const fn overhead(served: &Served, elapsed: Duration) -> Duration {
+pub(super) const fn overhead(served: &Served, elapsed: Duration) -> Duration {
     match served.sharing {
         // A follower waits for a call that began before it came: none of that wait is ours.
         Sharing::Joined => Duration::ZERO,
@@ -186,10 +198,16 @@ fn success(
             let frames = if ingress.array { array::of(frames) } else { frames };
             (headers, Payload::Frames(frames, ingress.dialect()))
         }
-        Reply::Completion(_) | Reply::Events(_) | Reply::Embeddings(_) => {
+        Reply::Completion(_) | Reply::Events(_) | Reply::Embeddings(_) | Reply::Forwarded(_) => {
             unreachable!("a wire body is answered in wire bytes")
         }
     };
+    tell(&mut headers, served, overhead);
+    respond(StatusCode::OK, headers, payload, exchange)
+}
+
+/// Says how an answer came about.
+pub(super) fn tell(headers: &mut HeaderMap, served: &Served, overhead: Duration) {
     if let Ok(provider) = HeaderValue::from_str(served.provider.as_str()) {
         headers.insert(X_LLMKIT_PROVIDER, provider);
     }
@@ -197,17 +215,16 @@ fn success(
     headers.insert(X_LLMKIT_CACHE, HeaderValue::from_static(served.sharing.as_str()));
     let micros = u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX);
     headers.insert(X_LLMKIT_OVERHEAD_US, HeaderValue::from(micros));
-    respond(StatusCode::OK, headers, payload, exchange)
 }
 
 /// An error after the request was read.
-fn failure(exchange: &Arc<Exchange>, dialect: Dialect, error: &Error, id: &RequestId) -> Response<Body> {
+pub(super) fn failure(exchange: &Arc<Exchange>, dialect: Dialect, error: &Error, id: &RequestId) -> Response<Body> {
     let rendered = render(dialect, error, id);
     respond(rendered.status, rendered.headers, Payload::Whole(rendered.body), exchange)
 }
 
 /// An error before the request was read: what is left of it is not waited for.
-fn refuse(exchange: &Arc<Exchange>, dialect: Dialect, error: &Error, id: &RequestId) -> Response<Body> {
+pub(super) fn refuse(exchange: &Arc<Exchange>, dialect: Dialect, error: &Error, id: &RequestId) -> Response<Body> {
     let mut response = failure(exchange, dialect, error, id);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
@@ -224,7 +241,12 @@ async fn routed(routes: Router, exchange: Arc<Exchange>, id: &RequestId, request
     Response::from_parts(parts, Body::new(Payload::Routed(body), exchange))
 }
 
-fn respond(status: StatusCode, headers: HeaderMap, payload: Payload, exchange: &Arc<Exchange>) -> Response<Body> {
+pub(super) fn respond(
+    status: StatusCode,
+    headers: HeaderMap,
+    payload: Payload,
+    exchange: &Arc<Exchange>,
+) -> Response<Body> {
     let mut response = Response::new(Body::new(payload, exchange.clone()));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
@@ -258,7 +280,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<str>>, Error> {
     key.map(|key| Some(key.into())).ok_or_else(|| bad_header(&IDEMPOTENCY_KEY, "not 1 to 255 visible characters"))
 }
 
-fn deadline(headers: &HeaderMap, received: Tick) -> Result<Option<Tick>, Error> {
+pub(super) fn deadline(headers: &HeaderMap, received: Tick) -> Result<Option<Tick>, Error> {
     let millis = number(headers, &X_LLMKIT_DEADLINE_MS, 1, "positive number of milliseconds")?;
     Ok(millis.map(|millis| received.after(Duration::from_millis(millis))))
 }
@@ -286,4 +308,4 @@ const X_LLMKIT_CACHE_TTL: HeaderName = HeaderName::from_static("x-llmkit-cache-t
 const X_LLMKIT_DEADLINE_MS: HeaderName = HeaderName::from_static("x-llmkit-deadline-ms");
 const X_LLMKIT_OVERHEAD_US: HeaderName = HeaderName::from_static("x-llmkit-overhead-us");
 const X_LLMKIT_PROVIDER: HeaderName = HeaderName::from_static("x-llmkit-provider");
-const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+pub(super) const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");

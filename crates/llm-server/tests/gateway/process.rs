@@ -141,6 +141,11 @@ impl Upstream {
         Self(Running::start(&["sim", "--listen", "127.0.0.1:0", "--script", script], &[]))
     }
 
+    /// One whose randomness begins at `seed`: its answers have other names.
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self(Running::start(&["sim", "--listen", "127.0.0.1:0", "--seed", &seed.to_string()], &[]))
+    }
+
     /// The counts, once they are as `query` says.
     pub(crate) fn stats(&self, query: &str) -> serde_json::Value {
         get(self.0.addr, &format!("/sim/stats?{query}"), &[]).json()

@@ -528,6 +528,56 @@ check('headers and request ids are there', async (client) => {
   equal(textOf(await all(streamed.data)), 'streamed');
 });
 
+// Routes that are passed on
+
+check('moderations, images and speech pass', async (client) => {
+  const input = ['all is well', 'this is harmful'];
+  const answer = await client.moderations.create({ model: 'fast', input });
+  equal(answer.results.map((result) => result.flagged), [false, true]);
+  equal(await lastBody(), { model: 'sim?reply=told by name', input });
+  const image = await client.images.generate({ model: 'up/sim', prompt: 'a cat' });
+  assert(Buffer.from(image.data[0].b64_json, 'base64').length > 1000);
+  const events = await all(await client.images.generate({ model: 'up/sim', prompt: 'a cat', stream: true }));
+  equal(events.map((event) => event.type), ['image_generation.partial_image', 'image_generation.completed']);
+  const speech = await client.audio.speech.create({ model: 'fast', voice: 'alloy', input: 'say it' });
+  const sound = Buffer.from(await speech.arrayBuffer());
+  equal([sound.length, sound.includes(0xff), speech.headers.get('content-type')], [3000, true, 'audio/mpeg']);
+});
+
+check('recordings and pictures are uploaded, whatever comes first in their forms', async (client) => {
+  for (const length of [10, 400_000]) {
+    const file = () => new File([new Uint8Array(length).map((_, at) => at)], 'talk.mp3');
+    const forms = [() => ({ model: 'fast', file: file() }), () => ({ file: file(), model: 'fast' })];
+    for (const form of forms) {
+      equal((await client.audio.transcriptions.create(form())).text, `talk.mp3 of ${length} bytes`);
+    }
+    const asked = { file: file(), model: 'up/sim', response_format: 'text' };
+    equal((await client.audio.translations.create(asked)).trim(), `talk.mp3 of ${length} bytes`);
+  }
+  const file = new File(['png'], 'i.png');
+  assert((await client.images.edit({ image: file, prompt: 'a cat', model: 'fast' })).data[0].b64_json);
+  const unknown = client.audio.transcriptions.create({ file, model: 'nobody' });
+  const error = await refused(OpenAI.NotFoundError, unknown);
+  equal([error.code, error.param], ['model_not_found', 'model']);
+});
+
+check('files and batches are for who may have the account', async (client) => {
+  equal((await refused(OpenAI.PermissionDeniedError, client.files.list())).code, 'missing_scope');
+  const operator = newClient(GATEWAY, 'operator');
+  const content = '{"custom_id": "1"}\n'.repeat(30_000);
+  const file = await operator.files.create({ file: new File([content], 'in.jsonl'), purpose: 'batch' });
+  equal([file.bytes, file.filename, file.purpose], [content.length, 'in.jsonl', 'batch']);
+  equal((await operator.files.retrieve(file.id)).id, file.id);
+  assert((await operator.files.list()).data.some((known) => known.id === file.id));
+  equal(await (await operator.files.content(file.id)).text(), content);
+  const asked = { input_file_id: file.id, endpoint: '/v1/chat/completions', completion_window: '24h' };
+  const batch = await operator.batches.create(asked);
+  equal([batch.status, batch.input_file_id], ['validating', file.id]);
+  equal((await operator.batches.retrieve(batch.id)).id, batch.id);
+  equal((await operator.files.delete(file.id)).deleted, true);
+  await refused(OpenAI.NotFoundError, operator.files.retrieve(file.id));
+});
+
 const client = newClient();
 let failed = 0;
 for (const { name, run } of checks) {

@@ -6,6 +6,7 @@ does not retry unless a check says so. After each check the upstream must be idl
 
 import array
 import asyncio
+import base64
 import contextlib
 import inspect
 import json
@@ -617,6 +618,72 @@ async def headers_and_request_ids_are_there(client):
         assert response.request_id.startswith("req_")
         stream = await call(response.parse)
         equal("".join([chunk.choices[0].delta.content or "" async for chunk in each(stream)]), "streamed")
+
+
+# Routes that are passed on
+
+
+@check
+async def moderations_images_and_speech_pass(client):
+    answer = await call(client.moderations.create, model="fast", input=["all is well", "this is harmful"])
+    equal([result.flagged for result in answer.results], [False, True])
+    equal(answer.results[1].categories.self_harm, True)
+    equal(last_body(), {"model": "sim?reply=told by name", "input": ["all is well", "this is harmful"]})
+    image = await call(client.images.generate, model="up/sim", prompt="a cat")
+    assert len(base64.b64decode(image.data[0].b64_json)) > 1000
+    stream = await call(client.images.generate, model="up/sim", prompt="a cat", stream=True)
+    events = [event async for event in each(stream)]
+    equal([event.type for event in events], ["image_generation.partial_image", "image_generation.completed"])
+    equal(events[1].b64_json, image.data[0].b64_json)
+    asked = {"model": "fast", "voice": "alloy", "input": "say it"}
+    speech = await call(client.audio.speech.create, **asked)
+    sound = speech.content
+    equal((len(sound), sound.count(0xFF) > 0, speech.response.headers["content-type"]), (3000, True, "audio/mpeg"))
+    async with opened(client.audio.speech.with_streaming_response.create(**asked)) as response:
+        equal(b"".join([piece async for piece in each(response.iter_bytes())]), sound)
+
+
+@check
+async def recordings_and_pictures_are_uploaded(client):
+    for length in (10, 400_000):
+        file = ("talk.mp3", bytes(range(256)) * (length // 256 + 1))
+        answer = await call(client.audio.transcriptions.create, model="fast", file=file)
+        equal(answer.text, f"talk.mp3 of {len(file[1])} bytes")
+        answer = await call(client.audio.translations.create, model="up/sim", file=file, response_format="text")
+        equal(answer.strip(), f"talk.mp3 of {len(file[1])} bytes")
+    stream = await call(client.audio.transcriptions.create, model="fast", file=("a.wav", b"x"), stream=True)
+    events = [event async for event in each(stream)]
+    equal((events[0].delta, events[-1].text), ("a.wav of 1 bytes", "a.wav of 1 bytes"))
+    edited = await call(client.images.edit, model="fast", image=("i.png", b"png"), prompt="a cat")
+    assert edited.data[0].b64_json
+    error = await refused(openai.NotFoundError, call(client.audio.transcriptions.create, model="nobody", file=file))
+    equal((error.code, error.param), ("model_not_found", "model"))
+
+
+@check
+async def files_and_batches_are_for_who_may_have_the_account(client):
+    error = await refused(openai.PermissionDeniedError, call(client.files.list))
+    equal(error.code, "missing_scope")
+    operator = new_client(key="operator")
+    content = b'{"custom_id": "1"}\n' * 30_000
+    file = await call(operator.files.create, file=("in.jsonl", content), purpose="batch")
+    equal((file.bytes, file.filename, file.purpose), (len(content), "in.jsonl", "batch"))
+    equal(await call(operator.files.retrieve, file.id), file)
+    assert file in [known async for known in each((await call(operator.files.list)).data)]
+    equal((await call(operator.files.content, file.id)).content, content)
+    batch = await call(
+        operator.batches.create, input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    equal((batch.status, batch.input_file_id), ("validating", file.id))
+    equal(await call(operator.batches.retrieve, batch.id), batch)
+    equal((await call(operator.batches.cancel, batch.id)).status, "cancelling")
+    upload = await call(operator.uploads.create, bytes=7, filename="f", mime_type="text/plain", purpose="batch")
+    parts = [await call(operator.uploads.parts.create, upload.id, data=data) for data in (b"abc", b"defg")]
+    upload = await call(operator.uploads.complete, upload.id, part_ids=[part.id for part in parts])
+    equal((await call(operator.files.content, upload.file.id)).content, b"abcdefg")
+    equal((await call(operator.files.delete, file.id)).deleted, True)
+    await refused(openai.NotFoundError, call(operator.files.retrieve, file.id))
+    await call(operator.close)
 
 
 async def main():

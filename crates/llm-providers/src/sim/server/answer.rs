@@ -15,6 +15,7 @@ use super::grant;
 use super::head::{Framing, Method};
 use super::inspect;
 use super::log::Entry;
+use super::other::Other;
 use super::request::{LastTarget, Request};
 use super::shared::Shared;
 use super::writer::Writer;
@@ -32,6 +33,7 @@ use crate::wire::codec;
 use crate::wire::openai::{
     ErrorBody, decode_embedding_request, encode_embedding_response, encode_model, encode_models, error_frame,
 };
+use crate::wire::responses::is_stored;
 
 /// From this size on the end of a whole answer is sent by itself, so that an answer does not count as given before
 /// its client has taken most of it.
@@ -47,7 +49,7 @@ pub(super) enum Then {
 
 /// Why an answer was not given to its end.
 #[derive(Debug)]
-enum Broken {
+pub(super) enum Broken {
     /// The client is gone.
     Gone(io::Error),
     /// An error is to be sent instead.
@@ -87,8 +89,8 @@ impl Broken {
 /// Answers one request.
 #[derive(Debug)]
 pub(super) struct Answerer<'a, 'b> {
-    shared: &'a Shared,
-    writer: Writer<'a, 'b>,
+    pub(super) shared: &'a Shared,
+    pub(super) writer: Writer<'a, 'b>,
 }
 
 impl<'a, 'b> Answerer<'a, 'b> {
@@ -139,6 +141,9 @@ impl<'a, 'b> Answerer<'a, 'b> {
             (Method::Get, _, Some(id)) => return self.models(request, Some(id)).await,
             _ => {}
         }
+        if let Some(other) = Other::at(route) {
+            return self.other(request, other, route, last).await;
+        }
         self.note(request);
         self.shared.simulator.begin_other().fail();
         Err(match Asked::at(path) {
@@ -148,7 +153,11 @@ impl<'a, 'b> Answerer<'a, 'b> {
     }
 
     async fn post(&mut self, request: &Request, asked: &Asked, last: &mut Option<LastTarget>) -> Result<Then, Broken> {
-        let asked = asked.read(request.body.clone()).and_then(|envelope| {
+        let body = match asked {
+            Asked::Response => self.shared.objects.lock().gone_on(request.body.clone()),
+            _ => Ok(request.body.clone()),
+        };
+        let asked = body.and_then(|body| asked.read(body)).and_then(|envelope| {
             let target = self.target(envelope.model_name(), request.script(), last)?;
             Ok((envelope, target))
         });
@@ -170,12 +179,17 @@ impl<'a, 'b> Answerer<'a, 'b> {
     }
 
     /// Keeps the request for who asks about it, and gives its number.
-    fn note(&self, request: &Request) -> u64 {
+    pub(super) fn note(&self, request: &Request) -> u64 {
         let entry = Entry { head: request.raw.clone(), body: request.body.clone() };
         self.shared.log.lock().push(entry)
     }
 
-    fn target(&self, model: &str, script: Option<&[u8]>, last: &mut Option<LastTarget>) -> Result<Arc<Target>, Error> {
+    pub(super) fn target(
+        &self,
+        model: &str,
+        script: Option<&[u8]>,
+        last: &mut Option<LastTarget>,
+    ) -> Result<Arc<Target>, Error> {
         if let Some(last) = last.as_ref().filter(|last| last.model == model && last.script.as_deref() == script) {
             return Ok(last.target.clone());
         }
@@ -250,6 +264,10 @@ impl<'a, 'b> Answerer<'a, 'b> {
         let reply = self.shared.simulator.reply(target, &chat.request, ordinal);
         in_flight.tokens(input_tokens(&chat.request.messages), 0);
         let wire = chat.wire.expect("it was asked in bytes");
+        if envelope.dialect == Dialect::OpenAiResponses && is_stored(&envelope.body) {
+            let answer = wire.whole(&reply.clone().whole());
+            self.shared.objects.lock().keep_response(&answer);
+        }
         if chat.stream {
             return self.stream(request, number, script, reply, wire, in_flight).await;
         }
@@ -292,7 +310,7 @@ impl<'a, 'b> Answerer<'a, 'b> {
     }
 
     /// Checks the key, when the script has one; for Vertex AI a token that was given.
-    fn admit(&self, request: &Request, script: &SimScript) -> Result<(), Broken> {
+    pub(super) fn admit(&self, request: &Request, script: &SimScript) -> Result<(), Broken> {
         if request.path().0.contains(VERTEX) && !request.key().is_some_and(|key| self.shared.grants.lock().knows(key)) {
             return Err(plain(401, Some("invalid_api_key"), "the token is unknown").into());
         }
@@ -314,7 +332,7 @@ impl<'a, 'b> Answerer<'a, 'b> {
     }
 
     /// Lets the time before the answer's first byte pass, and breaks off what is to be an error.
-    async fn open(&self, target: &Target, ordinal: u64) -> Result<(), Broken> {
+    pub(super) async fn open(&self, target: &Target, ordinal: u64) -> Result<(), Broken> {
         let script = &target.script;
         if script.stall == Some(true) {
             std::future::pending::<()>().await;
@@ -335,10 +353,25 @@ impl<'a, 'b> Answerer<'a, 'b> {
         tokens: u64,
         in_flight: &mut InFlight,
     ) -> Result<Then, Broken> {
+        self.whole_of("application/json", request, number, script, body, tokens, in_flight).await
+    }
+
+    /// The same, of another type of content.
+    #[expect(clippy::too_many_arguments, reason = "all that an answer is made of")]
+    pub(super) async fn whole_of(
+        &mut self,
+        content_type: &'static str,
+        request: &Request,
+        number: u64,
+        script: &SimScript,
+        body: &Bytes,
+        tokens: u64,
+        in_flight: &mut InFlight,
+    ) -> Result<Then, Broken> {
         pass(whole_gap(script, tokens)).await;
         let half_close = script.half_close == Some(true);
         let framing = if half_close { Framing::ToTheEnd } else { Framing::Length(body.len()) };
-        self.writer.head(200, &headers("application/json", number), framing, request.head.keep);
+        self.writer.head(200, &headers(content_type, number), framing, request.head.keep);
         if script.stall_after.is_some() {
             self.writer.half(framing, body).send().await?;
             return std::future::pending().await;
@@ -461,14 +494,14 @@ impl<'a, 'b> Answerer<'a, 'b> {
 }
 
 /// The headers of an answer to the request with this number, which names it.
-fn headers(content_type: &'static str, number: u64) -> HeaderMap {
+pub(super) fn headers(content_type: &'static str, number: u64) -> HeaderMap {
     let mut headers = exchange::headers(content_type);
     headers.insert("x-request-id", HeaderValue::from_str(&format!("sim-{number}")).expect("it is plain text"));
     headers
 }
 
 /// What happens after an answer that was given to its end.
-fn after(script: &SimScript) -> Then {
+pub(super) fn after(script: &SimScript) -> Then {
     match (script.half_close, script.close) {
         (Some(true), _) => Then::HalfClose,
         (_, Some(true)) => Then::Close,
@@ -482,7 +515,7 @@ fn whole_gap(script: &SimScript, tokens: u64) -> Option<Duration> {
     script.gap.map(|gap| gap.saturating_mul(gaps))
 }
 
-async fn pass(span: Option<Duration>) {
+pub(super) async fn pass(span: Option<Duration>) {
     if let Some(span) = span.filter(|span| !span.is_zero()) {
         sleep(span).await;
     }

@@ -37,6 +37,7 @@ pub(crate) struct Head {
 pub(crate) enum Method {
     Get,
     Post,
+    Delete,
     Other,
 }
 
@@ -77,6 +78,7 @@ impl Head {
             method: match request.method {
                 Some("GET") => Method::Get,
                 Some("POST") => Method::Post,
+                Some("DELETE") => Method::Delete,
                 _ => Method::Other,
             },
             path: range(request.path.unwrap_or_default().as_bytes()),

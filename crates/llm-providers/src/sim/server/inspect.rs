@@ -32,6 +32,7 @@ pub(super) async fn answer(shared: &Shared, method: Method, path: &str, query: &
             shared.simulator.reset();
             shared.log.lock().clear();
             shared.grants.lock().revoke();
+            shared.objects.lock().clear();
             Value::Object(Default::default())
         }
         _ => return Err(Error::new(ErrorKind::NotFound, format!("there is no /sim/{path}")).with_code("unknown_url")),

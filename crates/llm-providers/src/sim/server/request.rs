@@ -30,6 +30,13 @@ impl Request {
         self.head.script.clone().map(|range| &self.raw[range])
     }
 
+    /// The value of a header, the first of that name.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let lines = std::str::from_utf8(&self.raw).ok()?.split("\r\n");
+        let mut named = lines.filter_map(|line| line.split_once(':'));
+        named.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    }
+
     /// The key, in whichever header it came.
     pub(super) fn key(&self) -> Option<&[u8]> {
         if let Some(key) = self.head.api_key.clone() {
@@ -56,12 +63,6 @@ impl Request {
         let mut scope = field("Credential")?.split('/');
         let (key_id, _, region, service) = (scope.next()?, scope.next()?, scope.next()?, scope.next()?);
         Some(Claim { key_id, region, service, names: field("SignedHeaders")?, signature: field("Signature")? })
-    }
-
-    /// The value of the header `name`.
-    fn header(&self, name: &str) -> Option<&str> {
-        let lines = std::str::from_utf8(&self.raw).ok()?.lines().filter_map(|line| line.split_once(':'));
-        lines.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 }
 

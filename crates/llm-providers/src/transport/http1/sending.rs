@@ -14,6 +14,15 @@ use crate::transport::body::Outgoing;
 /// Pieces that are handed to the socket at once.
 const PIECES: usize = 16;
 
+/// Why a request was not sent whole.
+#[derive(Debug)]
+pub(super) enum Unsent {
+    /// The other side takes no more. It may answer all the same.
+    Socket(io::Error),
+    /// The body broke off: no answer is to be waited for.
+    Body,
+}
+
 /// What is still to be written.
 #[derive(Debug)]
 pub(super) struct Sending {
@@ -34,36 +43,44 @@ impl Sending {
     }
 
     /// Writes until all is written, the socket takes no more or the body has no more yet.
-    pub(super) fn poll(&mut self, mut socket: Pin<&mut impl AsyncWrite>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    ///
+    /// # Errors
+    /// The request cannot be sent whole.
+    pub(super) fn poll(
+        &mut self,
+        mut socket: Pin<&mut impl AsyncWrite>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Unsent>> {
         loop {
-            self.fill(cx);
+            self.fill(cx)?;
             if self.pieces.is_empty() {
-                return if self.whole { socket.poll_flush(cx) } else { Poll::Pending };
+                return if self.whole { socket.poll_flush(cx).map_err(Unsent::Socket) } else { Poll::Pending };
             }
             let mut slices = [IoSlice::new(&[]); PIECES];
             let count = self.pieces.len().min(PIECES);
             for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
                 *slice = IoSlice::new(piece);
             }
-            let written = ready!(socket.as_mut().poll_write_vectored(cx, &slices[..count]))?;
+            let written = ready!(socket.as_mut().poll_write_vectored(cx, &slices[..count])).map_err(Unsent::Socket)?;
             if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                return Poll::Ready(Err(Unsent::Socket(io::ErrorKind::WriteZero.into())));
             }
             self.advance(written);
         }
     }
 
     /// Takes of the body what is there, and no more than is written at once.
-    fn fill(&mut self, cx: &mut Context<'_>) {
+    fn fill(&mut self, cx: &mut Context<'_>) -> Result<(), Unsent> {
         while !self.whole && self.pieces.len() < PIECES {
             match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Pending => return,
+                Poll::Pending => return Ok(()),
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
                         self.push(data);
                     }
                 }
-                Poll::Ready(Some(Err(never))) => match never {},
+                // Whoever sends it has been told why.
+                Poll::Ready(Some(Err(_))) => return Err(Unsent::Body),
                 Poll::Ready(None) => {
                     self.whole = true;
                     if self.chunked {
@@ -72,6 +89,7 @@ impl Sending {
                 }
             }
         }
+        Ok(())
     }
 
     fn push(&mut self, data: Bytes) {
