@@ -334,6 +334,29 @@ fn a_body_for_a_provider_of_its_own_format_passes_through_byte_for_byte() {
 }
 
 #[test]
+fn a_large_image_takes_less_than_six_times_its_size_whoever_is_asked() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream, "");
+    let image = "iVBORw0KGgoAAAANSUhEUgAA".repeat((10 << 20) / 24);
+    let url = format!("data:image/png;base64,{image}");
+    let ask = |provider: &str, url: &str| {
+        let content =
+            json!([{"type": "text", "text": "what is it?"}, {"type": "image_url", "image_url": {"url": url}}]);
+        let body = json!({"model": format!("{provider}/sim"), "max_completion_tokens": 9,
+            "messages": [{"role": "user", "content": content}]});
+        let answer = post(gateway.addr(), "/v1/chat/completions", &[], body.to_string().as_bytes());
+        assert_eq!(answer.status, 200, "{provider}: {}", answer.text());
+    };
+    PROVIDERS.iter().for_each(|provider| ask(provider, "data:image/png;base64,iVBORw0KGgo="));
+    let before = gateway.process.resident_kb();
+    for provider in PROVIDERS {
+        ask(provider, &url);
+        let grown = gateway.process.peak_kb() - before;
+        assert!(grown < 6 * (10 << 10), "{provider}: {grown} kB");
+    }
+}
+
+#[test]
 fn prompts_are_completed_by_every_provider_in_either_form() {
     let upstream = Upstream::start();
     let gateway = gateway(&upstream, "");

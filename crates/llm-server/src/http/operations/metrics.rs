@@ -22,7 +22,10 @@ pub(crate) async fn show(
     if let Some(expected) = &process.metrics_key {
         let given = presented(&headers).unwrap_or_default();
         if !bool::from(given.as_bytes().ct_eq(expected.expose_secret().as_bytes())) {
-            let error = Error::new(ErrorKind::Unauthenticated, "metrics need the key of METRICS_API_KEY");
+            let error = Error::new(
+                ErrorKind::Unauthenticated,
+                "metrics need the key of observability.metrics_api_key, or of METRICS_API_KEY",
+            );
             let id = id.map_or_else(|| RequestId::from("metrics"), |id| id.0);
             return refusal(&error.with_code("invalid_api_key"), &id);
         }
