@@ -403,18 +403,11 @@ fn weight(answer: &Answer) -> usize {
     content + size_of::<Shared>()
 }
 
-/// The frame in bytes of its own. What is kept would keep the whole buffer that it was read into, which is much larger
-/// and could not be read into again.
-fn compact(frame: Frame) -> Frame {
-    Frame { bytes: Bytes::copy_from_slice(&frame.bytes), ..frame }
-}
-
 fn shareable(response: Response, dialect: Dialect) -> Answer {
     let Response { reply, served } = response;
     let content = match reply {
         Reply::Whole(whole) => Content::Whole(whole),
         Reply::Frames { headers, frames } => {
-            let frames = Box::pin(frames.map(|frame| frame.map(compact)));
             Content::Stream { headers: own(&headers), frames: Broadcast::new(frames, KEPT, |frame| frame.bytes.len()) }
         }
         other => {

@@ -65,7 +65,7 @@ pub struct HttpAnswer {
     pub chunks: Chunks,
 }
 
-/// The bytes of a body, as they come in.
+/// The bytes of a body, as they come in. They may be kept: a piece keeps no large buffer that others are in.
 pub type Chunks = BoxStream<Result<Bytes, Error>>;
 
 impl std::fmt::Debug for HttpAnswer {

@@ -112,6 +112,14 @@ impl Drop for Http2 {
     }
 }
 
+/// A piece of a body that keeps little more than itself alive: what others are sent lies in the same buffer.
+fn compact(piece: Bytes) -> Bytes {
+    if piece.len() < SMALL { Bytes::copy_from_slice(&piece) } else { piece }
+}
+
+/// A piece up to here is copied: that costs less than what it would keep.
+const SMALL: usize = 4 << 10;
+
 /// The body of an answer. Dropped before its end, it resets the stream.
 struct Body {
     incoming: Incoming,
@@ -128,7 +136,7 @@ impl Stream for Body {
                     if let Ok(bytes) = frame.into_data()
                         && !bytes.is_empty()
                     {
-                        return Poll::Ready(Some(Ok(bytes)));
+                        return Poll::Ready(Some(Ok(compact(bytes))));
                     }
                 }
                 Some(Err(_)) => return Poll::Ready(Some(Err(interrupted()))),

@@ -59,11 +59,14 @@ fn exchange(addr: SocketAddr, pair: &Pair, sent: &str) -> String {
     read
 }
 
-/// Without what differs from one request to the next.
+/// Without what differs from one request to the next: times, and how many events were ready to go in one chunk.
 fn undated(answer: &str) -> String {
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     let varies = |line: &&str| !line.starts_with("date:") && !line.starts_with("x-llmkit-overhead-us:");
-    let lines: Vec<_> = answer.split("\r\n").filter(varies).collect();
-    lines.join("\r\n")
+    let head: Vec<_> = head.split("\r\n").filter(varies).collect();
+    let is_data = |line: &&str| usize::from_str_radix(line, 16).is_err();
+    let body: String = body.split("\r\n").filter(is_data).collect();
+    format!("{}\r\n\r\n{body}", head.join("\r\n"))
 }
 
 #[test]
