@@ -238,7 +238,7 @@ fn the_first_of_a_stream_may_leave_and_the_last_cancels() {
     let gateway = Gateway::before(&upstream, "");
     const TOKENS: usize = 12;
     for tokens in 0..=TOKENS {
-        let body = chat_body("up/sim?tokens=12&gap=10ms", &tokens.to_string(), STREAM);
+        let body = chat_body("up/sim?tokens=12&gap=30ms", &tokens.to_string(), STREAM);
         let ask = || {
             let mut connection = Connection::open(gateway.addr());
             connection.request("POST", "/v1/chat/completions", &[], body.as_bytes());
