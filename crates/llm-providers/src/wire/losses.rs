@@ -1,8 +1,12 @@
 //! What a translation leaves out, and whether it may.
 
-use llm_core::{Dialect, Error, ErrorKind, Json};
+use llm_core::{CompletionRequest, Dialect, Error, ErrorKind, Json};
 
 use super::Strictness;
+use super::names::{Names, Param};
+
+/// Why most fields are not translated.
+pub(crate) const NO_EQUAL: &str = "it has no equal in the provider's dialect";
 
 /// The fields that are left out.
 #[derive(Debug)]
@@ -44,16 +48,61 @@ impl Losses {
     /// # Errors
     /// When it may not be left out.
     pub(crate) fn extra(&mut self, path: impl Into<String>, fate: Fate) -> Result<(), Error> {
-        const WHY: &str = "it has no equal in the provider's dialect";
         match fate {
             Fate::Neutral => Ok(()),
             Fate::Hint => {
                 self.hint(path);
                 Ok(())
             }
-            Fate::Reject => self.reject(path, WHY),
-            Fate::Refuse => Err(refuse(&path.into(), WHY)),
+            Fate::Reject => self.reject(path, NO_EQUAL),
+            Fate::Refuse => Err(refuse(&path.into(), NO_EQUAL)),
         }
+    }
+
+    /// Judges the members without a neutral form of `request` and of its messages, which came in `dialect`.
+    ///
+    /// # Errors
+    /// When one may not be left out.
+    pub(crate) fn extras(
+        &mut self,
+        names: Names<'_>,
+        dialect: Option<Dialect>,
+        request: &CompletionRequest,
+    ) -> Result<(), Error> {
+        for (name, value) in &request.extra {
+            self.extra(name, fate(dialect, Level::Request, name, value))?;
+        }
+        for (at, message) in request.messages.iter().enumerate() {
+            for (name, value) in &message.extra {
+                let path = format!("{}.{name}", names.message(at));
+                self.extra(path, fate(dialect, Level::Message, name, value))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges several answers, probabilities and penalties, where the provider's dialect has none of them.
+    ///
+    /// # Errors
+    /// When one is asked for that may not be left out.
+    pub(crate) fn sampling(&mut self, names: Names<'_>, request: &CompletionRequest) -> Result<(), Error> {
+        if request.n.is_some_and(|n| n > 1) {
+            return Err(refuse(names.param(Param::N), "the provider gives one answer"));
+        }
+        if request.logprobs == Some(true) {
+            return Err(refuse(names.param(Param::Logprobs), "the provider does not tell probabilities"));
+        }
+        if request.top_logprobs.is_some_and(|count| count > 0) {
+            return Err(refuse(names.param(Param::TopLogprobs), "the provider does not tell probabilities"));
+        }
+        for (param, penalty) in
+            [(Param::PresencePenalty, request.presence_penalty), (Param::FrequencyPenalty, request.frequency_penalty)]
+        {
+            if penalty.is_some_and(|penalty| penalty != 0.0) {
+                self.reject(names.param(param), NO_EQUAL)?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn into_dropped(self) -> Vec<String> {

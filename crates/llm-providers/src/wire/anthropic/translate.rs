@@ -14,7 +14,7 @@ use super::block::{native_citation, write_mark};
 use super::request::Purpose;
 use crate::wire::effort::{self, Wanted};
 use crate::wire::json::{Kind, Raw, Writer};
-use crate::wire::losses::{Losses, fate as fate_of, refuse};
+use crate::wire::losses::{Losses, NO_EQUAL, fate as fate_of, refuse};
 use crate::wire::names::{Names, Param};
 use crate::wire::turns::{Placed, Speaker, Turn, Turns};
 use crate::wire::{Encoded, Fate, Level, Strictness, Target, ThinkingStyle, history, ids};
@@ -25,7 +25,6 @@ const MAX_MARKS: usize = 4;
 /// The least budget of thoughts.
 const MIN_BUDGET: u64 = 1024;
 
-const NO_EQUAL: &str = "it has no equal in the provider's dialect";
 const NOT_TAKEN: &str = "the model does not take it";
 
 /// Writes `request` for `target`. One that was read from this dialect goes out as it is.
@@ -181,22 +180,7 @@ impl<'a> Translation<'a> {
     /// Judges what has no place here at all.
     fn refused(&mut self) -> Result<(), Error> {
         let request = self.request;
-        if request.n.is_some_and(|n| n > 1) {
-            return Err(refuse(self.names.param(Param::N), "the provider gives one answer"));
-        }
-        if request.logprobs == Some(true) {
-            return Err(refuse(self.names.param(Param::Logprobs), "the provider does not tell probabilities"));
-        }
-        if request.top_logprobs.is_some_and(|count| count > 0) {
-            return Err(refuse(self.names.param(Param::TopLogprobs), "the provider does not tell probabilities"));
-        }
-        for (param, penalty) in
-            [(Param::PresencePenalty, request.presence_penalty), (Param::FrequencyPenalty, request.frequency_penalty)]
-        {
-            if penalty.is_some_and(|penalty| penalty != 0.0) {
-                self.losses.reject(self.names.param(param), NO_EQUAL)?;
-            }
-        }
+        self.losses.sampling(self.names, request)?;
         if request.seed.is_some() {
             self.losses.hint(self.names.param(Param::Seed));
         }

@@ -9,12 +9,10 @@ use super::thoughts::{Family, Thoughts};
 use super::turn::write_mark;
 use crate::wire::anthropic::of_objects;
 use crate::wire::json::Writer;
-use crate::wire::losses::{Losses, fate as fate_of, refuse};
+use crate::wire::losses::{Losses, NO_EQUAL, fate as fate_of, refuse};
 use crate::wire::names::{Names, Param};
 use crate::wire::turns::Turns;
 use crate::wire::{Encoded, Level, Strictness, Target, history};
-
-const NO_EQUAL: &str = "it has no equal in the provider's dialect";
 
 /// Writes `request` for `target`.
 pub(super) fn encode_request(
@@ -138,22 +136,7 @@ impl<'a> Translation<'a> {
     /// Judges what has no place here at all.
     fn refused(&mut self) -> Result<(), Error> {
         let request = self.request;
-        if request.n.is_some_and(|n| n > 1) {
-            return Err(refuse(self.names.param(Param::N), "the provider gives one answer"));
-        }
-        if request.logprobs == Some(true) {
-            return Err(refuse(self.names.param(Param::Logprobs), "the provider does not tell probabilities"));
-        }
-        if request.top_logprobs.is_some_and(|count| count > 0) {
-            return Err(refuse(self.names.param(Param::TopLogprobs), "the provider does not tell probabilities"));
-        }
-        for (param, penalty) in
-            [(Param::PresencePenalty, request.presence_penalty), (Param::FrequencyPenalty, request.frequency_penalty)]
-        {
-            if penalty.is_some_and(|penalty| penalty != 0.0) {
-                self.losses.reject(self.names.param(param), NO_EQUAL)?;
-            }
-        }
+        self.losses.sampling(self.names, request)?;
         if request.parallel_tool_calls == Some(false) {
             self.losses.reject(self.names.param(Param::ParallelToolCalls), "the provider's models may call several")?;
         }
@@ -166,19 +149,7 @@ impl<'a> Translation<'a> {
                 self.losses.hint(self.names.param(param));
             }
         }
-        if self.own {
-            return Ok(());
-        }
-        for (name, value) in &request.extra {
-            self.losses.extra(name, fate_of(self.dialect, Level::Request, name, value))?;
-        }
-        for (at, message) in request.messages.iter().enumerate() {
-            for (name, value) in &message.extra {
-                let path = format!("{}.{name}", self.names.message(at));
-                self.losses.extra(path, fate_of(self.dialect, Level::Message, name, value))?;
-            }
-        }
-        Ok(())
+        if self.own { Ok(()) } else { self.losses.extras(self.names, self.dialect, request) }
     }
 
     /// Temperature and top p.

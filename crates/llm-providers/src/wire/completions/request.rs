@@ -4,7 +4,7 @@ use llm_core::{CompletionRequest, Content, Dialect, Error, Json, Message, Origin
 
 use crate::wire::effort::Wanted;
 use crate::wire::json::{Kind, Raw, Writer};
-use crate::wire::losses::{Losses, fate as fate_of, refuse};
+use crate::wire::losses::{Losses, NO_EQUAL, fate as fate_of, refuse};
 use crate::wire::names::{Names, Param};
 use crate::wire::read::{self, Seen, boolean, duplicate, keep, not_whole, number, small, string, whole, wrong_type};
 use crate::wire::{DecodedRequest, Encoded, Fate, Level, Strictness, Target};
@@ -205,7 +205,6 @@ fn prompt<'a>(request: &'a CompletionRequest, names: &Names<'_>) -> Result<&'a P
 }
 
 fn judge(request: &CompletionRequest, own: bool, names: &Names<'_>, losses: &mut Losses) -> Result<(), Error> {
-    const NO_EQUAL: &str = "it has no equal in the provider's dialect";
     if !request.tools.is_empty() {
         return Err(refuse(names.param(Param::Tools), NO_EQUAL));
     }

@@ -14,7 +14,7 @@ use super::part::{MEDIA_TYPE, audio_type, call_id, object_text, write_call, writ
 use super::request::CALL;
 use crate::wire::effort::{self, Wanted};
 use crate::wire::json::{Kind, Raw, Writer};
-use crate::wire::losses::{Losses, fate as fate_of, refuse};
+use crate::wire::losses::{Losses, NO_EQUAL, fate as fate_of, refuse};
 use crate::wire::names::{Names, Param};
 use crate::wire::read::wrong_value;
 use crate::wire::turns::{Placed, Speaker, Turn, Turns};
@@ -29,7 +29,6 @@ const MAX_BUDGET: u64 = 24_576;
 /// Documented for calls that Gemini did not make: its models refuse a turn of calls without a seal.
 const NO_SEAL: &str = "skip_thought_signature_validator";
 
-const NO_EQUAL: &str = "it has no equal in the provider's dialect";
 const NOT_TAKEN: &str = "the model does not take it";
 
 /// What a body is for.
@@ -197,19 +196,7 @@ impl<'a> Translation<'a> {
         if request.parallel_tool_calls == Some(false) {
             self.losses.reject(self.names.param(Param::ParallelToolCalls), "the provider's models may call several")?;
         }
-        if self.own {
-            return Ok(());
-        }
-        for (name, value) in &request.extra {
-            self.losses.extra(name, fate_of(self.dialect, Level::Request, name, value))?;
-        }
-        for (at, message) in request.messages.iter().enumerate() {
-            for (name, value) in &message.extra {
-                let path = format!("{}.{name}", self.names.message(at));
-                self.losses.extra(path, fate_of(self.dialect, Level::Message, name, value))?;
-            }
-        }
-        Ok(())
+        if self.own { Ok(()) } else { self.losses.extras(self.names, self.dialect, request) }
     }
 
     fn tier(&mut self) -> Result<Option<&'a str>, Error> {

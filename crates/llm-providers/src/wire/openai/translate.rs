@@ -13,7 +13,7 @@ use super::request::{
 };
 use crate::wire::effort::{self, Wanted};
 use crate::wire::json::{Kind, Raw, Writer};
-use crate::wire::losses::{Losses, fate as fate_of, refuse};
+use crate::wire::losses::{Losses, NO_EQUAL, fate as fate_of, refuse};
 use crate::wire::names::{Names, Param};
 use crate::wire::read::missing;
 use crate::wire::{Encoded, Fate, Level, Strictness, Target, ThinkingStyle, history, seal};
@@ -250,7 +250,7 @@ impl<'a> Translation<'a> {
         }
         match &request.tool_choice {
             Some(llm_core::ToolChoice::Other(_)) if request.origin.is_some() => {
-                return Err(refuse(self.names.param(Param::ToolChoice), "it has no equal in the provider's dialect"));
+                return Err(refuse(self.names.param(Param::ToolChoice), NO_EQUAL));
             }
             Some(choice) => write_tool_choice(writer, choice),
             None => {}

@@ -14,12 +14,11 @@ use super::request::{LOGPROBS, SEALS, role_name};
 use super::seal::{self, Of};
 use crate::wire::effort::{self, Wanted};
 use crate::wire::json::{Raw, Writer};
-use crate::wire::losses::{Losses, fate as fate_of, refuse};
+use crate::wire::losses::{Losses, NO_EQUAL, fate as fate_of, refuse};
 use crate::wire::names::{Names, Param};
 use crate::wire::seal as google;
 use crate::wire::{Encoded, Fate, Level, Strictness, Target, ThinkingStyle, history};
 
-const NO_EQUAL: &str = "it has no equal in the provider's dialect";
 const NOT_TAKEN: &str = "the model does not take it";
 
 /// Writes `request` for `target`. One that was read from this dialect goes out as it is.
