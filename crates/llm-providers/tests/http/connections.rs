@@ -136,6 +136,7 @@ async fn an_answer_with_more_than_its_length_does_not_reach_the_next() {
     let provider = upstream.provider();
     assert_eq!(body(&provider).await.unwrap(), WHOLE);
     assert_eq!(body(&provider).await.unwrap(), WHOLE);
+    assert_eq!(connections(&upstream).await, [0, 1]);
 }
 
 #[tokio::test]
