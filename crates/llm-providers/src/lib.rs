@@ -59,6 +59,11 @@ pub use transport::{
     Transport,
 };
 
+/// What both ends of HTTP/1.1 have in common; outside semver.
+#[doc(hidden)]
+#[cfg(feature = "http")]
+pub use transport::http1;
+
 #[cfg(feature = "sim")]
 pub use echo::EchoProvider;
 #[cfg(feature = "sim-server")]

@@ -5,7 +5,7 @@ mod connect;
 mod encoding;
 mod endpoint;
 mod failure;
-mod http1;
+pub mod http1;
 mod http2;
 mod link;
 mod pool;

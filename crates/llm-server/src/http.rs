@@ -11,6 +11,7 @@ mod forward;
 mod http1;
 mod http2;
 mod inbound;
+pub(crate) mod incoming;
 mod ingress;
 pub(crate) mod listener;
 mod openapi;

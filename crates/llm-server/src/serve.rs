@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
-use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::config::{LoadError, Loaded, Source};
+use crate::http::incoming::IncomingBody;
 use crate::http::listener::{Terms, listen};
 use crate::http::tls::{Certificate, Tls};
 use crate::http::{operations, service};
@@ -46,7 +46,7 @@ pub(crate) async fn run(source: Source, loaded: Loaded) -> Result<(), Box<dyn st
         let listener = bind(SocketAddr::new(server.listen.ip(), port))?;
         let routes = operations::metrics_only(process.clone());
         let serve =
-            move |exchange, request: Request<Incoming>| service::serve_routes(routes.clone(), exchange, request);
+            move |exchange, request: Request<IncomingBody>| service::serve_routes(routes.clone(), exchange, request);
         tokio::spawn(listen(listener, terms, serve));
     }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -4,9 +4,15 @@
 //! the sender, and that nobody is woken but the reader. What is read goes through a buffer of the thread's: a connection
 //! that waits, for its next request or for the next piece of an answer, holds none.
 
+mod fields;
 mod framing;
 mod head;
+mod outbox;
 mod sending;
+
+pub use fields::{BadLength, header_map, length, names};
+pub use framing::{Chunked, Framing, Malformed};
+pub use outbox::{LAST_CHUNK, Outbox};
 
 pub(super) use head::written;
 
@@ -21,7 +27,6 @@ use futures_core::Stream;
 use llm_core::Error;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use self::framing::Framing;
 use self::head::{Head, NotHttp};
 use self::sending::{Sending, Unsent};
 use super::HttpAnswer;

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use llm_core::{BoxStream, Dialect, Error, ErrorKind, Frames, RequestId};
 
 use super::error::error_frame;
 use super::inbound::Exchange;
+use super::incoming::{Broken, IncomingBody};
 use crate::telemetry::Watch;
 
 /// What goes out.
@@ -34,10 +35,11 @@ pub(crate) enum Payload {
     Done,
 }
 
-/// An answer's body. Its end, or its drop, frees the connection for the next head.
+/// An answer's body.
 pub(crate) struct Body {
     payload: Payload,
-    exchange: Arc<Exchange>,
+    /// Goes on for as long as its answer.
+    _exchange: Arc<Exchange>,
     /// The request that it answers, where a stream may break off.
     request: Option<RequestId>,
     /// Dropped behind the payload: with it the request has ended.
@@ -46,19 +48,13 @@ pub(crate) struct Body {
 
 impl Body {
     pub(crate) const fn new(payload: Payload, exchange: Arc<Exchange>) -> Self {
-        Self { payload, exchange, request: None, watch: None }
+        Self { payload, _exchange: exchange, request: None, watch: None }
     }
 
     /// Says which request it answers, and who is told of its end.
     pub(crate) fn answers(&mut self, request: &RequestId, watch: Option<Watch>) {
         self.request = matches!(self.payload, Payload::Frames(..) | Payload::Passed { .. }).then(|| request.clone());
         self.watch = watch;
-    }
-}
-
-impl Drop for Body {
-    fn drop(&mut self) {
-        self.exchange.answered();
     }
 }
 
@@ -160,93 +156,53 @@ fn broke_off(request: Option<&RequestId>, watch: Option<&Watch>, error: &Error) 
     );
 }
 
-/// Reads a request's body: at most `max` bytes, each piece within `idle`. A large body that came in one piece is not
-/// copied.
-pub(crate) async fn collect(
-    mut body: Incoming,
-    exchange: &Exchange,
-    max: usize,
-    idle: Duration,
-) -> Result<Bytes, Error> {
+/// Reads a request's body: at most `max` bytes, each piece within `idle`.
+pub(crate) async fn collect(mut body: IncomingBody, max: usize, idle: Duration) -> Result<Bytes, Error> {
     let announced = body.size_hint().lower();
     if announced > max as u64 {
-        return Err(refused(body, exchange, max, idle).await);
+        return Err(too_large(max));
     }
-    let mut first = Bytes::new();
-    let mut rest: Option<BytesMut> = None;
-    while let Some(data) = next(&mut body, idle).await? {
-        let so_far = rest.as_ref().map_or(first.len(), BytesMut::len);
-        if so_far + data.len() > max {
-            return Err(refused(body, exchange, max, idle).await);
-        }
-        match &mut rest {
-            Some(rest) => rest.extend_from_slice(&data),
-            None if first.is_empty() => first = data,
-            None => {
-                // What a length header promises is believed up to a point: memory follows what has come.
-                let expected = usize::try_from(announced).unwrap_or(max).min(BELIEVED);
-                let mut joined = BytesMut::with_capacity(expected.max(first.len() + data.len()));
-                joined.extend_from_slice(&first);
-                joined.extend_from_slice(&data);
-                rest = Some(joined);
-            }
+    if let Some(whole) = body.take_whole() {
+        return Ok(whole);
+    }
+    // What a length header promises is believed up to a point: memory follows what has come.
+    let mut read = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(max).min(BELIEVED));
+    while within(idle, std::future::poll_fn(|cx| body.poll_read(&mut read, cx))).await? {
+        if read.len() > max {
+            return Err(too_large(max));
         }
     }
-    Ok(rest.map_or_else(|| compact(first), BytesMut::freeze))
+    Ok(read.freeze())
 }
-
-/// A small body in bytes of its own: it is kept for as long as its call, and would keep all of the buffer that it was
-/// read into together with its head.
-fn compact(body: Bytes) -> Bytes {
-    if body.len() <= SMALL { Bytes::copy_from_slice(&body) } else { body }
-}
-
-/// A body up to half of hyper's read buffer, for which copying costs less than what it would keep.
-const SMALL: usize = 4 << 10;
 
 /// The largest buffer that is made on the word of a length header.
 const BELIEVED: usize = 1 << 20;
 
 /// The next piece of a request's body, within `idle`.
-pub(super) async fn next(body: &mut Incoming, idle: Duration) -> Result<Option<Bytes>, Error> {
+pub(super) async fn next(body: &mut IncomingBody, idle: Duration) -> Result<Option<Bytes>, Error> {
     loop {
-        let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
-        let Ok(frame) = tokio::time::timeout(idle, frame).await else {
-            return Err(
-                Error::new(ErrorKind::Cancelled, "the request's body stopped coming").with_code("request_timeout")
-            );
-        };
-        match frame {
-            None => return Ok(None),
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => return Ok(Some(data)),
-                Err(_trailers) => {}
-            },
-            Some(Err(error)) => {
-                return Err(Error::new(ErrorKind::InvalidRequest, format!("the request's body is broken: {error}")));
-            }
+        let frame = within(idle, std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx).map(Option::transpose)));
+        let Some(frame) = frame.await? else { return Ok(None) };
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
         }
     }
 }
 
-/// The error for a body of more than `max` bytes, once what comes of it has been read for a while.
-pub(super) async fn refused(body: Incoming, exchange: &Exchange, max: usize, idle: Duration) -> Error {
-    if exchange.must_be_read() {
-        discard(body, max, idle).await;
+/// What comes of a body within `idle`.
+async fn within<R>(idle: Duration, piece: impl Future<Output = Result<R, Broken>>) -> Result<R, Error> {
+    match tokio::time::timeout(idle, piece).await {
+        Ok(Ok(piece)) => Ok(piece),
+        Ok(Err(broken)) => {
+            Err(Error::new(ErrorKind::InvalidRequest, format!("the request's body is broken: {broken}")))
+        }
+        Err(_) => {
+            Err(Error::new(ErrorKind::Cancelled, "the request's body stopped coming").with_code("request_timeout"))
+        }
     }
+}
+
+/// The error for a body of more than `max` bytes.
+pub(super) fn too_large(max: usize) -> Error {
     Error::new(ErrorKind::TooLarge, format!("the request is larger than {max} bytes")).because("server.max_body_bytes")
 }
-
-/// Reads on for a while, so that a caller that is still sending gets to read its answer.
-pub(super) async fn discard(mut body: Incoming, max: usize, idle: Duration) {
-    let mut left = max.saturating_mul(2);
-    while let Ok(Some(data)) = next(&mut body, idle.min(LINGER)).await {
-        left = left.saturating_sub(data.len());
-        if left == 0 {
-            return;
-        }
-    }
-}
-
-/// How long a refused body may pause before its connection is closed.
-pub(super) const LINGER: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::rt::bounds::Http2ServerConnExec;
 use hyper::rt::{Read, Write};
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::HttpService;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -54,36 +54,33 @@ pub(super) trait Vital {
     fn is_idle(&self) -> bool;
 }
 
-/// hyper's connections, whatever their service.
-pub(super) trait Connection: Future<Output = hyper::Result<()>> {
+/// A connection, whatever it speaks.
+pub(super) trait Connection {
     /// Whether the other side can be told before the connection is closed.
     const SAYS_GOODBYE: bool;
+
+    /// Serves its requests; ready at its end.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>>;
 
     /// Ends with the requests that are under way.
     fn finish(self: Pin<&mut Self>);
 }
 
-impl<I, S> Connection for http1::Connection<I, S>
-where
-    I: Read + Write + Unpin,
-    S: HttpService<Incoming, ResBody = Body>,
-    S::Error: Into<Box<dyn StdError + Send + Sync>>,
-{
-    const SAYS_GOODBYE: bool = false;
-
-    fn finish(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
-}
+/// Why a connection broke.
+pub(super) type Failure = Box<dyn StdError + Send + Sync>;
 
 impl<I, S, E> Connection for http2::Connection<I, S, E>
 where
     I: Read + Write + Unpin,
     S: HttpService<Incoming, ResBody = Body>,
-    S::Error: Into<Box<dyn StdError + Send + Sync>>,
+    S::Error: Into<Failure>,
     E: Http2ServerConnExec<S::Future, Body>,
 {
     const SAYS_GOODBYE: bool = true;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Future::poll(self, cx).map_err(Into::into)
+    }
 
     fn finish(self: Pin<&mut Self>) {
         self.graceful_shutdown();
@@ -111,7 +108,7 @@ struct Driven<'a, C, V> {
 }
 
 impl<C: Connection, V: Vital> Future for Driven<'_, C, V> {
-    type Output = hyper::Result<()>;
+    type Output = Result<(), Failure>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use llm_core::{Clock, Dialect, Error, ErrorKind, Forward, Forwarded, RequestId, StoredResponse, Tick};
 use llm_pipeline::{CacheUse, Reply};
 
 use super::body::{Body, Payload};
 use super::inbound::Exchange;
+use super::incoming::IncomingBody;
 use super::quota;
 use super::service::{X_ACCEL_BUFFERING, deadline, failed, failure, overhead, refuse, respond, tell};
 use super::upload::{self, Bounds, Read};
@@ -147,7 +148,7 @@ pub(super) async fn pass(
     process: &Process,
     exchange: &Arc<Exchange>,
     passage: &Passage,
-    request: Request<Incoming>,
+    request: Request<IncomingBody>,
     id: &RequestId,
     received: Tick,
     watch: Option<&Watch>,
@@ -165,9 +166,9 @@ pub(super) async fn pass(
     let read = if (body.is_end_stream() && passage.about != About::Model) || parts.method != Method::POST {
         Ok(Read::default())
     } else if passage.about == About::Model {
-        upload::naming_a_model(body, exchange, &parts.headers, bounds).await
+        upload::naming_a_model(body, &parts.headers, bounds).await
     } else {
-        upload::unread(body, exchange, bounds).await
+        upload::unread(body, bounds).await
     };
     let read = match read {
         Ok(read) => read,
@@ -205,12 +206,7 @@ pub(super) async fn pass(
         Err(error) => {
             failed(&error, id, watch);
             match rest {
-                Some(rest) if !rest.is_ended() => {
-                    if exchange.must_be_read() {
-                        upload::drain(&rest, bounds).await;
-                    }
-                    refuse(exchange, Dialect::OpenAi, &error, id)
-                }
+                Some(rest) if !rest.is_ended() => refuse(exchange, Dialect::OpenAi, &error, id),
                 _ => failure(exchange, Dialect::OpenAi, &error, id),
             }
         }

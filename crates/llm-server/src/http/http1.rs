@@ -1,163 +1,502 @@
-//! HTTP/1.1: one request at a time, and an eye on heads that are ambiguous about their body's length.
+//! HTTP/1.1: one request at a time on a connection, which one task reads, answers and watches.
+//!
+//! The body of a request is read by whoever serves it, from the same [line](line::Line) and as it is wanted. Nobody but
+//! the socket wakes the task, and nothing is read ahead of need: a connection that waits holds no buffer.
 
-use std::convert::Infallible;
+mod answer;
+mod head;
+mod line;
+
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use futures_util::FutureExt;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use bytes::BytesMut;
+use http::{Request, Response, StatusCode};
+use llm_core::sync::Mutex;
+use llm_core::{Dialect, Error, ErrorKind, RequestId};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep_until};
 
+use self::answer::Answer;
+use self::head::Terms;
+use self::line::Line;
 use super::body::Body;
-use super::drive::{Opened, drive};
-use super::inbound::{Exchange, Guard, Inbound};
-use super::listener::MAX_HEAD_BYTES;
+use super::drive::{self, Failure, Opened, drive};
+use super::inbound::{AT_ONCE, Exchange, poll_through};
+use super::incoming::IncomingBody;
+use super::service;
+
+/// How long what is left of a refused request may pause, and how long it is read on for: its caller is to get to read
+/// the answer.
+const LINGER: Duration = Duration::from_secs(1);
+const LONGEST_LINGER: Duration = Duration::from_secs(30);
 
 /// Serves one connection to its end.
 pub(super) async fn serve<T, S, F>(opened: Opened<T>, serve: S)
 where
-    T: AsyncRead + AsyncWrite + Unpin,
-    S: Fn(Arc<Exchange>, Request<Incoming>) -> F,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Fn(Arc<Exchange>, Request<IncomingBody>) -> F + Unpin,
     F: Future<Output = Response<Body>>,
 {
     let exchange = Arc::new(Exchange::default());
-    let guard = Requests { exchange: exchange.clone(), head: HeadScan::default() };
-    let io = Inbound::new(opened.socket, opened.ahead, guard);
-    let service = service_fn({
-        let exchange = exchange.clone();
-        // On the heap, and only until the answer has begun: hyper keeps the place of a future for as long as the
-        // connection lives.
-        move |request| Box::pin(serve(exchange.clone(), request)).map(Ok::<_, Infallible>)
-    });
-    let connection = http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).serve_connection(io, service);
+    let line = Line::new(opened.socket, BytesMut::from(opened.ahead));
+    let line = Arc::new(Mutex::new(line));
+    let phase = Phase::Head { fresh: true };
+    let connection = Connection { line, exchange: exchange.clone(), serve, phase, ends: false };
     drive(connection, exchange, opened.bounds).await;
 }
 
-/// Watches the heads of one request after the other.
-struct Requests {
+struct Connection<T, S, F> {
+    line: Arc<Mutex<Line<T>>>,
     exchange: Arc<Exchange>,
-    head: HeadScan,
+    serve: S,
+    phase: Phase<F>,
+    /// Whether no request is taken any more.
+    ends: bool,
 }
 
-impl Guard for Requests {
-    fn watches(&self) -> bool {
-        self.exchange.awaits_head()
-    }
+#[expect(clippy::large_enum_variant, reason = "a connection that lives long does so in the largest")]
+enum Phase<F> {
+    /// A request is awaited; `fresh` until what was read of it has been looked at.
+    Head {
+        fresh: bool,
+    },
+    /// On the heap, and only until the answer has begun.
+    Serving(Pin<Box<F>>, Terms),
+    Answering(Answer),
+    /// All is said, and what still comes is nobody's.
+    Closing(Option<Linger>),
+}
 
-    /// Follows a head to its end; what comes behind it is the body's, or the next head's.
-    fn note(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        match self.head.feed(bytes) {
-            Some(head) => {
-                self.exchange.take_up(head.ambiguous());
-                self.head = HeadScan::default();
+impl<T, S, F> drive::Connection for Connection<T, S, F>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Fn(Arc<Exchange>, Request<IncomingBody>) -> F + Unpin,
+    F: Future<Output = Response<Body>>,
+{
+    const SAYS_GOODBYE: bool = false;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let this = self.get_mut();
+        loop {
+            match &mut this.phase {
+                Phase::Head { fresh } => {
+                    let fresh = std::mem::take(fresh);
+                    match ready!(this.poll_head(fresh, cx))? {
+                        Some(next) => this.phase = next,
+                        None => return Poll::Ready(Ok(())),
+                    }
+                }
+                Phase::Serving(serving, terms) => match serving.as_mut().poll(cx) {
+                    Poll::Ready(response) => {
+                        let terms = Terms { keeps: terms.keeps && !this.ends, ..*terms };
+                        this.phase = Phase::Answering(Answer::new(response, terms));
+                    }
+                    Poll::Pending => return this.line.lock().poll_gone(cx).map(Ok),
+                },
+                Phase::Answering(answer) => match answer.poll(&this.line, cx)? {
+                    Poll::Ready(()) if answer.is_broken() => return Poll::Ready(Ok(())),
+                    Poll::Ready(()) => {
+                        let keeps = answer.keeps();
+                        this.phase = this.after(keeps);
+                    }
+                    Poll::Pending => return this.line.lock().poll_gone(cx).map(Ok),
+                },
+                Phase::Closing(linger) => {
+                    let mut line = this.line.lock();
+                    if let Some(linger) = linger {
+                        return linger.poll(&mut line.socket, cx).map(Ok);
+                    }
+                    ready!(Pin::new(&mut line.socket).poll_shutdown(cx))?;
+                    if line.body_is_over() {
+                        return Poll::Ready(Ok(()));
+                    }
+                    *linger = Some(Linger::new());
+                }
             }
-            None => self.exchange.begin(),
         }
+    }
+
+    fn finish(self: Pin<&mut Self>) {
+        self.get_mut().ends = true;
     }
 }
 
-/// Reads heads line by line, whatever the pieces they come in.
-#[derive(Debug, Default)]
-struct HeadScan {
-    /// The line so far, as much of it as tells which header it is.
-    line: [u8; LINE],
-    len: usize,
-    lines: u32,
-    lengths: u32,
-    encodings: u32,
-}
-/// Longer than both header names with their colon.
-const LINE: usize = 24;
-
-impl HeadScan {
-    /// Takes the next bytes; gives the scan back at the head's end.
-    fn feed(&mut self, bytes: &[u8]) -> Option<&Self> {
-        let mut rest = bytes;
-        while let Some(end) = memchr::memchr(b'\n', rest) {
-            self.keep(&rest[..end]);
-            rest = &rest[end + 1..];
-            if self.end_line() {
-                return Some(self);
+impl<T, S, F> Connection<T, S, F>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Fn(Arc<Exchange>, Request<IncomingBody>) -> F,
+    F: Future<Output = Response<Body>>,
+{
+    /// Awaits a request, and begins to serve it. None at the connection's end.
+    fn poll_head(&mut self, fresh: bool, cx: &mut Context<'_>) -> Poll<io::Result<Option<Phase<F>>>> {
+        let mut line = self.line.lock();
+        let mut found = if fresh { line.find() } else { Ok(None) };
+        loop {
+            match found {
+                Ok(None) if line.is_empty() => {}
+                Ok(None) => self.exchange.begin(),
+                Ok(Some((head, body))) => {
+                    drop(line);
+                    self.exchange.take_up(head.ambiguous);
+                    let body = body.map_or_else(|| IncomingBody::from_source(self.line.clone()), IncomingBody::whole);
+                    let serving = (self.serve)(self.exchange.clone(), head.request.map(|()| body));
+                    return Poll::Ready(Ok(Some(Phase::Serving(Box::pin(serving), head.terms))));
+                }
+                Err(status) => {
+                    drop(line);
+                    self.exchange.take_up(false);
+                    return Poll::Ready(Ok(Some(Phase::Answering(Answer::new(self.refusal(status), Terms::LAST)))));
+                }
             }
+            found = match line.poll_find(cx)? {
+                Poll::Ready(Some(found)) => found,
+                Poll::Ready(None) => return Poll::Ready(Ok(None)),
+                Poll::Pending if self.ends && line.is_empty() => return Poll::Ready(Ok(None)),
+                Poll::Pending => return Poll::Pending,
+            };
         }
-        self.keep(rest);
-        None
     }
 
-    fn keep(&mut self, piece: &[u8]) {
-        let room = piece.len().min(LINE - self.len);
-        self.line[self.len..self.len + room].copy_from_slice(&piece[..room]);
-        self.len += room;
+    /// What comes behind an answer, of which another request may follow or not.
+    fn after(&self, keeps: bool) -> Phase<F> {
+        let body_is_over = self.line.lock().skip_body();
+        if keeps && body_is_over {
+            self.exchange.answered();
+            Phase::Head { fresh: true }
+        } else {
+            Phase::Closing(None)
+        }
     }
 
-    /// Whether the line was the empty one behind the headers.
-    fn end_line(&mut self) -> bool {
-        let line = &self.line[..self.len];
-        let empty = matches!(line, [] | [b'\r']);
-        let named = |name: &[u8]| line.len() >= name.len() && line[..name.len()].eq_ignore_ascii_case(name);
-        self.lengths += u32::from(named(b"content-length:"));
-        self.encodings += u32::from(named(b"transfer-encoding:"));
-        self.len = 0;
-        // Empty lines before the request line are skipped, as RFC 9112 asks.
-        self.lines += u32::from(!empty);
-        empty && self.lines > 0
+    /// The answer to what is no request.
+    fn refusal(&self, status: StatusCode) -> Response<Body> {
+        let message = match status {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "the request's head is too long, or has too many fields",
+            StatusCode::NOT_IMPLEMENTED => "the request's body is coded in another way than in chunks",
+            _ => "the request's head is malformed",
+        };
+        let error = Error::new(ErrorKind::InvalidRequest, message);
+        let id = RequestId::from_random(fastrand::u128(..));
+        let mut response = service::failure(&self.exchange, Dialect::OpenAi, &error, &id);
+        *response.status_mut() = status;
+        response
+    }
+}
+
+/// Reads on for a while.
+struct Linger {
+    pause: Pin<Box<Sleep>>,
+    end: Instant,
+}
+
+impl Linger {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { pause: Box::pin(sleep_until(now + LINGER)), end: now + LONGEST_LINGER }
     }
 
-    const fn ambiguous(&self) -> bool {
-        (self.lengths > 0 && self.encodings > 0) || self.lengths > 1 || self.encodings > 1
+    /// Ready once nothing comes any more, or for too long.
+    fn poll(&mut self, socket: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<()> {
+        while let Poll::Ready(read) = poll_through(socket, AT_ONCE, cx, <[u8]>::len) {
+            if !read.is_ok_and(|read| read > 0) {
+                return Poll::Ready(());
+            }
+            self.pause.as_mut().reset(self.end.min(Instant::now() + LINGER));
+        }
+        self.pause.as_mut().poll(cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use bytes::Bytes;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-    use tokio::time::{Duration, Instant, sleep};
+    use futures_util::{StreamExt, stream};
+    use http_body_util::BodyExt;
+    use llm_core::Frame;
+    use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::sleep;
     use tokio_util::sync::CancellationToken;
 
     use super::super::body::Payload;
     use super::super::drive::{Bounds, IDLE_TIMEOUT};
     use super::*;
 
-    fn scan(pieces: &[&[u8]]) -> Option<bool> {
-        let mut scan = HeadScan::default();
-        pieces.iter().find_map(|piece| scan.feed(piece).map(HeadScan::ambiguous))
+    /// A connection whose requests `answer` answers, and its caller's end, through which so many bytes fit.
+    fn connect<F>(
+        width: usize,
+        stop: CancellationToken,
+        answer: impl Fn(Arc<Exchange>, Request<IncomingBody>) -> F + Unpin,
+    ) -> (DuplexStream, impl Future<Output = ()>)
+    where
+        F: Future<Output = Response<Body>>,
+    {
+        let (socket, theirs) = duplex(width);
+        let header_timeout = Duration::from_secs(10);
+        let bounds = Bounds { timer: Box::pin(sleep(header_timeout)), header_timeout, stop };
+        (theirs, serve(Opened { socket, ahead: Bytes::new(), bounds }, answer))
     }
 
-    #[test]
-    fn a_head_with_one_length_is_plain_however_it_is_cut() {
-        let head = b"POST / HTTP/1.1\r\nhost: x\r\nContent-Length: 5\r\n\r\n";
-        for cut in 0..head.len() {
-            assert_eq!(scan(&[&head[..cut], &head[cut..]]), Some(false), "cut at {cut}");
+    fn whole(exchange: Arc<Exchange>, bytes: impl Into<Bytes>) -> Response<Body> {
+        Response::new(Body::new(Payload::Whole(bytes.into()), exchange))
+    }
+
+    fn frame(bytes: &'static [u8]) -> Frame {
+        Frame { bytes: Bytes::from_static(bytes), ..Frame::default() }
+    }
+
+    /// Answers with what was asked: the method, the path and the body.
+    async fn echo(exchange: Arc<Exchange>, request: Request<IncomingBody>) -> Response<Body> {
+        let start = format!("{} {} ", request.method(), request.uri());
+        match request.into_body().collect().await {
+            Ok(body) => whole(exchange, [start.as_bytes(), &body.to_bytes()].concat()),
+            Err(broken) => whole(exchange, broken.to_string()),
         }
-        assert_eq!(scan(&[&head[..head.len() - 1]]), None);
     }
 
-    #[test]
-    fn two_ways_to_say_the_length_are_ambiguous() {
-        for headers in [
-            "content-length: 5\r\ntransfer-encoding: chunked",
-            "Transfer-Encoding: chunked\r\nContent-Length: 5",
-            "content-length: 5\r\ncontent-length: 6",
-            "content-length: 5\r\ncontent-length: 5",
+    /// All that a connection says to these `pieces`, each written when nothing else is to be done.
+    async fn told<F>(
+        width: usize,
+        pieces: &[&[u8]],
+        answer: impl Fn(Arc<Exchange>, Request<IncomingBody>) -> F + Unpin,
+    ) -> String
+    where
+        F: Future<Output = Response<Body>>,
+    {
+        let stop = CancellationToken::new();
+        let (theirs, serving) = connect(width, stop.clone(), answer);
+        let (mut reading, mut writing) = tokio::io::split(theirs);
+        let send = async {
+            for piece in pieces {
+                // A connection that was ended takes no more.
+                if writing.write_all(piece).await.is_err() {
+                    break;
+                }
+                // Until all has been done that is to be done.
+                sleep(Duration::from_millis(1)).await;
+            }
+            stop.cancel();
+        };
+        let mut told = Vec::new();
+        let ((), (), read) = tokio::join!(serving, send, reading.read_to_end(&mut told));
+        read.unwrap();
+        let told = String::from_utf8(told).unwrap();
+        let dated = |line: &&str| !line.starts_with("date: ");
+        told.split_inclusive("\r\n").filter(dated).collect()
+    }
+
+    fn ok(headers: &str, body: &str) -> String {
+        format!("HTTP/1.1 200 OK\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_are_answered_in_turn_wherever_they_are_cut() {
+        let asked: &[u8] = b"POST /a HTTP/1.1\r\ncontent-length: 3\r\n\r\none\r\nGET /b HTTP/1.1\r\n\r\n\
+            POST /c HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\ntw\r\n1\r\no\r\n0\r\n\r\n\
+            POST /d HTTP/1.1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        let answers =
+            [ok("", "POST /a one"), ok("", "GET /b "), ok("", "POST /c two"), ok("connection: close\r\n", "POST /d ")];
+        for cut in 0..asked.len() {
+            let pieces = [&asked[..cut], &asked[cut..]];
+            assert_eq!(told(4096, &pieces, echo).await, answers.concat(), "cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = asked.chunks(1).collect();
+        assert_eq!(told(7, &bytes, echo).await, answers.concat());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_request_is_answered_and_ends_the_connection() {
+        let long = format!("GET / HTTP/1.1\r\na: {}", "b".repeat(100_000));
+        for (asked, start) in [
+            ("GET / HTTP/1.1\r\nx y: z\r\n\r\nGET / HTTP/1.1\r\n\r\n", "HTTP/1.1 400 "),
+            ("POST / HTTP/1.1\r\ntransfer-encoding: gzip, chunked\r\n\r\n", "HTTP/1.1 501 "),
+            (&long, "HTTP/1.1 431 "),
         ] {
-            let head = format!("POST / HTTP/1.1\r\n{headers}\r\n\r\n");
-            assert_eq!(scan(&[head.as_bytes()]), Some(true), "{headers}");
+            let told = told(1024, &[asked.as_bytes()], echo).await;
+            assert!(told.starts_with(start) && told.contains("connection: close\r\n"), "{asked:.60}: {told}");
+            assert!(told.ends_with('}') && told.matches("HTTP/1.1").count() == 1, "{told}");
         }
     }
 
-    #[test]
-    fn bodies_and_other_headers_do_not_count() {
-        assert_eq!(
-            scan(&[b"\r\nPOST / HTTP/1.1\r\nx-content-length: 5\r\ncontent-length: 9\r\n\r\ncontent-length: 5\r\n"]),
-            Some(false)
-        );
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_not_wanted_is_read_on_for_a_while_and_the_answer_is_read() {
+        let refuse = |exchange, _| async { whole(exchange, "no") };
+        let head: &[u8] = b"POST / HTTP/1.1\r\ncontent-length: 100000\r\n\r\n";
+        let body = vec![b'x'; 100_000];
+        let kept = ok("", "no");
+        assert_eq!(told(64, &[head, &body], refuse).await, kept, "all of it was sent, against the answer's coming");
+        // Where it came with its head it is in nobody's way.
+        let next: &[u8] = b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\nxxGET / HTTP/1.1\r\n\r\n";
+        assert_eq!(told(4096, &[next], refuse).await, kept.repeat(2));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_to_be_asked_for_a_body_is_asked_when_it_is_wanted() {
+        let head: &[u8] = b"POST / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+        let told_late = told(4096, &[head, b"ab"], echo).await;
+        assert_eq!(told_late, format!("HTTP/1.1 100 Continue\r\n\r\n{}", ok("", "POST / ab")));
+        let refused = told(4096, &[head], |exchange, _| async { whole(exchange, "no") }).await;
+        assert_eq!(refused, ok("", "no"));
+        let at_once = [head, b"ab"].concat();
+        assert_eq!(told(4096, &[&at_once], echo).await, ok("", "POST / ab"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_of_unknown_length_is_told_as_its_caller_understands() {
+        let frames = |exchange, request: Request<IncomingBody>| async move {
+            let frames = stream::iter(["a", "", "bc"]).map(|text| Ok(frame(text.as_bytes())));
+            let payload = Payload::Frames(frames.boxed(), Dialect::OpenAi);
+            drop(request);
+            Response::new(Body::new(payload, exchange))
+        };
+        let ask = async |text: &str| told(4096, &[text.as_bytes()], frames).await;
+        assert_eq!(
+            ask("GET / HTTP/1.1\r\n\r\n").await,
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n"
+        );
+        assert_eq!(ask("GET / HTTP/1.0\r\n\r\n").await, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nabc");
+        assert_eq!(ask("HEAD / HTTP/1.1\r\n\r\n").await, "HTTP/1.1 200 OK\r\n\r\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_breaks_off_is_not_taken_for_whole() {
+        let breaks = |left| {
+            move |exchange, _| async move {
+                let pieces = [Ok(Bytes::from_static(b"ab")), Err(Error::new(ErrorKind::StreamInterrupted, "gone"))];
+                let body = stream::iter(pieces).boxed();
+                Response::new(Body::new(Payload::Passed { body, left, events: false }, exchange))
+            }
+        };
+        let asked: [&[u8]; 1] = [b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n"];
+        let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n";
+        assert_eq!(told(4096, &asked, breaks(None)).await, chunked);
+        assert_eq!(told(4096, &asked, breaks(Some(3))).await, "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nab");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leaves_while_it_is_served_or_answered_ends_it() {
+        for begun in [false, true] {
+            let held = Arc::new(());
+            let holder = held.clone();
+            let (mut theirs, serving) = connect(4096, CancellationToken::new(), move |exchange, _| {
+                let held = holder.clone();
+                async move {
+                    if !begun {
+                        std::future::pending::<Infallible>().await;
+                    }
+                    let never = stream::pending().inspect(move |_: &Result<Frame, Error>| drop(held.clone()));
+                    Response::new(Body::new(Payload::Frames(never.boxed(), Dialect::OpenAi), exchange))
+                }
+            });
+            let leave = async {
+                theirs.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+                sleep(Duration::from_secs(1)).await;
+                drop(theirs);
+            };
+            tokio::join!(serving, leave);
+            assert_eq!(Arc::strong_count(&held), 1, "begun: {begun}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_does_not_read_stops_the_answer_and_holds_little() {
+        let given = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = given.clone();
+        let (mut theirs, serving) = connect(64, CancellationToken::new(), move |exchange, _| {
+            let counted = counted.clone();
+            async move {
+                let frames = stream::repeat_with(move || {
+                    counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    Ok(frame(&[b'x'; 1000]))
+                });
+                Response::new(Body::new(Payload::Frames(frames.boxed(), Dialect::OpenAi), exchange))
+            }
+        });
+        let wait = async {
+            theirs.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+            sleep(Duration::from_secs(60)).await;
+            drop(theirs);
+        };
+        tokio::join!(serving, wait);
+        assert!(given.load(std::sync::atomic::Ordering::Relaxed) <= 20, "{given:?}");
+    }
+
+    proptest! {
+        /// However a body comes in and an answer's pieces lie, what goes out is the same.
+        #[test]
+        fn bodies_come_in_and_go_out_whole(
+            body in proptest::collection::vec(any::<u8>(), 0..40_000),
+            cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..6),
+            width in 1_usize..40_000,
+            chunked: bool,
+            joined: bool,
+        ) {
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
+            cuts.sort_unstable();
+            let ends = cuts.iter().copied().chain([body.len()]);
+            let pieces: Vec<&[u8]> = [0].into_iter().chain(cuts.iter().copied()).zip(ends).map(|(a, b)| &body[a..b]).collect();
+            let mut asked = match chunked {
+                true => b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n".to_vec(),
+                false => format!("POST / HTTP/1.1\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes(),
+            };
+            for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+                match chunked {
+                    true => asked.extend([format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat()),
+                    false => asked.extend_from_slice(piece),
+                }
+            }
+            if chunked {
+                asked.extend_from_slice(LAST);
+            }
+            // In the pieces in which it came, or in one.
+            let mirror = |exchange, request: Request<IncomingBody>| async move {
+                if joined {
+                    return whole(exchange, request.into_body().collect().await.unwrap().to_bytes());
+                }
+                let body = request.into_body().into_data_stream();
+                let body = body.map(|piece| piece.map_err(|broken| Error::new(ErrorKind::Internal, broken.to_string())));
+                Response::new(Body::new(Payload::Passed { body: body.boxed(), left: None, events: false }, exchange))
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            let answer = runtime.block_on(async {
+                let stop = CancellationToken::new();
+                let (theirs, serving) = connect(width, stop.clone(), mirror);
+                let (mut reading, mut writing) = tokio::io::split(theirs);
+                let send = async {
+                    writing.write_all(&asked).await.unwrap();
+                    sleep(Duration::from_millis(1)).await;
+                    stop.cancel();
+                };
+                let mut answer = Vec::new();
+                let ((), (), read) = tokio::join!(serving, send, reading.read_to_end(&mut answer));
+                read.unwrap();
+                answer
+            });
+            let at = answer.windows(4).position(|at| at == b"\r\n\r\n").unwrap() + 4;
+            let said = if joined { answer[at..].to_vec() } else { unchunked(&answer[at..]) };
+            prop_assert!(said == body, "{} bytes for {}", said.len(), body.len());
+        }
+    }
+
+    /// What is in the chunks, all of which are there.
+    fn unchunked(mut chunks: &[u8]) -> Vec<u8> {
+        let mut data = Vec::new();
+        while chunks != LAST {
+            let line = chunks.iter().position(|byte| *byte == b'\r').unwrap();
+            let size = usize::from_str_radix(std::str::from_utf8(&chunks[..line]).unwrap(), 16).unwrap();
+            data.extend_from_slice(&chunks[line + 2..line + 2 + size]);
+            chunks = chunks[line + 2 + size..].strip_prefix(b"\r\n").unwrap();
+        }
+        data
+    }
+
+    const LAST: &[u8] = b"0\r\n\r\n";
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_idle_for_its_whole_time_however_long_its_last_answer_took() {

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::body::Body;
 use super::drive::{Opened, Vital, drive};
 use super::inbound::{Exchange, Guard, Inbound};
+use super::incoming::IncomingBody;
 use super::listener::MAX_HEAD_BYTES;
 
 /// What every connection begins with that has not agreed on HTTP/2 in a handshake (RFC 9113, section 3.4).
@@ -38,7 +39,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) async fn serve<T, S, F>(opened: Opened<T>, tasks: TaskTracker, serve: S)
 where
     T: AsyncRead + AsyncWrite + Unpin,
-    S: Fn(Arc<Exchange>, Request<Incoming>) -> F,
+    S: Fn(Arc<Exchange>, Request<IncomingBody>) -> F,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let streams = Arc::new(Streams::default());
@@ -47,9 +48,9 @@ where
     let service = service_fn({
         let streams = streams.clone();
         // On the heap, and only until the answer has begun: its task goes on for as long as the stream.
-        move |request| {
+        move |request: Request<Incoming>| {
             let exchange = Arc::new(Exchange::on(Stream::of(streams.clone())));
-            Box::pin(serve(exchange, request)).map(Ok::<_, Infallible>)
+            Box::pin(serve(exchange, request.map(IncomingBody::from_stream))).map(Ok::<_, Infallible>)
         }
     });
     let connection = http2::Builder::new(Tasks(tasks))
@@ -128,10 +129,6 @@ struct Frames {
 }
 
 impl Guard for Frames {
-    fn watches(&self) -> bool {
-        true
-    }
-
     fn note(&mut self, bytes: &[u8]) {
         let finished = self.scan.feed(bytes);
         if finished {

@@ -1,4 +1,4 @@
-//! A caller's connection as hyper reads it, and an eye on the heads that come.
+//! A caller's connection: what is known of its requests, how it is read, and how hyper reads it.
 
 use std::cell::RefCell;
 use std::io;
@@ -23,7 +23,8 @@ pub(crate) struct Exchange {
     phase: AtomicU8,
     /// Whether a head was finished since the timer looked.
     finished: AtomicBool,
-    stream: Option<Stream>,
+    /// Open for as long as its exchange.
+    _stream: Option<Stream>,
 }
 
 /// Nothing of the next head has come.
@@ -38,7 +39,7 @@ const AMBIGUOUS: u8 = 3;
 impl Exchange {
     /// The exchange of one HTTP/2 stream.
     pub(super) const fn on(stream: Stream) -> Self {
-        Self { phase: AtomicU8::new(BUSY), finished: AtomicBool::new(false), stream: Some(stream) }
+        Self { phase: AtomicU8::new(BUSY), finished: AtomicBool::new(false), _stream: Some(stream) }
     }
 
     /// Whether the head of the request under way gave its body's length both ways.
@@ -46,20 +47,9 @@ impl Exchange {
         self.phase.load(Relaxed) == AMBIGUOUS
     }
 
-    /// Whether an answer that comes before its request's body has been read can be told apart from it only by reading
-    /// that body: over HTTP/2 both have their own way.
-    pub(super) const fn must_be_read(&self) -> bool {
-        self.stream.is_none()
-    }
-
     /// The answer is out: the next bytes begin a head.
-    pub(crate) fn answered(&self) {
+    pub(super) fn answered(&self) {
         self.phase.store(AWAITING, Relaxed);
-    }
-
-    /// Whether the next bytes are a head's.
-    pub(super) fn awaits_head(&self) -> bool {
-        matches!(self.phase.load(Relaxed), AWAITING | IN_HEAD)
     }
 
     /// A head has begun.
@@ -97,9 +87,6 @@ impl Vital for Exchange {
 
 /// What looks at the bytes of a connection before hyper gets them.
 pub(super) trait Guard: Unpin {
-    /// Whether the next bytes must be seen.
-    fn watches(&self) -> bool;
-
     /// Follows what was read.
     fn note(&mut self, bytes: &[u8]);
 }
@@ -118,56 +105,43 @@ impl<T, G> Inbound<T, G> {
     }
 }
 
-impl<T: AsyncRead + Unpin, G: Guard> Inbound<T, G> {
-    /// Reads what the guard is to see: hyper's cursor does not show what was read into it, so that goes through a
-    /// buffer of the thread's.
-    fn poll_watched(&mut self, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
-            let piece = self.ahead.split_to(self.ahead.len().min(buf.remaining()));
-            if self.guard.watches() {
-                self.guard.note(&piece);
-            }
+impl<T: AsyncRead + Unpin, G: Guard> Read for Inbound<T, G> {
+    /// hyper's cursor does not show what was read into it, so that goes through the thread's buffer.
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let Self { io, ahead, guard } = self.get_mut();
+        if !ahead.is_empty() {
+            let piece = ahead.split_to(ahead.len().min(buf.remaining()));
+            guard.note(&piece);
             buf.put_slice(&piece);
             return Poll::Ready(Ok(()));
         }
-        READ.with_borrow_mut(|buffer| {
-            let want = buffer.len().min(buf.remaining());
-            let mut read = ReadBuf::new(&mut buffer[..want]);
-            ready!(Pin::new(self.io.inner_mut()).poll_read(cx, &mut read))?;
-            self.guard.note(read.filled());
-            buf.put_slice(read.filled());
-            Poll::Ready(Ok(()))
+        poll_through(io.inner_mut(), buf.remaining(), cx, |read| {
+            guard.note(read);
+            buf.put_slice(read);
         })
     }
 }
 
-impl<T: AsyncRead + Unpin, G: Guard> Read for Inbound<T, G> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.guard.watches() || !this.ahead.is_empty() {
-            return this.poll_watched(cx, buf);
-        }
-        Pin::new(&mut this.io).poll_read(cx, buf)
-    }
-}
+/// What is read at once through the thread's buffer.
+pub(super) const AT_ONCE: usize = 16 << 10;
 
 thread_local! {
-    /// As long as hyper's first read buffer, so that a small request still comes in one read.
-    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; 8192].into());
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; AT_ONCE].into());
 }
 
-/// Reads what comes first on `socket`, before anybody knows its protocol, and appends it to `ahead`. Gives the number
-/// of bytes; none at the end.
-pub(super) fn poll_first<T: AsyncRead + Unpin>(
+/// Reads at most so many bytes, and has `take` have them; none at the end. They are in a buffer of the thread's: who
+/// waits holds none.
+pub(super) fn poll_through<T: AsyncRead + Unpin, R>(
     socket: &mut T,
-    ahead: &mut Vec<u8>,
+    most: usize,
     cx: &mut Context<'_>,
-) -> Poll<io::Result<usize>> {
+    take: impl FnOnce(&[u8]) -> R,
+) -> Poll<io::Result<R>> {
     READ.with_borrow_mut(|buffer| {
-        let mut read = ReadBuf::new(buffer);
+        let most = most.min(buffer.len());
+        let mut read = ReadBuf::new(&mut buffer[..most]);
         ready!(Pin::new(socket).poll_read(cx, &mut read))?;
-        ahead.extend_from_slice(read.filled());
-        Poll::Ready(Ok(read.filled().len()))
+        Poll::Ready(Ok(take(read.filled())))
     })
 }
 

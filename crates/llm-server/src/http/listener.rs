@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::io::AsyncRead;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -15,7 +14,8 @@ use tokio_util::task::TaskTracker;
 
 use super::body::Body;
 use super::drive::{Bounds, Opened};
-use super::inbound::{Exchange, poll_first};
+use super::inbound::{AT_ONCE, Exchange, poll_through};
+use super::incoming::IncomingBody;
 use super::socket::Socket;
 use super::tls::{self, Tls};
 use super::{http1, http2};
@@ -40,7 +40,7 @@ pub(crate) struct Terms {
 /// Accepts connections until it is told to stop. Returns once all are closed.
 pub(crate) async fn listen<S, F>(listener: TcpListener, terms: Terms, serve: S)
 where
-    S: Fn(Arc<Exchange>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    S: Fn(Arc<Exchange>, Request<IncomingBody>) -> F + Clone + Unpin + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -79,7 +79,7 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(Tc
 
 async fn connection<S, F>(stream: TcpStream, terms: Terms, tasks: TaskTracker, serve: S)
 where
-    S: Fn(Arc<Exchange>, Request<Incoming>) -> F,
+    S: Fn(Arc<Exchange>, Request<IncomingBody>) -> F + Unpin,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let Terms { header_timeout, tls, stop } = terms;
@@ -130,7 +130,13 @@ async fn open(stream: TcpStream, tls: &Tls) -> io::Result<(Socket, Bytes, Protoc
 async fn sniff<T: AsyncRead + Unpin>(socket: &mut T) -> io::Result<(Bytes, Protocol)> {
     let mut ahead = Vec::new();
     loop {
-        let read = std::future::poll_fn(|cx| poll_first(socket, &mut ahead, cx)).await?;
+        let read = std::future::poll_fn(|cx| {
+            poll_through(socket, AT_ONCE, cx, |read| {
+                ahead.extend_from_slice(read);
+                read.len()
+            })
+        })
+        .await?;
         let compared = ahead.len().min(http2::PREFACE.len());
         if read == 0 || ahead[..compared] != http2::PREFACE[..compared] {
             return Ok((ahead.into(), Protocol::Http1));

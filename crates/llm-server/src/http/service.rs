@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use axum::Router;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 use llm_core::{Clock, Dialect, Envelope, Error, ErrorKind, RequestId, RequestObserver, Sharing, Tick};
 use llm_pipeline::{CacheUse, Caller, Reply, Served};
 use tower::ServiceExt;
@@ -15,6 +14,7 @@ use super::body::{Body, Payload, collect};
 use super::error::{render, wrong_method};
 use super::forward::{self, Passage};
 use super::inbound::Exchange;
+use super::incoming::IncomingBody;
 use super::ingress::Ingress;
 use super::quota;
 use crate::config::Scope;
@@ -26,7 +26,7 @@ pub(crate) async fn serve(
     process: Arc<Process>,
     routes: Router,
     exchange: Arc<Exchange>,
-    request: Request<Incoming>,
+    request: Request<IncomingBody>,
 ) -> Response<Body> {
     let received = process.clock.now();
     let id = request_id(request.headers());
@@ -75,7 +75,7 @@ pub(crate) async fn serve(
 pub(crate) async fn serve_routes(
     routes: Router,
     exchange: Arc<Exchange>,
-    request: Request<Incoming>,
+    request: Request<IncomingBody>,
 ) -> Response<Body> {
     let id = request_id(request.headers());
     routed(routes, exchange, &id, request).await
@@ -86,7 +86,7 @@ async fn infer(
     process: &Process,
     exchange: &Arc<Exchange>,
     ingress: &Ingress,
-    request: Request<Incoming>,
+    request: Request<IncomingBody>,
     id: &RequestId,
     received: Tick,
     watch: Option<&Watch>,
@@ -101,7 +101,7 @@ async fn infer(
     if let Some(watch) = watch {
         watch.caller(&caller.tenant);
     }
-    let body = match collect(body, exchange, app.limits.max_body_bytes, app.limits.body_idle_timeout).await {
+    let body = match collect(body, app.limits.max_body_bytes, app.limits.body_idle_timeout).await {
         Ok(body) => body,
         Err(error) => return refuse(exchange, dialect, &error, id),
     };
@@ -231,7 +231,12 @@ pub(super) fn refuse(exchange: &Arc<Exchange>, dialect: Dialect, error: &Error, 
 }
 
 /// The routes that are not the data plane's.
-async fn routed(routes: Router, exchange: Arc<Exchange>, id: &RequestId, request: Request<Incoming>) -> Response<Body> {
+async fn routed(
+    routes: Router,
+    exchange: Arc<Exchange>,
+    id: &RequestId,
+    request: Request<IncomingBody>,
+) -> Response<Body> {
     let mut request = request.map(axum::body::Body::new);
     request.extensions_mut().insert(id.clone());
     let (parts, body) = match routes.oneshot(request).await {

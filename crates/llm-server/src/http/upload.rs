@@ -1,17 +1,16 @@
 //! Bodies that go on as they come: as much is read beforehand as must be known.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::stream;
 use http::{HeaderMap, header};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use llm_core::{BoxStream, Error, ErrorKind, ForwardBody, NamedModel, Upload};
 use llm_providers::wire::openai::{FormReader, read_model};
 
-use super::body::{LINGER, collect, discard, next, refused};
-use super::inbound::Exchange;
+use super::body::{collect, next, too_large};
+use super::incoming::IncomingBody;
 
 /// So many bytes at most may come of a body.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +34,8 @@ const SHORT: usize = 64 << 10;
 const HELD: usize = 32 << 20;
 
 /// A body that nobody here needs to understand.
-pub(super) async fn unread(body: Incoming, exchange: &Arc<Exchange>, bounds: Bounds) -> Result<Read, Error> {
-    let mut coming = Coming::of(body, exchange, bounds).await?;
+pub(super) async fn unread(body: IncomingBody, bounds: Bounds) -> Result<Read, Error> {
+    let mut coming = Coming::of(body, bounds)?;
     let mut start = Vec::new();
     while coming.taken < SHORT {
         match coming.next().await? {
@@ -48,19 +47,14 @@ pub(super) async fn unread(body: Incoming, exchange: &Arc<Exchange>, bounds: Bou
 }
 
 /// A body in JSON, which is read whole, or a form, which is read up to its model.
-pub(super) async fn naming_a_model(
-    body: Incoming,
-    exchange: &Arc<Exchange>,
-    headers: &HeaderMap,
-    bounds: Bounds,
-) -> Result<Read, Error> {
+pub(super) async fn naming_a_model(body: IncomingBody, headers: &HeaderMap, bounds: Bounds) -> Result<Read, Error> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if !kind.get(..FORM.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORM)) {
-        let body = collect(body, exchange, bounds.most, bounds.idle).await?;
+        let body = collect(body, bounds.most, bounds.idle).await?;
         let (model, at) = read_model(&body)?.unzip();
         return Ok(Read { model, body: ForwardBody::new(vec![body], at, None) });
     }
-    let mut coming = Coming::of(body, exchange, bounds).await?;
+    let mut coming = Coming::of(body, bounds)?;
     coming.form = Some(FormReader::of(kind)?);
     let mut start = Vec::new();
     while let Some(piece) = coming.next().await? {
@@ -72,7 +66,7 @@ pub(super) async fn naming_a_model(
         if coming.model.is_none() && coming.taken > HELD {
             let message = format!("the form does not name its model in its first {HELD} bytes: put it before the file");
             let error = Error::new(ErrorKind::InvalidRequest, message).with_param("model").with_code("invalid_value");
-            return Err(coming.given_up(error).await);
+            return Err(error);
         }
     }
     let (model, at) = coming.model.take().unzip();
@@ -81,17 +75,10 @@ pub(super) async fn naming_a_model(
 
 const FORM: &str = "multipart/form-data";
 
-/// Reads on for a while after what it belongs to has failed, so that its caller gets to read the answer.
-pub(super) async fn drain(rest: &Upload, bounds: Bounds) {
-    let Some(mut rest) = rest.take() else { return };
-    while let Ok(Some(Ok(_))) = tokio::time::timeout(bounds.idle.min(LINGER), rest.next()).await {}
-}
-
 /// A body on its way in.
 struct Coming {
     /// None once there is no more of it.
-    body: Option<Incoming>,
-    exchange: Arc<Exchange>,
+    body: Option<IncomingBody>,
     bounds: Bounds,
     announced: Option<u64>,
     taken: usize,
@@ -103,13 +90,12 @@ struct Coming {
 impl Coming {
     /// # Errors
     /// `TooLarge` when more is announced than may come.
-    async fn of(body: Incoming, exchange: &Arc<Exchange>, bounds: Bounds) -> Result<Self, Error> {
+    fn of(body: IncomingBody, bounds: Bounds) -> Result<Self, Error> {
         let hint = body.size_hint();
         if hint.lower() > bounds.most as u64 {
-            return Err(refused(body, exchange, bounds.most, bounds.idle).await);
+            return Err(too_large(bounds.most));
         }
-        let (announced, exchange) = (hint.exact(), exchange.clone());
-        Ok(Self { body: Some(body), exchange, bounds, announced, taken: 0, form: None, model: None })
+        Ok(Self { body: Some(body), bounds, announced: hint.exact(), taken: 0, form: None, model: None })
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
@@ -120,25 +106,16 @@ impl Coming {
             return Ok(None);
         };
         self.taken += piece.len();
-        if self.taken > self.bounds.most
-            && let Some(body) = self.body.take()
-        {
-            return Err(refused(body, &self.exchange, self.bounds.most, self.bounds.idle).await);
+        if self.taken > self.bounds.most {
+            self.body = None;
+            return Err(too_large(self.bounds.most));
         }
-        match self.form.as_mut().map(|form| form.feed(&piece)) {
-            Some(Err(error)) => return Err(self.given_up(error).await),
-            Some(Ok(Some(found))) => self.model = Some(found),
-            Some(Ok(None)) | None => {}
+        if let Some(form) = &mut self.form
+            && let Some(found) = form.feed(&piece)?
+        {
+            self.model = Some(found);
         }
         Ok(Some(piece))
-    }
-
-    /// The `error` in the body, once what still comes of it has been read for a while.
-    async fn given_up(&mut self, error: Error) -> Error {
-        if let Some(body) = self.body.take().filter(|_| self.exchange.must_be_read()) {
-            discard(body, self.bounds.most, self.bounds.idle).await;
-        }
-        error
     }
 
     fn into_upload(self) -> Upload {

@@ -1,10 +1,10 @@
-//! Which of the bytes that follow an answer's head are its body (RFC 9112, sections 6 and 7).
+//! Which of the bytes that follow a head are its body (RFC 9112, sections 6 and 7).
 
 use bytes::{BufMut, BytesMut};
 
 /// How a body's end is known, and how far it has been read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub enum Framing {
     /// So many bytes are left.
     Length(u64),
     /// In chunks, each with its size before it.
@@ -15,7 +15,7 @@ pub(super) enum Framing {
 
 /// The place in a chunked body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Chunked {
+pub struct Chunked {
     place: Place,
     /// Bytes of extensions and trailers so far, which say nothing that anybody asks for.
     idle: usize,
@@ -52,7 +52,7 @@ enum Place {
 
 /// The bytes are no body of this framing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub struct Malformed;
 
 /// Bytes of extensions and trailers that a body may have.
 const MOST_IDLE: usize = 16 << 10;
@@ -60,18 +60,24 @@ const MOST_IDLE: usize = 16 << 10;
 const MOST_DIGITS: u8 = 15;
 
 impl Framing {
-    pub(super) const fn chunked() -> Self {
+    /// A body in chunks, before the first.
+    #[must_use]
+    pub const fn chunked() -> Self {
         Self::Chunked(Chunked { place: Place::Size { size: 0, digits: 0 }, idle: 0 })
     }
 
     /// Whether all of the body has come.
-    pub(super) const fn is_over(&self) -> bool {
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
         matches!(self, Self::Length(0) | Self::Chunked(Chunked { place: Place::Over, .. }))
     }
 
     /// Appends what of `bytes` is the body's to `out`. Gives how many bytes were taken: all of them, unless the body
     /// ends before.
-    pub(super) fn feed(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<usize, Malformed> {
+    ///
+    /// # Errors
+    /// [`Malformed`] where they are no body of this framing.
+    pub fn feed(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<usize, Malformed> {
         match self {
             Self::Length(left) => {
                 let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use super::fields::{BadLength, header_map, length, names};
 use super::framing::Framing;
 use crate::transport::HttpRequest;
 
@@ -80,16 +81,10 @@ impl Head {
         let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(NotHttp)?;
         // In bytes of their own, and all in one piece: what they were read into is used again.
         let text = Bytes::copy_from_slice(&bytes[..len]);
-        let mut headers = HeaderMap::with_capacity(answer.headers.len());
-        for field in answer.headers.iter() {
-            let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| NotHttp)?;
-            let at = field.value.as_ptr().addr() - bytes.as_ptr().addr();
-            let value = if field.value.is_empty() { Bytes::new() } else { text.slice(at..at + field.value.len()) };
-            headers.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| NotHttp)?);
-        }
+        let headers = header_map(&text, bytes, answer.headers).ok_or(NotHttp)?;
         let is_old = answer.version == Some(0);
         let (framing, framed_twice) = framing(status, &headers, is_old)?;
-        let says = |word: &str| names(&headers, CONNECTION).any(|token| token.eq_ignore_ascii_case(word));
+        let says = |word: &str| names(&headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(word));
         let keeps = !framed_twice && if is_old { says("keep-alive") } else { !says("close") };
         Ok(Some(Self { status, headers, framing, keeps, len }))
     }
@@ -105,8 +100,8 @@ fn framing(status: StatusCode, headers: &HeaderMap, is_old: bool) -> Result<(Fra
     if status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
         return Ok((Framing::Length(0), false));
     }
-    let length = length(headers)?;
-    let Some(coding) = names(headers, TRANSFER_ENCODING).last() else {
+    let length = length(headers).map_err(|BadLength| NotHttp)?;
+    let Some(coding) = names(headers, &TRANSFER_ENCODING).last() else {
         return Ok((length.map_or(Framing::UntilClose, Framing::Length), false));
     };
     if is_old {
@@ -114,29 +109,6 @@ fn framing(status: StatusCode, headers: &HeaderMap, is_old: bool) -> Result<(Fra
     }
     let framing = if coding.eq_ignore_ascii_case("chunked") { Framing::chunked() } else { Framing::UntilClose };
     Ok((framing, length.is_some()))
-}
-
-/// The one length that the head gives, however often.
-fn length(headers: &HeaderMap) -> Result<Option<u64>, NotHttp> {
-    let mut found = None;
-    for value in headers.get_all(CONTENT_LENGTH) {
-        for text in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-            let text = std::str::from_utf8(text).ok().filter(|_| is_number);
-            let length = text.and_then(|text| text.parse().ok()).ok_or(NotHttp)?;
-            if found.is_some_and(|found: u64| found != length) {
-                return Err(NotHttp);
-            }
-            found = Some(length);
-        }
-    }
-    Ok(found)
-}
-
-/// The words of a header that is a list.
-fn names(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim).filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]

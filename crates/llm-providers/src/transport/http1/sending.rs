@@ -1,18 +1,15 @@
 //! A request on its way out: its head and its body, in as few writes as the socket allows.
 
-use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http_body::Body as _;
 use tokio::io::AsyncWrite;
 
+use super::outbox::{LAST_CHUNK, Outbox};
 use crate::transport::body::Outgoing;
-
-/// Pieces that are handed to the socket at once.
-const PIECES: usize = 16;
 
 /// Why a request was not sent whole.
 #[derive(Debug)]
@@ -26,7 +23,7 @@ pub(super) enum Unsent {
 /// What is still to be written.
 #[derive(Debug)]
 pub(super) struct Sending {
-    pieces: VecDeque<Bytes>,
+    out: Outbox,
     body: Outgoing,
     /// Whether each piece of the body is framed as a chunk.
     chunked: bool,
@@ -37,9 +34,9 @@ pub(super) struct Sending {
 impl Sending {
     /// `head`, then `body`.
     pub(super) fn new(head: Vec<u8>, body: Outgoing, chunked: bool) -> Self {
-        let mut pieces = VecDeque::with_capacity(2);
-        pieces.push_back(head.into());
-        Self { pieces, body, chunked, whole: false }
+        let mut out = Outbox::with_capacity(2);
+        out.push(head.into());
+        Self { out, body, chunked, whole: false }
     }
 
     /// Writes until all is written, the socket takes no more or the body has no more yet.
@@ -53,30 +50,21 @@ impl Sending {
     ) -> Poll<Result<(), Unsent>> {
         loop {
             self.fill(cx)?;
-            if self.pieces.is_empty() {
+            if self.out.is_empty() {
                 return if self.whole { socket.poll_flush(cx).map_err(Unsent::Socket) } else { Poll::Pending };
             }
-            let mut slices = [IoSlice::new(&[]); PIECES];
-            let count = self.pieces.len().min(PIECES);
-            for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
-                *slice = IoSlice::new(piece);
-            }
-            let written = ready!(socket.as_mut().poll_write_vectored(cx, &slices[..count])).map_err(Unsent::Socket)?;
-            if written == 0 {
-                return Poll::Ready(Err(Unsent::Socket(io::ErrorKind::WriteZero.into())));
-            }
-            self.advance(written);
+            ready!(self.out.poll_write(socket.as_mut(), cx)).map_err(Unsent::Socket)?;
         }
     }
 
     /// Takes of the body what is there, and no more than is written at once.
     fn fill(&mut self, cx: &mut Context<'_>) -> Result<(), Unsent> {
-        while !self.whole && self.pieces.len() < PIECES {
+        while !self.whole && self.out.has_room() {
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
-                        self.push(data);
+                        if self.chunked { self.out.push_chunk(data) } else { self.out.push(data) }
                     }
                 }
                 // Whoever sends it has been told why.
@@ -84,43 +72,18 @@ impl Sending {
                 Poll::Ready(None) => {
                     self.whole = true;
                     if self.chunked {
-                        self.pieces.push_back(Bytes::from_static(b"0\r\n\r\n"));
+                        self.out.push(Bytes::from_static(LAST_CHUNK));
                     }
                 }
             }
         }
         Ok(())
     }
-
-    fn push(&mut self, data: Bytes) {
-        // A chunk without bytes would be the last.
-        if data.is_empty() {
-            return;
-        }
-        if self.chunked {
-            self.pieces.push_back(format!("{:x}\r\n", data.len()).into());
-            self.pieces.push_back(data);
-            self.pieces.push_back(Bytes::from_static(b"\r\n"));
-        } else {
-            self.pieces.push_back(data);
-        }
-    }
-
-    fn advance(&mut self, mut written: usize) {
-        while let Some(piece) = self.pieces.front_mut() {
-            let taken = written.min(piece.len());
-            piece.advance(taken);
-            written -= taken;
-            if !piece.is_empty() {
-                return;
-            }
-            self.pieces.pop_front();
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::IoSlice;
     use std::task::Waker;
 
     use proptest::prelude::*;
