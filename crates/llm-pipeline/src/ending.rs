@@ -46,7 +46,7 @@ pub(crate) struct Ending {
     sharing: Sharing,
     attempts: u32,
     /// Of an answer that another's call gave: what its tokens cost.
-    price: Option<Price>,
+    price: Option<Arc<Price>>,
     saved: Option<Money>,
 }
 
@@ -78,7 +78,7 @@ impl Ending {
         let Response { reply, served } = response;
         self.sharing = served.sharing;
         self.attempts = served.attempts;
-        self.price = served.price.filter(|_| matches!(served.sharing, Sharing::Joined | Sharing::Hit));
+        self.price = served.price.clone().filter(|_| matches!(served.sharing, Sharing::Joined | Sharing::Hit));
         if let Some(follower) = &self.follower {
             follower.answered(&served.provider, &served.leader);
         }
@@ -115,7 +115,7 @@ impl Ending {
 
     /// Nobody paid for `usage` once more.
     fn used(&mut self, usage: &Usage) {
-        self.saved = self.price.and_then(|price| price.cost(usage));
+        self.saved = self.price.as_ref().and_then(|price| price.cost(usage));
     }
 
     fn tell(&mut self, error: Option<ErrorKind>) {

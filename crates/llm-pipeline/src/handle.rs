@@ -166,7 +166,7 @@ impl Pipeline {
                     let provider = target.provider().clone();
                     let upstream = now.since(request.received);
                     let (leader, attempts) = (request.id.clone(), tries.made());
-                    let (sharing, price) = (Sharing::Bypass, target.terms.price);
+                    let (sharing, price) = (Sharing::Bypass, target.price.clone());
                     let served = Served { provider, sharing, leader, attempts, upstream, price };
                     return Ok(Response { reply, served });
                 }
@@ -314,7 +314,7 @@ impl Pipeline {
         route.tally.allow();
         // Without a bound there is no hard limit on money: nothing is counted against it.
         let output = output.map(|output| output.unwrap_or(u64::MAX));
-        let meter = Meter::new(admission, target.terms.price, output);
+        let meter = Meter::new(admission, target.price.clone(), output);
         Ok(Some(Placed { index, key, permit, meter, reason: None }))
     }
 

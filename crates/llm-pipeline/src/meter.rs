@@ -1,5 +1,7 @@
 //! What an attempt holds of the limits, and how much of it its answer uses.
 
+use std::sync::Arc;
+
 use llm_core::{Error, ErrorKind, Money, Price, Tick, Usage};
 use llm_ratelimit::{Admission, Cost, Exhausted, Resource};
 
@@ -10,7 +12,7 @@ use crate::hold::{Hold, is_free};
 pub(crate) struct Meter {
     target: Option<Admission>,
     caller: Option<Hold>,
-    price: Option<Price>,
+    price: Option<Arc<Price>>,
     /// Whether what is said is counted against what is reserved.
     counts: bool,
     /// Tokens said, at least.
@@ -29,7 +31,7 @@ const STEP: u64 = 64;
 impl Meter {
     /// A meter of an attempt that goes out now. `output` is how many output tokens its money is reserved for; none
     /// when it does not matter what the attempt costs.
-    pub(crate) fn new(mut target: Option<Admission>, price: Option<Price>, output: Option<u64>) -> Self {
+    pub(crate) fn new(mut target: Option<Admission>, price: Option<Arc<Price>>, output: Option<u64>) -> Self {
         target.iter_mut().for_each(Admission::sent);
         Self {
             target,
@@ -78,7 +80,7 @@ impl Meter {
             self.tokens += STEP;
         }
         if self.said > self.money {
-            more.bound = Some(self.price.map_or(0, |price| units(price.most_output(STEP))));
+            more.bound = Some(self.price.as_ref().map_or(0, |price| units(price.most_output(STEP))));
             self.money += STEP;
         }
         if let Some(target) = &mut self.target {
@@ -97,7 +99,7 @@ impl Meter {
 
     /// The attempt has ended, with `usage` if anybody said so. Settles; gives what it cost.
     pub(crate) fn end(&mut self, usage: Option<&Usage>, now: Tick) -> Option<Money> {
-        let cost = self.price.zip(usage).and_then(|(price, usage)| price.cost(usage));
+        let cost = self.price.as_ref().zip(usage).and_then(|(price, usage)| price.cost(usage));
         let used = match usage {
             _ if self.free => Some(Cost::default()),
             // Something in it has no known price: what was reserved stays spent, as where nobody says what was used.

@@ -103,7 +103,7 @@ pub struct Served {
     /// From the first call's begin to the answer's head, pauses between attempts included.
     pub upstream: Duration,
     /// What its tokens cost; none where unknown.
-    pub price: Option<Price>,
+    pub price: Option<Arc<Price>>,
 }
 
 /// An answer in the form of the request.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use llm_breaker::CircuitBreaker;
-use llm_core::{ModelId, Provider, ProviderId, TargetObserver, Tick};
+use llm_core::{ModelId, Price, Provider, ProviderId, TargetObserver, Tick};
 use llm_router::{Demand, SmartRouter};
 
 use crate::circuits::Circuits;
@@ -77,6 +77,8 @@ pub(crate) struct Target {
     /// Those of the others.
     more: Box<[CircuitBreaker]>,
     pub(crate) terms: Terms,
+    /// That of the terms, for what goes through many hands.
+    pub(crate) price: Option<Arc<Price>>,
     pub(crate) observer: Arc<dyn TargetObserver>,
     asked_by: AskedBy,
 }
@@ -91,7 +93,8 @@ impl Target {
         let mut breakers = upstream.keys.iter().map(|key| key.circuits.of(&model));
         let breaker = breakers.next().expect("a provider has a key");
         let more = breakers.collect();
-        Self { upstream, model, breaker, more, terms, observer, asked_by: AskedBy::Any }
+        let price = terms.price.map(Arc::new);
+        Self { upstream, model, breaker, more, terms, price, observer, asked_by: AskedBy::Any }
     }
 
     /// The same target, asked by no other keys than these.

@@ -1,7 +1,7 @@
 //! What drives a connection to its end: the process may ask for it, and so may a time without requests.
 
 use std::error::Error as StdError;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -69,7 +69,7 @@ pub(super) trait Connection {
 /// Why a connection broke.
 pub(super) type Failure = Box<dyn StdError + Send + Sync>;
 
-impl<I, S, E> Connection for http2::Connection<I, S, E>
+impl<I, S, E> Connection for Pin<Box<http2::Connection<I, S, E>>>
 where
     I: Read + Write + Unpin,
     S: HttpService<Incoming, ResBody = Body>,
@@ -79,27 +79,25 @@ where
     const SAYS_GOODBYE: bool = true;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        Future::poll(self, cx).map_err(Into::into)
+        self.get_mut().as_mut().poll(cx).map_err(Into::into)
     }
 
     fn finish(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+        self.get_mut().as_mut().graceful_shutdown();
     }
 }
 
 /// Drives `connection` to its end.
-pub(super) async fn drive<C: Connection, V: Vital>(connection: C, vital: Arc<V>, bounds: Bounds) {
+pub(super) fn drive<C: Connection + Unpin, V: Vital>(connection: C, vital: Arc<V>, bounds: Bounds) -> Driven<C, V> {
     let Bounds { timer, header_timeout, stop } = bounds;
     let watch = Watch { head_deadline: Some(timer.deadline()), timer, header_timeout, active: false };
-    let connection = pin!(connection);
     let stop = Some(Box::pin(stop.cancelled_owned()));
-    if let Err(error) = (Driven { connection, vital, watch, stop, told: false }).await {
-        tracing::debug!(%error, "connection ended");
-    }
+    Driven { connection, vital, watch, stop, told: false }
 }
 
-struct Driven<'a, C, V> {
-    connection: Pin<&'a mut C>,
+/// A connection that is driven to its end.
+pub(super) struct Driven<C, V> {
+    connection: C,
     vital: Arc<V>,
     watch: Watch,
     stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
@@ -107,29 +105,32 @@ struct Driven<'a, C, V> {
     told: bool,
 }
 
-impl<C: Connection, V: Vital> Future for Driven<'_, C, V> {
-    type Output = Result<(), Failure>;
+impl<C: Connection + Unpin, V: Vital> Future for Driven<C, V> {
+    type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         if let Some(stop) = &mut this.stop
             && stop.as_mut().poll(cx).is_ready()
         {
             this.stop = None;
-            this.connection.as_mut().finish();
+            Pin::new(&mut this.connection).finish();
         }
         loop {
-            if let Poll::Ready(ended) = this.connection.as_mut().poll(cx) {
-                return Poll::Ready(ended);
+            if let Poll::Ready(ended) = Pin::new(&mut this.connection).poll(cx) {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended");
+                }
+                return Poll::Ready(());
             }
             let overdue = ready!(this.watch.poll(&*this.vital, cx));
             if overdue == Overdue::Head || !C::SAYS_GOODBYE || this.told {
                 tracing::debug!(?overdue, "connection cut off");
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(());
             }
             this.told = true;
             this.watch.allow_goodbye();
-            this.connection.as_mut().finish();
+            Pin::new(&mut this.connection).finish();
         }
     }
 }

@@ -24,7 +24,7 @@ use self::answer::Answer;
 use self::head::Terms;
 use self::line::Line;
 use super::body::Body;
-use super::drive::{self, Failure, Opened, drive};
+use super::drive::{self, Driven, Failure, Opened, drive};
 use super::inbound::{AT_ONCE, Exchange, poll_through};
 use super::incoming::IncomingBody;
 use super::service;
@@ -35,7 +35,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const LONGEST_LINGER: Duration = Duration::from_secs(30);
 
 /// Serves one connection to its end.
-pub(super) async fn serve<T, S, F>(opened: Opened<T>, serve: S)
+pub(super) fn serve<T, S, F>(opened: Opened<T>, serve: S) -> Driven<impl drive::Connection + Unpin, Exchange>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Fn(Arc<Exchange>, Request<IncomingBody>) -> F + Unpin,
@@ -46,7 +46,7 @@ where
     let line = Arc::new(Mutex::new(line));
     let phase = Phase::Head { fresh: true };
     let connection = Connection { line, exchange: exchange.clone(), serve, phase, ends: false };
-    drive(connection, exchange, opened.bounds).await;
+    drive(connection, exchange, opened.bounds)
 }
 
 struct Connection<T, S, F> {

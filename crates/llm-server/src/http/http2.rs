@@ -63,7 +63,7 @@ where
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(io, service);
-    drive(connection, streams, opened.bounds).await;
+    drive(Box::pin(connection), streams, opened.bounds).await;
 }
 
 /// Runs requests as tasks that the listener waits for.
