@@ -363,7 +363,8 @@ fn model(model: &config::Model, known: &KnownTerms) -> Result<ModelConfig, AppEr
         Translation::Lenient => Strictness::Lenient,
     };
     let sla = model.sla.map(|sla| sla.0);
-    Ok(ModelConfig { sla, translation, ..ModelConfig::new(model.name.as_str(), strategy, targets) })
+    let show_thoughts = model.reasoning_content;
+    Ok(ModelConfig { sla, translation, show_thoughts, ..ModelConfig::new(model.name.as_str(), strategy, targets) })
 }
 
 /// The hash of what a conversation begins with. A body that is no conversation begins like all such.
