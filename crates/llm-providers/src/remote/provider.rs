@@ -268,14 +268,10 @@ impl HttpProvider {
             };
             Box::pin(LiveFrames::new(body, clocks, reading))
         } else {
-            let options = AnswerOptions {
-                include_usage: envelope.wants_usage,
-                created: self.clock.unix_time().as_secs(),
-                ..AnswerOptions::of_its_own(envelope.dialect)
-            };
-            let codec = codec(envelope.dialect).ok_or_else(|| unspoken(envelope.dialect))?;
-            let response = codec.decode_response(&self.read(body).await?)?;
-            Box::pin(stream::iter([Ok(framed(response, codec.stream_encoder(&options)))]))
+            let hidden = |frame: &Frame| frame.usage_only && !envelope.wants_usage;
+            let mut frames = wire::replay(envelope.dialect, &self.read(body).await?)?;
+            frames.iter_mut().filter(|frame| hidden(frame)).for_each(|frame| frame.bytes.clear());
+            Box::pin(stream::iter(frames.into_iter().map(Ok)))
         };
         Ok(Answer::Wire(WireAnswer { headers: kept, body: WireBody::Frames(frames) }))
     }
