@@ -561,6 +561,42 @@ fn chats_are_told_the_thoughts_of_models_that_are_set_so() {
 }
 
 #[test]
+fn thoughts_that_came_apart_are_told_apart() {
+    let thought = |text: &str| json!({"type": "thinking", "thinking": text, "signature": ""});
+    let whole = json!({"id": "m", "model": "c", "content": [thought("one"), thought("two")], "stop_reason": "end_turn",
+        "usage": {"input_tokens": 3, "output_tokens": 5}});
+    let mut events = vec![json!({"type": "message_start", "message": {"id": "m", "model": "c"}})];
+    for text in ["one", "two"] {
+        let delta = json!({"type": "thinking_delta", "thinking": text});
+        events.push(json!({"type": "content_block_start", "index": 0, "content_block": thought("")}));
+        events.push(json!({"type": "content_block_delta", "index": 0, "delta": delta}));
+        events.push(json!({"type": "content_block_stop", "index": 0}));
+    }
+    events.push(json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 5}}));
+    events.push(json!({"type": "message_stop"}));
+    let stream = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    let upstream = Canned::start(vec![
+        ("\"stream\":true", "text/event-stream", stream),
+        ("", "application/json", whole.to_string()),
+    ]);
+    let config = format!(
+        "[[providers]]\nname = \"claude\"\nkind = \"anthropic\"\nbase_url = \"http://{}\"\napi_key = \"k\"\n",
+        upstream.addr
+    );
+    let gateway = Gateway::start(&config, &[]);
+    let whole = Front::Responses.ask(gateway.addr(), "claude/x", false, false).json();
+    let summary = json!([{"type": "summary_text", "text": "one"}, {"type": "summary_text", "text": "two"}]);
+    assert_eq!(whole["output"][0]["summary"], summary);
+    let text = Front::Responses.ask(gateway.addr(), "claude/x", true, false).text();
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let events: Vec<Value> = data.map(|data| serde_json::from_str(data).unwrap()).collect();
+    assert_eq!(events.last().unwrap()["response"]["output"][0]["summary"], summary);
+    let told = events.iter().filter(|event| event["type"] == "response.reasoning_summary_text.delta");
+    let told: Vec<_> = told.map(|event| (event["summary_index"].as_u64(), event["delta"].as_str())).collect();
+    assert_eq!(told, [(Some(0), Some("one")), (Some(1), Some("two"))]);
+}
+
+#[test]
 fn tokens_are_counted_by_the_provider_or_estimated() {
     let upstream = Upstream::start();
     let gateway = gateway(&upstream, "");

@@ -91,6 +91,12 @@ impl StreamEncoder for ChunkEncoder {
             StreamEvent::Reasoning { choice, text } if self.shown != Shown::Nothing => {
                 self.text(choice, "reasoning_content", text, out);
             }
+            StreamEvent::EndOfThought { choice } if self.shown == Shown::Sealed => {
+                let told = self.begun.iter_mut().find(|(begun, _)| *begun == choice);
+                if let Some((_, Told::Thought(index))) = told {
+                    *index += 1;
+                }
+            }
             StreamEvent::RedactedReasoning { choice, signature } => {
                 self.seal(choice, &Reasoning { text: String::new(), redacted: true }, &signature, out);
             }

@@ -360,14 +360,7 @@ impl<'a> Translation<'a> {
                     self.call(writer, at, begin)?;
                 }
                 Content::Reasoning(_) => {
-                    // The seal at the end is that of all.
-                    let is_thought = |part: &Part| matches!(part.content, Content::Reasoning(_));
-                    while place < parts.len() && is_thought(&parts[place]) {
-                        place += 1;
-                        if parts[place - 1].signature.is_some() {
-                            break;
-                        }
-                    }
+                    place = end_of_thoughts(parts, begin);
                     self.thoughts(writer, at, begin..place);
                 }
                 Content::Other { json, .. } if message.role == Role::Tool && self.own => {
@@ -540,6 +533,17 @@ impl<'a> Translation<'a> {
 fn is_item(json: &Json) -> bool {
     let raw = Raw::parse(json.as_str().as_bytes());
     raw.is_ok_and(|raw| raw.member("type").is_some_and(|kind| kind.text() == "\"reasoning\""))
+}
+
+/// Where the thoughts end that are one item with the thought at `begin`: the seal at the end is that of all. One that is
+/// held back is an item by itself.
+pub(super) fn end_of_thoughts(parts: &[Part], begin: usize) -> usize {
+    let is_open = |part: &Part| matches!(&part.content, Content::Reasoning(thought) if !thought.redacted);
+    let mut end = begin + 1;
+    while is_open(&parts[end - 1]) && parts[end - 1].signature.is_none() && parts.get(end).is_some_and(is_open) {
+        end += 1;
+    }
+    end
 }
 
 /// Writes the item that `parts`, thoughts, make up, with the members that `others` writes.
