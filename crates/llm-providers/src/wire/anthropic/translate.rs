@@ -203,6 +203,8 @@ impl<'a> Translation<'a> {
     fn tier(&mut self) -> Result<Option<&'static str>, Error> {
         match self.request.service_tier.as_deref() {
             None => Ok(None),
+            // Where there are no tiers, both are what there is.
+            Some("auto" | "default") if !self.target.capabilities.service_tier => Ok(None),
             Some("auto") => Ok(Some("auto")),
             Some("default") => Ok(Some("standard_only")),
             Some(_) => {

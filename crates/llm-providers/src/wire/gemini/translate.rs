@@ -202,8 +202,10 @@ impl<'a> Translation<'a> {
     fn tier(&mut self) -> Result<Option<&'a str>, Error> {
         match self.request.service_tier.as_deref() {
             None | Some("auto") => Ok(None),
+            // What it does unasked.
+            Some("default") if !self.target.capabilities.service_tier => Ok(None),
             Some("default") => Ok(Some("standard")),
-            Some(tier @ ("flex" | "priority")) => Ok(Some(tier)),
+            Some(tier @ ("flex" | "priority")) if self.target.capabilities.service_tier => Ok(Some(tier)),
             Some(_) => {
                 self.losses.reject(self.names.param(Param::ServiceTier), NO_EQUAL)?;
                 Ok(None)
