@@ -24,3 +24,4 @@ pub use frames::ItemEncoder;
 pub use kept::{is_stored, previous_response};
 pub(in crate::wire) use replay::replay_response;
 pub use stream::{ResponseStream, read_answer};
+pub(in crate::wire) use usage::read_usage;
