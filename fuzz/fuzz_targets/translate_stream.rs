@@ -19,6 +19,7 @@ fn translate(back: &dyn Codec, front: &dyn Codec, pieces: &[Bytes]) -> (Vec<u8>,
         from: Some(back.dialect()),
         include_usage: true,
         thoughts: true,
+        seals: true,
         id: "own",
         ..AnswerOptions::default()
     };

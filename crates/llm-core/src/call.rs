@@ -37,6 +37,8 @@ pub struct Call {
     pub headers: HeaderMap,
     /// What becomes of fields that the provider's dialect has no equal for.
     pub strictness: Strictness,
+    /// Whether thoughts are told to a caller whose dialect has no place for them.
+    pub show_thoughts: bool,
     /// Output tokens that the model gives at most, where that is known: the cap of a call that gives none, in dialects
     /// that need one.
     pub max_output: Option<u64>,
@@ -52,6 +54,7 @@ impl Call {
             request_id: None,
             headers: HeaderMap::new(),
             strictness: Strictness::default(),
+            show_thoughts: false,
             max_output: None,
         }
     }

@@ -98,8 +98,8 @@ pub enum StopReason {
 
 /// A step of an answer in the making, with texts of type `S`: codecs borrow them from what they read.
 ///
-/// Parts come one after the other in each choice: what is told next continues the part of its kind, unless another part
-/// or a [`Signature`](Self::Signature) came between.
+/// Parts come one after the other in each choice: what is told next continues the part of its kind, unless another part,
+/// a [`Signature`](Self::Signature) or an [`EndOfThought`](Self::EndOfThought) came between.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum StreamEvent<S = String> {
@@ -132,6 +132,11 @@ pub enum StreamEvent<S = String> {
         choice: u32,
         /// The piece.
         text: S,
+    },
+    /// The thought that was told last is over and has no seal; another thought follows.
+    EndOfThought {
+        /// Which answer.
+        choice: u32,
     },
     /// Thoughts that the provider holds back, whole: their seal.
     RedactedReasoning {
@@ -206,6 +211,7 @@ impl<S> StreamEvent<S> {
             | Self::ToolCall { .. }
             | Self::ToolArguments { .. } => true,
             Self::Start { .. }
+            | Self::EndOfThought { .. }
             | Self::Signature { .. }
             | Self::Citation { .. }
             | Self::Logprobs { .. }
@@ -223,6 +229,7 @@ impl<S> StreamEvent<S> {
             Self::Text { choice, text } => StreamEvent::Text { choice: *choice, text: turn(text) },
             Self::Refusal { choice, text } => StreamEvent::Refusal { choice: *choice, text: turn(text) },
             Self::Reasoning { choice, text } => StreamEvent::Reasoning { choice: *choice, text: turn(text) },
+            Self::EndOfThought { choice } => StreamEvent::EndOfThought { choice: *choice },
             Self::RedactedReasoning { choice, signature } => {
                 StreamEvent::RedactedReasoning { choice: *choice, signature: signature.clone() }
             }

@@ -8,12 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::{StreamExt, stream};
+use http::header::CONTENT_TYPE;
 use llm_breaker::{CircuitBreaker, Outcome, Permit, Timing};
 use llm_core::{
     Answer, AttemptBegun, AttemptObserver, AttemptRecord, BoxFuture, BoxStream, Call, CallBody, Clock, Error,
     ErrorKind, FaultClass, Forwarded, Frame, Operation, Piece, ProviderId, RequestObserver, StreamEvent,
     TargetObserver, Tick, Usage, WireAnswer, WireBody,
 };
+use llm_providers::wire::openai::UsageReader;
 use llm_router::{Observed, Ticket};
 
 use crate::hold::Hold;
@@ -42,6 +44,9 @@ pub(crate) struct Attempt {
     waited: Duration,
     waiting_since: Option<Tick>,
     usage: Option<Usage>,
+    /// Whether an answer that is passed on may tell its usage, and who looks for it.
+    told: bool,
+    reader: Option<UsageReader>,
     /// The status of an answer that is an error.
     status: Option<u16>,
 }
@@ -73,6 +78,8 @@ impl Attempt {
             waited: Duration::ZERO,
             waiting_since: None,
             usage: None,
+            told: false,
+            reader: None,
             status: None,
         })
     }
@@ -86,7 +93,11 @@ impl Attempt {
         call: &mut Call,
     ) -> Box<Self> {
         self.operation = call.body.operation();
-        self.timed = !matches!(&call.body, CallBody::Forward(forward) if forward.body.rest().is_some());
+        if let CallBody::Forward(forward) = &call.body {
+            self.timed = forward.body.rest().is_none();
+            // A batch is charged later than it is answered.
+            self.told = forward.charged && !forward.stored;
+        }
         if let Some(follower) = follower {
             let begun = AttemptBegun { provider, number, call, at: self.started };
             let attempt = follower.clone().attempt_started(&begun);
@@ -138,6 +149,8 @@ impl Attempt {
                 // From here on the caller's pace counts no more.
                 self.first_token = Some(self.clock.now());
                 let Forwarded { status, headers, length, body } = *answer;
+                let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+                self.reader = kind.filter(|_| self.told).and_then(UsageReader::of);
                 let body = Box::pin(self.watch(body));
                 Reply::Forwarded(Box::new(Forwarded { status, headers, length, body }))
             }
@@ -187,7 +200,8 @@ impl Attempt {
     /// `Denied` when the answer is longer than what is reserved for it and no more can be had.
     fn step(&mut self, step: &impl Step) -> Result<(), Error> {
         self.hears(step.piece());
-        if let Some(usage) = step.usage() {
+        let unread = self.reader.as_mut().and_then(|reader| reader.read(step.unread()));
+        if let Some(usage) = step.usage().or(unread) {
             self.usage = Some(usage);
         }
         if !step.content() {
@@ -291,6 +305,11 @@ pub(crate) trait Step {
     fn content(&self) -> bool;
     fn usage(&self) -> Option<Usage>;
     fn last(&self) -> bool;
+
+    /// What nothing has been read of.
+    fn unread(&self) -> &[u8] {
+        &[]
+    }
 }
 
 impl Step for Frame {
@@ -311,7 +330,7 @@ impl Step for Frame {
     }
 }
 
-/// A piece of an answer that nothing here reads.
+/// A piece of an answer of which nothing but its usage is read.
 impl Step for Bytes {
     fn piece(&self) -> Piece<'_> {
         Piece::Bytes(&[])
@@ -327,6 +346,10 @@ impl Step for Bytes {
 
     fn last(&self) -> bool {
         false
+    }
+
+    fn unread(&self) -> &[u8] {
+        self
     }
 }
 

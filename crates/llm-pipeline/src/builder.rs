@@ -113,12 +113,14 @@ pub struct ModelConfig {
     pub sla: Option<Duration>,
     /// What becomes of a request's fields that a target's dialect has no equal for.
     pub translation: Strictness,
+    /// Whether thoughts are told to callers whose dialect has no place for them (OpenAI's chat: `reasoning_content`).
+    pub show_thoughts: bool,
 }
 
 impl ModelConfig {
     /// A model without a bound on its latency, whose requests lose nothing.
     pub fn new(name: impl Into<ModelId>, strategy: Strategy, targets: Vec<TargetConfig>) -> Self {
-        Self { name: name.into(), targets, strategy, sla: None, translation: Strictness::Strict }
+        Self { name: name.into(), targets, strategy, sla: None, translation: Strictness::Strict, show_thoughts: false }
     }
 }
 

@@ -437,6 +437,7 @@ fn call(request: &Request, route: &Route, target: &Target) -> Call {
         request_id: Some(request.id.clone()),
         headers: request.headers.clone(),
         strictness: route.strictness(),
+        show_thoughts: route.shows_thoughts(),
         max_output: target.terms.max_output,
     }
 }

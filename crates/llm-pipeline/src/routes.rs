@@ -88,6 +88,11 @@ impl Route {
         self.made_of.as_ref().map(|model| model.translation).unwrap_or_default()
     }
 
+    /// Whether thoughts are told to callers whose dialect has no place for them.
+    pub(crate) fn shows_thoughts(&self) -> bool {
+        self.made_of.as_ref().is_some_and(|model| model.show_thoughts)
+    }
+
     /// `error`, and that nobody else was to be asked, where that is so.
     pub(crate) fn told(&self, error: Error) -> Error {
         match &self.pinned {

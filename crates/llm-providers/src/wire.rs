@@ -21,7 +21,7 @@ mod about;
 mod arguments;
 mod codec;
 mod date;
-mod effort;
+pub(crate) mod effort;
 mod envelope;
 mod forms;
 mod history;

@@ -637,13 +637,7 @@ fn joined(mut response: CompletionResponse) -> CompletionResponse {
     for part in parts.drain(..) {
         match (joined.last_mut(), &part.content) {
             (Some(Part { content: Content::Text(so_far), .. }), Content::Text(text)) => so_far.push_str(text),
-            (
-                Some(Part { content: Content::Reasoning(so_far), signature: so_far_seal @ None, .. }),
-                Content::Reasoning(Reasoning { text, redacted: false }),
-            ) if !so_far.redacted => {
-                so_far.text.push_str(text);
-                *so_far_seal = part.signature.clone();
-            }
+
             _ => joined.push(part),
         }
     }

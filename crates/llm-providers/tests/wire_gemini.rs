@@ -156,6 +156,23 @@ fn each_parameter_of_chat_becomes_what_the_table_says() {
 }
 
 #[test]
+fn no_tier_is_named_where_the_body_has_no_place_for_one() {
+    let none = Capabilities { service_tier: false, ..Capabilities::default() };
+    let table = &[
+        (r#""service_tier":"auto""#, Sent("")),
+        (r#""service_tier":"default""#, Sent("")),
+        (r#""service_tier":"flex""#, Rejected("service_tier")),
+        (r#""service_tier":"priority""#, Rejected("service_tier")),
+    ];
+    check((chat(), gemini()), &none, CHAT, table);
+    check((chat(), codec(Dialect::Anthropic).unwrap()), &none, CHAT, table);
+    // What is left out is not there under another name.
+    let lenient =
+        translate((chat(), gemini()), &format!(r#"{{{CHAT},"service_tier":"flex"}}"#), &none, Strictness::Lenient);
+    assert!(!text(&lenient.unwrap().body).to_lowercase().contains("tier"));
+}
+
+#[test]
 fn tools_and_their_choice_become_declarations_and_a_mode() {
     const TOOLS: &str = r#""tools":[{"type":"function","function":{"name":"f","description":"d","parameters":{"type":"object","x":9007199254740993}}},{"type":"function","function":{"name":"g"}}]"#;
     let config = |choice: &str, expected: &str| {

@@ -103,6 +103,7 @@ impl Case {
             model: (self.back.dialect() == Dialect::Bedrock).then_some(CLAUDE),
             include_usage: true,
             thoughts: true,
+            seals: true,
             ..AnswerOptions::default()
         }
     }
@@ -152,8 +153,12 @@ impl Case {
 
     /// The caller's frames for a stream that comes in these pieces, the one that tells of a failure included.
     fn translated(&self, pieces: &[Bytes]) -> Bytes {
+        self.translated_with(pieces, &self.options())
+    }
+
+    fn translated_with(&self, pieces: &[Bytes], options: &AnswerOptions<'_>) -> Bytes {
         let mut translator =
-            Translator::new(self.back.stream_decoder(), self.front.stream_encoder(&self.options()), DEFAULT_LIMIT);
+            Translator::new(self.back.stream_decoder(), self.front.stream_encoder(options), DEFAULT_LIMIT);
         let mut out = Vec::new();
         let mut last = None;
         let mut take = |translator: &mut Translator, out: &mut Vec<u8>| {
@@ -288,6 +293,47 @@ fn streamed_arguments_joined_are_those_of_the_whole_answer() {
         }
     }
     assert!(compared >= 6);
+}
+
+/// The pieces of thoughts that a chat's caller is told, and whether it is told of seals.
+fn told_thoughts(frames: &[u8]) -> (Option<String>, bool) {
+    let (mut framer, mut thoughts, mut seals) = (Framer::new(DEFAULT_LIMIT), None, false);
+    framer.push(Bytes::copy_from_slice(frames));
+    while let Some(event) = framer.next_event().unwrap() {
+        let data = event.fields().data.unwrap_or_default();
+        let Ok(chunk) = serde_json::from_slice::<serde_json::Value>(&data) else { continue };
+        let delta = &chunk["choices"][0]["delta"];
+        if let Some(piece) = delta["reasoning_content"].as_str() {
+            thoughts.get_or_insert_with(String::new).push_str(piece);
+        }
+        seals |= !delta["reasoning_details"].is_null();
+    }
+    (thoughts, seals)
+}
+
+#[test]
+fn a_chat_is_told_the_same_thoughts_whole_and_streamed_and_of_no_seals() {
+    let mut compared = 0;
+    for case in cases() {
+        let (Some(stream), Some(answer)) = (case.stream(), case.get("upstream answer")) else { continue };
+        let (Ok(response), Dialect::OpenAi) = (case.back.decode_response(answer.as_bytes()), case.front.dialect())
+        else {
+            continue;
+        };
+        let shown = AnswerOptions { thoughts: true, seals: false, ..case.options() };
+        for options in [AnswerOptions { thoughts: false, ..shown }, shown] {
+            let whole = case.front.encode_response(&response, &options);
+            let whole: serde_json::Value = serde_json::from_slice(&whole).unwrap();
+            let message = &whole["choices"][0]["message"];
+            let expected = message["reasoning_content"].as_str().map(str::to_owned);
+            assert!(message["reasoning_details"].is_null(), "{}", case.path.display());
+            let streamed = case.translated_with(std::slice::from_ref(&stream), &options);
+            assert_eq!(told_thoughts(&streamed), (expected.clone(), false), "{}", case.path.display());
+            assert!(options.thoughts || expected.is_none(), "{}", case.path.display());
+            compared += usize::from(expected.is_some());
+        }
+    }
+    assert!(compared >= 2, "{compared}");
 }
 
 #[test]

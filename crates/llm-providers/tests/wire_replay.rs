@@ -1,8 +1,9 @@
 //! Whole answers told as streams, and streams put together to whole answers.
 
 use bytes::Bytes;
-use llm_core::{ErrorKind, Frame};
+use llm_core::{Dialect, ErrorKind, Frame};
 use llm_providers::wire::openai::{ChatAssembler, decode_chat_response, replay_chat};
+use llm_providers::wire::{Assembler, replay};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -127,6 +128,160 @@ fn what_is_no_answer_is_neither() {
     assert_eq!(broken.push(Bytes::from_static(b"data: {\n\n")).unwrap_err().kind(), ErrorKind::BadAnswer);
     let mut long = ChatAssembler::new(8);
     assert!(long.push(Bytes::from_static(b"data: {\"choices\":[]}\n\n")).is_err());
+}
+
+fn response() -> Value {
+    json!({
+        "id": "resp_1", "object": "response", "created_at": 1_700_000_000, "status": "incomplete", "completed_at": 1_700_000_009,
+        "error": null, "incomplete_details": { "reason": "max_output_tokens" }, "model": "gpt-x", "instructions": "be kind",
+        "tools": [{ "type": "function", "name": "f" }], "temperature": 0.5, "previous_response_id": "resp_0",
+        "output": [
+            { "type": "reasoning", "id": "rs_1", "encrypted_content": "sealed", "status": "completed", "summary": [
+                { "type": "summary_text", "text": "one" }, { "type": "summary_text", "text": "two" }],
+              "content": [{ "type": "reasoning_text", "text": "raw" }] },
+            { "type": "web_search_call", "id": "ws_1", "status": "completed", "action": { "type": "search", "query": "q" } },
+            { "type": "message", "id": "msg_1", "status": "completed", "role": "assistant", "phase": "commentary", "content": [
+                { "type": "output_text", "text": "Hé\n\"you\"", "logprobs": [{ "token": "Hé", "logprob": -0.5 }],
+                  "annotations": [{ "type": "url_citation", "url": "https://example.org" }, { "type": "file_path", "file_id": "f" }] },
+                { "type": "refusal", "refusal": "no" }] },
+            { "type": "function_call", "id": "fc_1", "status": "completed", "call_id": "call_a", "name": "f", "arguments": "{\"x\": 1.0}" },
+            { "type": "custom_tool_call", "id": "ctc_1", "status": "incomplete", "call_id": "call_b", "name": "g", "input": "free" },
+        ],
+        "usage": { "input_tokens": 3, "output_tokens": 5, "total_tokens": 8 }, "x_unknown": { "a": [1, 2] },
+    })
+}
+
+fn replayed(body: &str) -> (Vec<Frame>, Vec<Value>) {
+    let frames = replay(Dialect::OpenAiResponses, body.as_bytes()).expect("an answer");
+    let data = |(number, frame): (usize, &Frame)| {
+        let text = std::str::from_utf8(&frame.bytes).expect("text");
+        let (event, data) = text.split_once("\ndata: ").expect("an event");
+        let data: Value = serde_json::from_str(data.strip_suffix("\n\n").expect("its end")).expect("JSON");
+        assert_eq!(
+            (data["type"].as_str(), data["sequence_number"].as_u64()),
+            (event.strip_prefix("event: "), Some(number as u64))
+        );
+        data
+    };
+    let data = frames.iter().enumerate().map(data).collect();
+    (frames, data)
+}
+
+/// The output that a client has put together when the events are over.
+fn output_of(events: &[Value]) -> Value {
+    let mut output = Vec::<Value>::new();
+    let index = |event: &Value, name: &str| usize::try_from(event[name].as_u64().expect("an index")).expect("small");
+    for event in events {
+        let kind = event["type"].as_str().expect("a type");
+        if kind == "response.output_item.added" {
+            assert_eq!(output.len(), index(event, "output_index"));
+            output.push(event["item"].clone());
+            continue;
+        }
+        if event["output_index"].is_null() {
+            continue;
+        }
+        let item = &mut output[index(event, "output_index")];
+        if kind == "response.output_item.done" {
+            // Its status aside, all of it was told before.
+            if let Some(status) = item.get_mut("status") {
+                *status = event["item"]["status"].clone();
+            }
+            assert_eq!(*item, event["item"]);
+            continue;
+        }
+        assert_eq!(event["item_id"], item["id"]);
+        let list = if event["summary_index"].is_null() { "content" } else { "summary" };
+        let number = event.get("content_index").or_else(|| event.get("summary_index"));
+        if kind.ends_with("_part.added") {
+            item[list].as_array_mut().expect("a list").push(event["part"].clone());
+            continue;
+        }
+        let within = match number {
+            Some(number) => &mut item[list][usize::try_from(number.as_u64().expect("an index")).expect("small")],
+            None => item,
+        };
+        let member = ["text", "refusal", "arguments", "input"].into_iter().find(|name| within[name].is_string());
+        if kind.ends_with(".annotation.added") {
+            within["annotations"].as_array_mut().expect("a list").push(event["annotation"].clone());
+        } else if kind.ends_with(".delta") {
+            let member = &mut within[member.expect("a text")];
+            *member = format!("{}{}", member.as_str().expect("text"), event["delta"].as_str().expect("text")).into();
+            let probable = event["logprobs"].as_array().into_iter().flatten().cloned();
+            if let Some(logprobs) = within.get_mut("logprobs").and_then(Value::as_array_mut) {
+                logprobs.extend(probable);
+            }
+        } else if kind.ends_with("_part.done") {
+            assert_eq!(*within, event["part"]);
+        } else {
+            let member = member.expect("a text");
+            assert_eq!(within[member], event[member], "{kind}");
+        }
+    }
+    output.into()
+}
+
+#[test]
+fn a_whole_response_told_as_a_stream_is_the_same_response() {
+    for body in [response().to_string(), serde_json::to_string_pretty(&response()).unwrap()] {
+        let (frames, events) = replayed(&body);
+        let mut begun = response();
+        begun["status"] = "in_progress".into();
+        begun["output"] = json!([]);
+        for nothing in ["usage", "incomplete_details", "completed_at"] {
+            begun[nothing] = Value::Null;
+        }
+        for (event, kind) in events.iter().zip(["response.created", "response.in_progress"]) {
+            assert_eq!((event["type"].as_str(), &event["response"]), (Some(kind), &begun));
+        }
+        assert_eq!(output_of(&events), response()["output"]);
+        let (last, end) = (frames.last().unwrap(), events.last().unwrap());
+        assert_eq!((end["type"].as_str(), &end["response"]), (Some("response.incomplete"), &response()));
+        assert_eq!((last.last, last.usage.as_ref().unwrap().output_total()), (true, 5));
+        assert_eq!(frames.iter().filter(|frame| frame.last).count(), 1);
+        assert_eq!(frames.iter().filter(|frame| frame.content).count(), 7);
+        // To the byte, but for breaks between tokens.
+        let mut assembler = Assembler::new(Dialect::OpenAiResponses, LIMIT).unwrap();
+        assembler.push(stream(&frames).into()).unwrap();
+        assert_eq!(assembler.finish().unwrap(), body.replace('\n', " "));
+    }
+}
+
+#[test]
+fn a_response_that_is_none_or_failed_is_not_told() {
+    for (body, kind) in [
+        ("{}", ErrorKind::BadAnswer),
+        ("no", ErrorKind::BadAnswer),
+        (
+            r#"{"output":[],"status":"failed","error":{"code":"server_is_overloaded","message":"m"}}"#,
+            ErrorKind::Overloaded,
+        ),
+    ] {
+        assert_eq!(replay(Dialect::OpenAiResponses, body.as_bytes()).unwrap_err().kind(), kind, "{body}");
+    }
+}
+
+prop_compose! {
+    fn item()(kind in 0..4_usize, texts in proptest::collection::vec(".{0,9}", 0..3), seal in proptest::option::of(".{1,9}")) -> Value {
+        let parts = |kind: &str| texts.iter().map(|text| json!({ "type": kind, "text": text })).collect::<Value>();
+        let text = texts.concat();
+        match kind {
+            0 => json!({ "type": "message", "id": "m", "status": "completed", "role": "assistant", "content": parts("output_text") }),
+            1 => json!({ "type": "reasoning", "id": "r", "summary": parts("summary_text"), "encrypted_content": seal }),
+            2 => json!({ "type": "function_call", "id": "f", "status": "completed", "call_id": "c", "name": "f", "arguments": text }),
+            _ => json!({ "type": "image_generation_call", "id": "i", "status": "completed", "result": text }),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_response_survives_the_way_into_a_stream(items in proptest::collection::vec(item(), 0..5), extra in ".{0,9}") {
+        let whole = json!({ "id": "resp_1", "status": "completed", "model": "m", "output": items, "x": extra });
+        let (_, events) = replayed(&whole.to_string());
+        prop_assert_eq!(&output_of(&events), &whole["output"]);
+        prop_assert_eq!(&events.last().unwrap()["response"], &whole);
+    }
 }
 
 prop_compose! {

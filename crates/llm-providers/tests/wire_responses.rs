@@ -2,11 +2,16 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bytes::{Bytes, BytesMut};
-use llm_core::{Dialect, Error, ErrorKind, StopReason, StreamEvent, Usage};
+use llm_core::{
+    CompletionResponse, Content, Dialect, Error, ErrorKind, Part, Signature, StopReason, StreamEvent, Usage,
+};
 use llm_providers::wire::openai::splice;
 use llm_providers::wire::responses::{ResponseStream, read_answer, read_responses};
-use llm_providers::wire::{AnswerOptions, Capabilities, Codec, Encoded, Strictness, Target, Text, codec, events};
+use llm_providers::wire::{
+    AnswerOptions, Capabilities, Codec, Encoded, Strictness, Target, Text, Translator, codec, collect, events, replay,
+};
 use proptest::prelude::*;
+use serde_json::json;
 
 fn responses() -> &'static dyn Codec {
     codec(Dialect::OpenAiResponses).unwrap()
@@ -273,7 +278,7 @@ fn streamed(told: &[StreamEvent]) -> Vec<serde_json::Value> {
 
 proptest! {
     #[test]
-    fn a_stream_ends_with_what_its_pieces_said(pieces in prop::collection::vec(("\\PC{1,8}", 0..4_u32), 0..12)) {
+    fn a_stream_ends_with_what_its_pieces_said(pieces in prop::collection::vec(("\\PC{1,8}", 0..5_u32), 0..12)) {
         let mut told = vec![StreamEvent::Start { id: "a".to_owned(), model: "m".to_owned(), created: None }];
         for index in 0..2 {
             let (id, name) = (format!("c{index}"), "f".to_owned());
@@ -283,6 +288,7 @@ proptest! {
             told.push(match of {
                 0 => StreamEvent::Text { choice: 0, text },
                 1 => StreamEvent::Reasoning { choice: 0, text },
+                4 => StreamEvent::EndOfThought { choice: 0 },
                 of => StreamEvent::ToolArguments { choice: 0, index: of - 2, fragment: text },
             });
         }
@@ -299,9 +305,10 @@ proptest! {
                 "response.output_item.done" => {
                     let output = &frames.last().unwrap()["response"]["output"][item];
                     prop_assert_eq!(output, &frame["item"]);
-                    let whole = ["/content/0/text", "/summary/0/text", "/arguments", "/input"];
+                    let whole = ["/content/0/text", "/arguments", "/input"];
                     let whole = whole.into_iter().find_map(|path| output.pointer(path)).and_then(|text| text.as_str());
-                    prop_assert_eq!(whole.unwrap_or_default(), &texts[item]);
+                    let thought = summaries(output).concat();
+                    prop_assert_eq!(whole.unwrap_or(&thought), &texts[item]);
                 }
                 _ => {}
             }
@@ -315,6 +322,101 @@ proptest! {
         let body: Bytes = responses().encode_response(&whole, &AnswerOptions::default());
         prop_assert_eq!(responses().decode_response(&body).unwrap().choices, whole.choices);
     }
+}
+
+/// The texts of an item's summary.
+fn summaries(item: &serde_json::Value) -> Vec<String> {
+    let texts = item["summary"].as_array().into_iter().flatten();
+    texts.map(|text| text["text"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The thoughts of an answer and their seals.
+fn thoughts(response: &CompletionResponse) -> Vec<(String, Option<Signature>)> {
+    let parts = response.choices.iter().flat_map(|choice| &choice.message.parts);
+    let thought = |part: &Part| match &part.content {
+        Content::Reasoning(thought) => Some((thought.text.clone(), part.signature.clone())),
+        _ => None,
+    };
+    parts.filter_map(thought).collect()
+}
+
+/// What a stream of `dialect` says.
+fn read_stream(dialect: Dialect, stream: &[u8]) -> CompletionResponse {
+    collect(Bytes::copy_from_slice(stream), 1 << 20, codec(dialect).unwrap().stream_decoder(), dialect).unwrap()
+}
+
+prop_compose! {
+    fn thoughts_and_more()(kind in 0..4_usize, texts in prop::collection::vec("[a-z]{0,3}", 0..4), seal in prop::option::of("[a-z]{1,3}")) -> serde_json::Value {
+        let summary: Vec<_> = texts.iter().map(|text| json!({ "type": "summary_text", "text": text })).collect();
+        match kind {
+            0 => json!({ "type": "message", "id": "m", "role": "assistant", "content": [{ "type": "output_text", "text": "said" }] }),
+            1 => json!({ "type": "web_search_call", "id": "w" }),
+            _ => json!({ "type": "reasoning", "id": "r", "summary": summary, "encrypted_content": seal }),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn thoughts_stay_apart_whole_and_streamed(items in prop::collection::vec(thoughts_and_more(), 0..6)) {
+        let body = json!({ "id": "resp_1", "model": "m", "status": "completed", "output": items }).to_string();
+        let whole = responses().decode_response(body.as_bytes()).unwrap();
+        let frames = replay(Dialect::OpenAiResponses, body.as_bytes()).unwrap();
+        let stream: Vec<u8> = frames.iter().flat_map(|frame| frame.bytes.to_vec()).collect();
+        prop_assert_eq!(thoughts(&read_stream(Dialect::OpenAiResponses, &stream)), thoughts(&whole));
+        for to in [Dialect::Anthropic, Dialect::OpenAiResponses] {
+            let options = AnswerOptions { from: Some(Dialect::OpenAiResponses), ..AnswerOptions::default() };
+            let codec = codec(to).unwrap();
+            let mut translator = Translator::new(responses().stream_decoder(), codec.stream_encoder(&options), 1 << 20);
+            translator.push(Bytes::copy_from_slice(&stream));
+            let told = std::iter::from_fn(|| translator.next_frame()).flat_map(|frame| frame.unwrap().bytes.to_vec());
+            let streamed = read_stream(to, &told.collect::<Vec<_>>());
+            let said = codec.decode_response(&codec.encode_response(&whole, &options)).unwrap();
+            prop_assert_eq!(thoughts(&streamed), thoughts(&said), "{:?}", to);
+        }
+    }
+}
+
+#[test]
+fn each_part_of_a_summary_is_told_at_its_place() {
+    let events = [
+        (
+            "response.output_item.added",
+            json!({ "output_index": 0, "item": { "type": "reasoning", "id": "r", "summary": [] } }),
+        ),
+        ("response.reasoning_summary_text.delta", json!({ "output_index": 0, "summary_index": 0, "delta": "on" })),
+        ("response.reasoning_summary_text.delta", json!({ "output_index": 0, "summary_index": 0, "delta": "e" })),
+        (
+            "response.reasoning_summary_text.delta",
+            json!({ "output_index": 0, "summary_index": 1, "delta": "two", "logprobs": 7 }),
+        ),
+        (
+            "response.output_item.done",
+            json!({ "output_index": 0, "item": { "type": "reasoning", "encrypted_content": "s" } }),
+        ),
+    ];
+    let mut decoder = responses().stream_decoder();
+    let mut told = Vec::new();
+    for (kind, mut event) in events {
+        event["type"] = kind.into();
+        let sink = &mut |event: StreamEvent<Text<'_>>| told.push(event.map(|text| text.into_string()));
+        decoder.decode(event.to_string().as_bytes(), sink).unwrap();
+    }
+    let thought = |text: &str| StreamEvent::Reasoning { choice: 0, text: text.to_owned() };
+    assert_eq!(told[..4], [thought("on"), thought("e"), StreamEvent::EndOfThought { choice: 0 }, thought("two")]);
+    let frames = streamed(&told);
+    let seen: Vec<_> = frames
+        .iter()
+        .filter(|frame| !frame["summary_index"].is_null())
+        .map(|frame| {
+            (frame["type"].as_str().unwrap().rsplit_once('_').unwrap().1, frame["summary_index"].as_u64().unwrap())
+        })
+        .collect();
+    let step = |index| [("part.added", index), ("text.delta", index), ("text.done", index), ("part.done", index)];
+    let mut expected = [step(0), step(1)].concat();
+    expected.insert(2, ("text.delta", 0));
+    assert_eq!(seen, expected);
+    assert_eq!(summaries(&frames.last().unwrap()["response"]["output"][0]), ["one", "two"]);
 }
 
 #[test]

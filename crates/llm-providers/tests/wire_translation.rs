@@ -918,6 +918,12 @@ fn thoughts_are_told_to_a_chat_caller_only_if_wanted() {
     assert!(!answer((chat(), anthropic()), body, &options).contains("reasoning"));
     options.thoughts = true;
     let told = answer((chat(), anthropic()), body, &options);
+    assert!(told.contains(r#""reasoning_content":"hm"},"#) && !told.contains("reasoning_details"), "{told}");
+    // Of thoughts that are held back or said nothing there is nothing to tell.
+    let nothing = body.replace("hm", "").replace('[', r#"[{"type":"redacted_thinking","data":"d"},"#);
+    assert!(!answer((chat(), anthropic()), &nothing, &options).contains("reasoning"));
+    options.seals = true;
+    let told = answer((chat(), anthropic()), body, &options);
     let expected = r#""reasoning_content":"hm","reasoning_details":[{"type":"reasoning.text","text":"hm","signature":"s","format":"anthropic-claude-v1","index":0}]"#;
     assert!(told.contains(expected), "{told}");
 }

@@ -288,15 +288,15 @@ fn over_http(provider: &config::Provider) -> Result<HttpConfig, ConfigError> {
     };
     let preset = provider.preset().and_then(KnownServer::named);
     let capabilities = match (preset, provider.kind) {
-        (Some(preset), _) => preset.capabilities.clone(),
+        (Some(preset), _) => Some(preset.capabilities.clone()),
         // The older name is the one that every such server knows.
         (None, Kind::OpenAiCompatible) => {
-            Capabilities { max_tokens_field: MaxTokensField::MaxTokens, ..Capabilities::default() }
+            Some(Capabilities { max_tokens_field: MaxTokensField::MaxTokens, ..Capabilities::default() })
         }
         (None, Kind::OpenAi | Kind::AzureOpenAi) => {
-            Capabilities { responses: true, completions: true, ..Capabilities::default() }
+            Some(Capabilities { responses: true, completions: true, ..Capabilities::default() })
         }
-        (None, _) => Capabilities::default(),
+        (None, _) => None,
     };
     let configured = provider.base_url.as_deref().map(|url| match provider.kind {
         // Their own documents give the address alone.
@@ -324,7 +324,7 @@ fn over_http(provider: &config::Provider) -> Result<HttpConfig, ConfigError> {
         _ => HttpConfig { base_url: configured.or_else(|| Some(preset?.base_url.clone())), ..HttpConfig::new(api) },
     };
     Ok(HttpConfig {
-        capabilities,
+        capabilities: capabilities.unwrap_or(config.capabilities),
         timeouts: Timeouts {
             connect_timeout: provider.connect_timeout.0,
             first_token_timeout: provider.first_token_timeout.0,
@@ -363,7 +363,8 @@ fn model(model: &config::Model, known: &KnownTerms) -> Result<ModelConfig, AppEr
         Translation::Lenient => Strictness::Lenient,
     };
     let sla = model.sla.map(|sla| sla.0);
-    Ok(ModelConfig { sla, translation, ..ModelConfig::new(model.name.as_str(), strategy, targets) })
+    let show_thoughts = model.reasoning_content;
+    Ok(ModelConfig { sla, translation, show_thoughts, ..ModelConfig::new(model.name.as_str(), strategy, targets) })
 }
 
 /// The hash of what a conversation begins with. A body that is no conversation begins like all such.

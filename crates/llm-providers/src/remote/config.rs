@@ -84,7 +84,9 @@ impl HttpConfig {
     #[cfg(feature = "vertex")]
     pub fn vertex_ai(host: Option<&str>, project: &str, location: &str) -> Result<Self, ConfigError> {
         let base_url = Some(super::vertex::base_url(host, project, location)?);
-        Ok(Self { base_url, ..Self::new(Api::VertexAi) })
+        // Gemini's member with its values is an error there: a header is in its place.
+        let capabilities = Capabilities { service_tier: false, ..Capabilities::default() };
+        Ok(Self { base_url, capabilities, ..Self::new(Api::VertexAi) })
     }
 
     /// Amazon Bedrock in `region`, such as `us-east-1`.

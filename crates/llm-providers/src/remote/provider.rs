@@ -31,13 +31,14 @@ use crate::transport::{
     ConnectOptions, Endpoint, HttpAnswer, HttpRequest, HttpTransport, RequestBody, Transport, decoded,
 };
 use crate::wire::completions::TextDecoder;
+use crate::wire::effort::Wanted;
 use crate::wire::openai::{
     self, ChatStream, VectorFormat, decode_embedding_response, encode_embedding_request, read_answer,
 };
 use crate::wire::responses::{self, ResponseStream};
 use crate::wire::{
-    self, AnswerOptions, Assembler, Capabilities, Codec, Encoded, Relay, StreamEncoder, Target, Text, Translator,
-    codec, collect,
+    self, AnswerOptions, Assembler, Capabilities, Codec, Encoded, Relay, StreamEncoder, Target, Text, ThinkingStyle,
+    Translator, codec, collect,
 };
 
 /// A provider that is reached over HTTP, by the API that its configuration names. Cheap to clone; clones share their
@@ -153,13 +154,13 @@ impl HttpProvider {
     }
 
     async fn answer(&self, call: Call) -> Result<Answer, Error> {
-        let Call { model, mut body, request_id, headers: sent, strictness, max_output } = call;
+        let Call { model, mut body, request_id, headers: sent, strictness, show_thoughts, max_output } = call;
         let dialect = match &body {
             CallBody::Wire(envelope) if self.speaks(envelope.dialect) => envelope.dialect,
             _ => self.api.dialect(),
         };
         let request_id = request_id.as_ref();
-        let asking = Asking { model: model.as_str(), dialect, request_id, strictness, max_output };
+        let asking = Asking { model: model.as_str(), dialect, request_id, strictness, show_thoughts, max_output };
         // What passes through is the usual case: a future of its size is moved about for each call, the others' are not in it.
         match &mut body {
             CallBody::Wire(envelope) if self.speaks(envelope.dialect) => match envelope.stream {
@@ -267,14 +268,10 @@ impl HttpProvider {
             };
             Box::pin(LiveFrames::new(body, clocks, reading))
         } else {
-            let options = AnswerOptions {
-                include_usage: envelope.wants_usage,
-                created: self.clock.unix_time().as_secs(),
-                ..AnswerOptions::of_its_own(envelope.dialect)
-            };
-            let codec = codec(envelope.dialect).ok_or_else(|| unspoken(envelope.dialect))?;
-            let response = codec.decode_response(&self.read(body).await?)?;
-            Box::pin(stream::iter([Ok(framed(response, codec.stream_encoder(&options)))]))
+            let hidden = |frame: &Frame| frame.usage_only && !envelope.wants_usage;
+            let mut frames = wire::replay(envelope.dialect, &self.read(body).await?)?;
+            frames.iter_mut().filter(|frame| hidden(frame)).for_each(|frame| frame.bytes.clear());
+            Box::pin(stream::iter(frames.into_iter().map(Ok)))
         };
         Ok(Answer::Wire(WireAnswer { headers: kept, body: WireBody::Frames(frames) }))
     }
@@ -289,7 +286,12 @@ impl HttpProvider {
         if envelope.operation != Operation::Chat {
             return Err(unspoken(dialect));
         }
-        let asked = front.decode_request(&envelope.body)?;
+        let mut asked = front.decode_request(&envelope.body)?;
+        // Callers of other formats say themselves whether they want to be told.
+        let thoughts = asking.show_thoughts && dialect == Dialect::OpenAi;
+        if thoughts {
+            show_thoughts(&mut asked.request, self.capabilities.thinking);
+        }
         let options = AnswerOptions {
             request: Some(&asked.request),
             from: Some(self.api.dialect()),
@@ -297,6 +299,7 @@ impl HttpProvider {
             id: asking.request_id.map_or("", RequestId::as_str),
             model: (!self.api.names_models()).then_some(asking.model),
             include_usage: envelope.wants_usage,
+            thoughts,
             ..AnswerOptions::default()
         };
         if !envelope.stream {
@@ -535,7 +538,15 @@ struct Asking<'a> {
     dialect: Dialect,
     request_id: Option<&'a RequestId>,
     strictness: Strictness,
+    show_thoughts: bool,
     max_output: Option<u64>,
+}
+
+/// Asks for thoughts to be told, where the request leaves it open and a model of that `style` may have any.
+fn show_thoughts(request: &mut CompletionRequest, style: ThinkingStyle) {
+    if request.show_thoughts.is_none() && style != ThinkingStyle::None && Wanted::by(request) != Wanted::Off {
+        request.show_thoughts = Some(true);
+    }
 }
 
 fn unspoken(dialect: Dialect) -> Error {

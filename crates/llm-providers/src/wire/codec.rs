@@ -163,9 +163,10 @@ pub struct AnswerOptions<'a> {
     pub model: Option<&'a str>,
     /// Whether a stream ends with its usage, where its dialect leaves the choice.
     pub include_usage: bool,
-    /// Whether thoughts and their seals are told where the dialect has no place for them (OpenAI's chat:
-    /// `reasoning_content`, `reasoning_details`).
+    /// Whether thoughts are told where the dialect has no place for them (OpenAI's chat: `reasoning_content`).
     pub thoughts: bool,
+    /// Whether their seals are told with them (OpenAI's chat: `reasoning_details`).
+    pub seals: bool,
     /// Whether frames are joined to one JSON array instead of events (Gemini without `alt=sse`).
     pub array: bool,
 }
@@ -174,7 +175,7 @@ impl AnswerOptions<'_> {
     /// How an answer that was read from `dialect` is written in it again.
     #[must_use]
     pub fn of_its_own(dialect: Dialect) -> Self {
-        Self { from: Some(dialect), include_usage: true, thoughts: true, ..Self::default() }
+        Self { from: Some(dialect), include_usage: true, thoughts: true, seals: true, ..Self::default() }
     }
 }
 

@@ -1,6 +1,10 @@
 //! How much a model is to think, between words and tokens.
 
-use llm_core::{CompletionRequest, Thinking};
+use llm_core::{CompletionRequest, Error, Thinking};
+
+use super::losses::Losses;
+use super::names::{Names, Param};
+use super::{Capabilities, ThinkingStyle};
 
 /// What a request says about thinking, taken together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +31,44 @@ impl<'a> Wanted<'a> {
             (None, Some(Thinking::Adaptive)) => Self::Adaptive,
             (None, _) => Self::Unsaid,
         }
+    }
+}
+
+/// The word by which OpenAI's dialects tell a model how much to think; none where nothing needs to be said.
+///
+/// # Errors
+/// In strict translation, when the model cannot think as it should.
+pub(crate) fn in_a_word<'a>(
+    request: &'a CompletionRequest,
+    capabilities: &Capabilities,
+    names: Names<'_>,
+    losses: &mut Losses,
+) -> Result<Option<&'a str>, Error> {
+    if request.thinking == Some(Thinking::BetweenTools) {
+        losses.hint(names.param(Param::Thinking));
+    }
+    let word = match Wanted::by(request) {
+        Wanted::Unsaid | Wanted::Adaptive => return Ok(None),
+        Wanted::Off => "none",
+        Wanted::Effort(word) => word,
+        Wanted::Budget(tokens) => word(tokens),
+    };
+    match (word, capabilities.thinking) {
+        // What does not think need not be told not to.
+        ("none", ThinkingStyle::None) => Ok(None),
+        ("none", _) if !capabilities.thinking_off => {
+            losses.reject(names.param(Param::Thinking), "the model always thinks")?;
+            Ok(None)
+        }
+        (_, ThinkingStyle::None) => {
+            losses.reject(names.param(Param::ReasoningEffort), "the model does not think")?;
+            Ok(None)
+        }
+        ("xhigh", _) if !capabilities.xhigh => {
+            losses.hint(names.param(Param::ReasoningEffort));
+            Ok(Some("high"))
+        }
+        _ => Ok(Some(word)),
     }
 }
 

@@ -5,6 +5,7 @@ use llm_core::{Dialect, Error, ErrorKind, Frame, StreamEvent};
 
 use super::json::Raw;
 use super::openai::{ChatAssembler, replay_chat};
+use super::responses::replay_response;
 use super::sse::Framer;
 use super::{AnswerOptions, Collector, StreamDecoder, Text, codec, events};
 
@@ -16,6 +17,9 @@ use super::{AnswerOptions, Collector, StreamDecoder, Text, codec, events};
 pub fn replay(dialect: Dialect, body: &[u8]) -> Result<Vec<Frame>, Error> {
     if dialect == Dialect::OpenAi {
         return replay_chat(body);
+    }
+    if dialect == Dialect::OpenAiResponses {
+        return replay_response(body);
     }
     let codec = codec(dialect).ok_or_else(|| no_streams(dialect))?;
     let response = codec.decode_response(body)?;

@@ -59,6 +59,22 @@ impl Losses {
         }
     }
 
+    /// Judges the members without a neutral form of what stands at `path`, which came in `dialect`.
+    ///
+    /// # Errors
+    /// When one may not be left out.
+    pub(crate) fn members(
+        &mut self,
+        path: &str,
+        dialect: Option<Dialect>,
+        level: Level,
+        extra: &[(String, Json)],
+    ) -> Result<(), Error> {
+        extra
+            .iter()
+            .try_for_each(|(name, value)| self.extra(format!("{path}.{name}"), fate(dialect, level, name, value)))
+    }
+
     /// Judges the members without a neutral form of `request` and of its messages, which came in `dialect`.
     ///
     /// # Errors
@@ -72,13 +88,10 @@ impl Losses {
         for (name, value) in &request.extra {
             self.extra(name, fate(dialect, Level::Request, name, value))?;
         }
-        for (at, message) in request.messages.iter().enumerate() {
-            for (name, value) in &message.extra {
-                let path = format!("{}.{name}", names.message(at));
-                self.extra(path, fate(dialect, Level::Message, name, value))?;
-            }
-        }
-        Ok(())
+        let messages = request.messages.iter().enumerate().filter(|(_, message)| !message.extra.is_empty());
+        messages
+            .map(|(at, message)| (names.message(at), &message.extra))
+            .try_for_each(|(path, extra)| self.members(&path, dialect, Level::Message, extra))
     }
 
     /// Judges several answers, probabilities and penalties, where the provider's dialect has none of them.

@@ -23,6 +23,7 @@ mod same;
 mod stream;
 mod translate;
 mod usage;
+mod used;
 
 pub use about::{read_about, read_settings};
 pub use answer::read_answer;
@@ -46,6 +47,7 @@ pub use request::{IncludeUsage, decode_chat_request, encode_chat_request};
 pub use response::{decode_chat_response, encode_chat_response};
 pub use same::same_request;
 pub use stream::ChatStream;
+pub use used::UsageReader;
 
 pub(in crate::wire) use answer::not_json;
 pub(in crate::wire) use error::{error_object, error_within};

@@ -60,6 +60,8 @@ pub struct Capabilities {
     pub completions: bool,
     /// The tier that Anthropic's `speed: "fast"` becomes (OpenAI: `fast`); absent = it is refused. Default absent.
     pub fast_tier: Option<String>,
+    /// Whether a request may name a tier of service (Anthropic, Gemini: not at Vertex AI). Default true.
+    pub service_tier: bool,
 }
 
 impl Default for Capabilities {
@@ -82,6 +84,7 @@ impl Default for Capabilities {
             responses: false,
             completions: false,
             fast_tier: None,
+            service_tier: true,
         }
     }
 }

@@ -66,6 +66,7 @@ impl Collector {
                 Some(Content::Reasoning(so_far)) if !so_far.redacted => so_far.text.push_str(&text),
                 _ => self.part(choice, Content::Reasoning(Reasoning { text, redacted: false })),
             },
+            StreamEvent::EndOfThought { choice } => self.sealed.push(choice),
             StreamEvent::RedactedReasoning { choice, signature } => {
                 self.part(choice, Content::Reasoning(Reasoning { text: String::new(), redacted: true }));
                 self.seal(choice, signature);
@@ -150,7 +151,12 @@ pub fn events(response: CompletionResponse) -> Vec<StreamEvent> {
     let mut events = vec![StreamEvent::Start { id, model, created }];
     for Choice { index: choice, message, stop, logprobs } in choices {
         let mut calls = 0;
+        // Whether the last part is a thought that nothing ends.
+        let mut open = false;
         for Part { content, mut signature, citations, .. } in message.parts {
+            let thought = matches!(&content, Content::Reasoning(thought) if !thought.redacted);
+            events.extend((open && thought).then_some(StreamEvent::EndOfThought { choice }));
+            let (told, unsealed) = (events.len(), thought && signature.is_none());
             match content {
                 Content::Text(text) => events.push(StreamEvent::Text { choice, text }),
                 Content::Refusal(text) => events.push(StreamEvent::Refusal { choice, text }),
@@ -170,6 +176,8 @@ pub fn events(response: CompletionResponse) -> Vec<StreamEvent> {
             let cited = citations.into_iter().map(Box::new);
             events.extend(cited.map(|citation| StreamEvent::Citation { choice, citation }));
             events.extend(signature.map(|signature| StreamEvent::Signature { choice, signature }));
+            // What has no event comes between no thoughts.
+            open = if events.len() > told { unsealed } else { open };
         }
         events.extend(logprobs.map(|logprobs| StreamEvent::Logprobs { choice, logprobs }));
         events.push(StreamEvent::Stop { choice, reason: stop.unwrap_or(StopReason::Stop) });

@@ -213,9 +213,12 @@ async fn forms_that_were_not_asked_for_are_put_right() {
     // A whole answer where a stream was asked for.
     let upstream = Upstream::always(self::whole()).await;
     let frames = frames(&upstream.provider()).await.unwrap();
-    let last = frames.last().unwrap().as_ref().unwrap();
+    let frames: Vec<_> = frames.into_iter().map(Result::unwrap).collect();
+    let last = frames.last().unwrap();
     assert!(last.last && last.bytes.ends_with(b"data: [DONE]\n\n"));
-    assert_eq!(last.usage.as_ref().unwrap().output, 2);
+    let usage = frames.iter().find(|frame| frame.usage.is_some()).unwrap();
+    // Nobody asked to be told of it.
+    assert_eq!((usage.usage.as_ref().unwrap().output, usage.usage_only, usage.bytes.len()), (2, true, 0));
 }
 
 #[tokio::test]

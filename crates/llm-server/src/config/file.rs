@@ -399,6 +399,9 @@ pub struct Model {
     /// What becomes of a request's fields for which a target of another format has no equal.
     #[serde(default)]
     pub translation: Translation,
+    /// Whether callers of OpenAI's chats are told what a target of another format thought.
+    #[serde(default)]
+    pub reasoning_content: bool,
 }
 
 /// What becomes of a field that has no equal.

@@ -175,6 +175,7 @@ impl Source {
                 strategy: Default::default(),
                 sla: None,
                 translation: Default::default(),
+                reasoning_content: false,
             });
         }
     }

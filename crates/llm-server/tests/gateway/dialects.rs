@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
+use crate::canned::Canned;
 use crate::process::{Gateway, Upstream};
 use crate::wire::{Answer, get, post};
 
@@ -481,6 +482,118 @@ fn what_has_no_equal_is_refused_or_left_out_and_listed() {
     // The dialect needs a cap: nobody knows this model's.
     let sent: Value = serde_json::from_str(upstream.last()["body"].as_str().unwrap()).unwrap();
     assert_eq!(sent["max_tokens"], 4096);
+}
+
+/// What Anthropic and Gemini say who think first, whole and streamed.
+fn thinkers() -> Canned {
+    let (json, events) = ("application/json", "text/event-stream");
+    let claude = r#"{"id":"m","type":"message","role":"assistant","model":"c","content":[{"type":"thinking","thinking":"hm, well","signature":"seal"},{"type":"text","text":"yes"}],"stop_reason":"end_turn","usage":{"input_tokens":3,"output_tokens":5}}"#;
+    let pieces = [
+        r#"{"type":"message_start","message":{"id":"m","model":"c","usage":{"input_tokens":3,"output_tokens":1}}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm, "}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"well"}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"seal"}}"#,
+        r#"{"type":"content_block_stop","index":0}"#,
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"text","text":""}}"#,
+        r#"{"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":"yes"}}"#,
+        r#"{"type":"content_block_stop","index":1}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":5}}"#,
+        r#"{"type":"message_stop"}"#,
+    ];
+    let gemini = r#"{"candidates":[{"content":{"parts":[{"text":"hm, well","thought":true},{"text":"yes"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":5}}"#;
+    let stream = |data: &str| format!("data: {data}\n\n");
+    Canned::start(vec![
+        (":streamGenerateContent", events, stream(gemini)),
+        (":generateContent", json, gemini.to_owned()),
+        ("\"stream\":true", events, pieces.into_iter().map(stream).collect()),
+        ("", json, claude.to_owned()),
+    ])
+}
+
+#[test]
+fn chats_are_told_the_thoughts_of_models_that_are_set_so() {
+    let upstream = thinkers();
+    let addr = upstream.addr;
+    let mut config = String::new();
+    for (name, kind, path) in [("claude", "anthropic", ""), ("gem", "gemini", "/v1beta/")] {
+        config.push_str(&format!(
+            "[[providers]]\nname = \"{name}\"\nkind = \"{kind}\"\nbase_url = \"http://{addr}{path}\"\napi_key = \"k\"\n\
+             [[models]]\nname = \"open-{name}\"\nreasoning_content = true\ntargets = [{{ provider = \"{name}\", model = \"x\" }}]\n\
+             [[models]]\nname = \"plain-{name}\"\ntargets = [{{ provider = \"{name}\", model = \"x\" }}]\n"
+        ));
+    }
+    let gateway = Gateway::start(&config, &[]);
+    let ask = |model: &str, stream: bool| {
+        let body = json!({"model": model, "reasoning_effort": "low", "stream": stream, "messages": [{"role": "user", "content": "hi"}]});
+        let answer = post(gateway.addr(), "/v1/chat/completions", &[], body.to_string().as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(!answer.text().contains("seal"), "{}", answer.text());
+        if !stream {
+            let message = answer.json()["choices"][0]["message"].clone();
+            return (text(&message["content"]), message["reasoning_content"].as_str().map(str::to_owned));
+        }
+        let (mut said, mut thought) = (String::new(), None);
+        for chunk in answer.events().iter().filter_map(|data| serde_json::from_str::<Value>(data).ok()) {
+            let delta = &chunk["choices"][0]["delta"];
+            said.push_str(delta["content"].as_str().unwrap_or_default());
+            if let Some(piece) = delta["reasoning_content"].as_str() {
+                thought.get_or_insert_with(String::new).push_str(piece);
+            }
+        }
+        (said, thought)
+    };
+    for provider in ["claude", "gem"] {
+        for stream in [false, true] {
+            let (said, thought) = ask(&format!("open-{provider}"), stream);
+            assert_eq!((&*said, thought.as_deref()), ("yes", Some("hm, well")), "{provider} {stream}");
+            assert_eq!(ask(&format!("plain-{provider}"), stream), ("yes".to_owned(), None), "{provider} {stream}");
+        }
+    }
+    // Who is to tell its thoughts is asked to.
+    let shown = [r#""display":"summarized""#, r#""includeThoughts":true"#];
+    let told = upstream.asked().iter().map(|asked| shown.iter().any(|word| asked.contains(word))).collect::<Vec<_>>();
+    assert_eq!(told, [true, false, true, false, true, false, true, false]);
+    // Others have a place for them, and say themselves whether they want them.
+    let body = json!({"contents": [{"parts": [{"text": "hi"}]}]});
+    let answer = post(gateway.addr(), "/v1beta/models/open-claude:generateContent", &[], body.to_string().as_bytes());
+    assert!(answer.status == 200 && !answer.text().contains("hm"), "{}", answer.text());
+}
+
+#[test]
+fn thoughts_that_came_apart_are_told_apart() {
+    let thought = |text: &str| json!({"type": "thinking", "thinking": text, "signature": ""});
+    let whole = json!({"id": "m", "model": "c", "content": [thought("one"), thought("two")], "stop_reason": "end_turn",
+        "usage": {"input_tokens": 3, "output_tokens": 5}});
+    let mut events = vec![json!({"type": "message_start", "message": {"id": "m", "model": "c"}})];
+    for text in ["one", "two"] {
+        let delta = json!({"type": "thinking_delta", "thinking": text});
+        events.push(json!({"type": "content_block_start", "index": 0, "content_block": thought("")}));
+        events.push(json!({"type": "content_block_delta", "index": 0, "delta": delta}));
+        events.push(json!({"type": "content_block_stop", "index": 0}));
+    }
+    events.push(json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 5}}));
+    events.push(json!({"type": "message_stop"}));
+    let stream = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    let upstream = Canned::start(vec![
+        ("\"stream\":true", "text/event-stream", stream),
+        ("", "application/json", whole.to_string()),
+    ]);
+    let config = format!(
+        "[[providers]]\nname = \"claude\"\nkind = \"anthropic\"\nbase_url = \"http://{}\"\napi_key = \"k\"\n",
+        upstream.addr
+    );
+    let gateway = Gateway::start(&config, &[]);
+    let whole = Front::Responses.ask(gateway.addr(), "claude/x", false, false).json();
+    let summary = json!([{"type": "summary_text", "text": "one"}, {"type": "summary_text", "text": "two"}]);
+    assert_eq!(whole["output"][0]["summary"], summary);
+    let text = Front::Responses.ask(gateway.addr(), "claude/x", true, false).text();
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let events: Vec<Value> = data.map(|data| serde_json::from_str(data).unwrap()).collect();
+    assert_eq!(events.last().unwrap()["response"]["output"][0]["summary"], summary);
+    let told = events.iter().filter(|event| event["type"] == "response.reasoning_summary_text.delta");
+    let told: Vec<_> = told.map(|event| (event["summary_index"].as_u64(), event["delta"].as_str())).collect();
+    assert_eq!(told, [(Some(0), Some("one")), (Some(1), Some("two"))]);
 }
 
 #[test]

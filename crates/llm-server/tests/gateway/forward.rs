@@ -7,6 +7,7 @@ use hyper::body::Bytes;
 use serde_json::{Value, json};
 
 use crate::caller::{Caller, in_pieces, text};
+use crate::canned::Canned;
 use crate::process::{Gateway, Upstream, config};
 use crate::wire::{Answer, Connection, get, post};
 
@@ -413,4 +414,56 @@ fn a_deadline_and_a_total_time_hold_for_these_routes() {
     assert_eq!(speak("up/sim", &[("x-llmkit-deadline-ms", "soon")]).error()["param"], "x-llmkit-deadline-ms");
     // Who waits for nothing any more has left the upstream, too.
     assert_eq!(upstream.stats("cancelled=2&active=0")["cancelled"], 2);
+}
+
+#[test]
+fn what_an_answer_says_it_used_is_counted_and_charged() {
+    let picture = format!(
+        r#"{{"created":7,"data":[{{"b64_json":"{}"}}],"usage":{{"input_tokens":50,"input_tokens_details":{{"image_tokens":40,"text_tokens":10}},"output_tokens":90}}}}"#,
+        "A".repeat(300_000)
+    );
+    let heard = r#"{"text":"\"usage\"","usage":{"type":"tokens","input_tokens":14,"input_token_details":{"audio_tokens":10,"text_tokens":4},"output_tokens":6}}"#;
+    let timed = r#"{"text":"x","usage":{"type":"duration","seconds":9}}"#;
+    let streamed = "event: transcript.text.delta\ndata: {\"delta\":\"x\"}\n\nevent: transcript.text.done\n\
+        data: {\"text\":\"x\",\"usage\":{\"type\":\"tokens\",\"input_tokens\":5,\"output_tokens\":5}}\n\n";
+    let json = "application/json";
+    let upstream = Canned::start(vec![
+        ("/images/", json, picture),
+        ("/batches", json, r#"{"id":"b","usage":{"input_tokens":700,"output_tokens":700}}"#.to_owned()),
+        ("streamed", "text/event-stream", streamed.to_owned()),
+        ("timed", json, timed.to_owned()),
+        ("/transcriptions", json, heard.to_owned()),
+    ]);
+    let more = "[[models]]\nname = \"fast\"\ntargets = [{ provider = \"up\", model = \"m\", price = { input = \"10\", output = \"40\" } }]\n\
+        [[limits]]\nlevel = \"key\"\nname = \"*\"\ntokens = { cap = 1000, per = \"1h\" }\n";
+    let gateway = Gateway::start(&config(upstream.addr, more), &[]);
+    let ask = |path: &str, body: &[u8]| {
+        let kind = if path.contains("audio") { FORM } else { JSON };
+        let answer = ask(&gateway, "POST", path, &[kind], body);
+        assert_eq!((answer.status, answer.whole), (200, true), "{}", answer.text());
+        answer
+    };
+    let recording = |said: &[u8]| form(&[("\"model\"", b"fast"), ("\"file\"; filename=\"a.wav\"", said)]);
+    assert!(ask("/v1/images/generations", b"{\"model\":\"fast\",\"prompt\":\"x\"}").body.len() > 300_000);
+    assert_eq!(ask("/v1/audio/transcriptions", &recording(b"sound")).text(), heard);
+    assert_eq!(ask("/v1/audio/transcriptions", &recording(b"streamed")).text(), streamed);
+    // Of seconds nobody knows the tokens, and those of a batch are charged when it is done.
+    ask("/v1/audio/transcriptions", &recording(b"timed"));
+    ask("/v1/batches", b"{}");
+    let metrics = get(gateway.addr(), "/metrics", &[]).text();
+    let series = |name: &str| -> f64 {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.unwrap_or_else(|| panic!("{name} in {metrics}")).parse().expect("a number")
+    };
+    let (input, output) = (50 + 14 + 5, 90 + 6 + 5);
+    for (direction, tokens) in [("input", input), ("output", output)] {
+        let name = format!("llmkit_request_tokens_total{{provider=\"up\",direction=\"{direction}\"}}");
+        assert_eq!(series(&name), f64::from(tokens));
+    }
+    let dollars = f64::from(input * 10 + output * 40) / 1e6;
+    let cost = series("llmkit_request_cost_total{provider=\"up\",model=\"fast\"}");
+    assert!((cost - dollars).abs() < 1e-9, "{cost}");
+    let left = post(gateway.addr(), "/v1/images/generations", &[], b"{\"model\":\"fast\",\"prompt\":\"x\"}");
+    let left = left.header("x-ratelimit-remaining-tokens").expect("a limit").to_owned();
+    assert_eq!(left, (1000 - input - output).to_string());
 }

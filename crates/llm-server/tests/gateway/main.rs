@@ -4,6 +4,7 @@ mod answers;
 mod browsers;
 mod bytes;
 mod caller;
+mod canned;
 mod chromium;
 mod clouds;
 mod connections;

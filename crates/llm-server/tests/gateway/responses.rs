@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::canned::Canned;
 use crate::process::{Gateway, Upstream};
 use crate::wire::{Answer, Connection, get, post};
 
@@ -58,6 +59,40 @@ fn ask(accounts: &Accounts, method: &str, path: &str, headers: &[(&str, &str)]) 
     let mut connection = Connection::open(accounts.gateway.addr());
     connection.request(method, path, headers, b"");
     connection.answer().expect("an answer")
+}
+
+#[test]
+fn a_kept_response_is_streamed_with_all_that_it_holds() {
+    let said = json!({
+        "id": "resp_1", "object": "response", "created_at": 7, "status": "completed", "model": "m", "instructions": "be kind",
+        "tools": [], "temperature": 0.0, "x_unknown": [1],
+        "output": [{ "type": "message", "id": "msg_1", "status": "completed", "role": "assistant",
+                     "content": [{ "type": "output_text", "text": "hello", "annotations": [] }] }],
+        "usage": { "input_tokens": 3, "output_tokens": 5, "total_tokens": 8 },
+    });
+    let upstream = Canned::start(vec![("", "application/json", said.to_string())]);
+    let config = format!(
+        "[[providers]]\nname = \"up\"\nkind = \"openai\"\nbase_url = \"http://{}/v1\"\napi_key = \"k\"\n",
+        upstream.addr
+    );
+    let gateway = Gateway::start(&config, &[]);
+    let ask = |stream: bool| {
+        let body =
+            json!({ "model": "up/m", "input": "hi", "instructions": "be kind", "temperature": 0, "stream": stream });
+        let answer = post(gateway.addr(), "/v1/responses", &[], body.to_string().as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer
+    };
+    assert_eq!(ask(false).json(), said);
+    let text = ask(true).text();
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let events: Vec<Value> = data.map(|data| serde_json::from_str(data).expect("JSON")).collect();
+    let mut begun = said.clone();
+    (begun["status"], begun["output"], begun["usage"]) = (json!("in_progress"), json!([]), Value::Null);
+    assert_eq!(events[0], json!({ "type": "response.created", "sequence_number": 0, "response": begun }));
+    assert_eq!(events.last().expect("an end")["response"], said);
+    assert!(events.iter().any(|event| event["delta"] == "hello" && event["item_id"] == "msg_1"), "{text}");
+    assert_eq!(upstream.asked().len(), 1);
 }
 
 #[test]

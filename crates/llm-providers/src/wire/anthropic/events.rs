@@ -24,6 +24,8 @@ pub struct EventDecoder {
     characters: u32,
     counts: Counts,
     stop: Option<StopReason>,
+    /// Whether the block told last is a thought without a seal.
+    unsealed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -133,6 +135,7 @@ impl EventDecoder {
     }
 
     fn start_block(&mut self, raw: Raw<'_>, sink: Sink<'_>) {
+        let unsealed = std::mem::take(&mut self.unsealed);
         match raw.member("type").map_or("", Raw::text) {
             "\"text\"" => {
                 let citations = raw.member("citations").into_iter().flat_map(Raw::items).map(read_citation).collect();
@@ -140,11 +143,14 @@ impl EventDecoder {
                 raw.member("text").into_iter().for_each(|text| self.text(text, sink));
             }
             "\"thinking\"" => {
-                self.block = Block::Thought;
+                if unsealed {
+                    sink(StreamEvent::EndOfThought { choice: 0 });
+                }
+                (self.block, self.unsealed) = (Block::Thought, true);
                 // Told even if nothing of it is shown: the seal that follows is its own.
                 let text = raw.member("thinking").and_then(|text| Text::quoted(text.text()));
                 sink(StreamEvent::Reasoning { choice: 0, text: text.unwrap_or(Text::plain("")) });
-                raw.member("signature").into_iter().for_each(|seal| seal_thought(seal, sink));
+                raw.member("signature").into_iter().for_each(|seal| self.seal(seal, sink));
             }
             "\"redacted_thinking\"" => {
                 if let Some(data) = raw.member("data").and_then(Raw::string) {
@@ -177,7 +183,7 @@ impl EventDecoder {
                 ("thinking", Block::Thought) => {
                     Text::tell(value, |text| sink(StreamEvent::Reasoning { choice: 0, text }));
                 }
-                ("signature", Block::Thought) => seal_thought(value, sink),
+                ("signature", Block::Thought) => self.seal(value, sink),
                 ("partial_json", Block::Call { index, told, .. }) => {
                     Text::tell(value, |fragment| {
                         *told = true;
@@ -187,6 +193,14 @@ impl EventDecoder {
                 ("citation", Block::Text { citations, .. }) => citations.push(read_citation(value)),
                 _ => {}
             }
+        }
+    }
+
+    /// Tells the seal of a thought, unless it is empty: it will be told later then.
+    fn seal(&mut self, seal: Raw<'_>, sink: Sink<'_>) {
+        if let Some(seal) = seal.string().filter(|seal| !seal.is_empty()) {
+            self.unsealed = false;
+            sink(StreamEvent::Signature { choice: 0, signature: own_seal(seal.into_owned()) });
         }
     }
 
@@ -235,13 +249,6 @@ impl StreamDecoder for EventDecoder {
 
     fn usage(&self) -> Option<Usage> {
         self.counts.usage()
-    }
-}
-
-/// Tells the seal of a thought, unless it is empty: it will be told later then.
-fn seal_thought(seal: Raw<'_>, sink: Sink<'_>) {
-    if let Some(seal) = seal.string().filter(|seal| !seal.is_empty()) {
-        sink(StreamEvent::Signature { choice: 0, signature: own_seal(seal.into_owned()) });
     }
 }
 

@@ -131,6 +131,10 @@ impl EventEncoder {
 
     fn redacted(&mut self, signature: &Signature, out: &mut BytesMut) {
         if signature.dialect != Dialect::Anthropic {
+            // It is left out, and what follows is another thought all the same.
+            if self.open == Open::Thought {
+                self.close(out);
+            }
             return;
         }
         self.end_calls(out);
@@ -288,6 +292,7 @@ impl StreamEncoder for EventEncoder {
                     self.delta(THOUGHT_DELTA, text, out);
                 }
             }
+            StreamEvent::EndOfThought { choice: 0 } if self.open == Open::Thought => self.close(out),
             StreamEvent::RedactedReasoning { choice: 0, signature } => self.redacted(&signature, out),
             StreamEvent::Signature { choice: 0, signature } => self.signature(&signature, out),
             StreamEvent::ToolCall { choice: 0, index, id, name, .. } => self.call(index, id, name, out),

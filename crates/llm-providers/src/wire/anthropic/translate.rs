@@ -14,7 +14,7 @@ use super::block::{native_citation, write_mark};
 use super::request::Purpose;
 use crate::wire::effort::{self, Wanted};
 use crate::wire::json::{Kind, Raw, Writer};
-use crate::wire::losses::{Losses, NO_EQUAL, fate as fate_of, refuse};
+use crate::wire::losses::{Losses, NO_EQUAL, refuse};
 use crate::wire::names::{Names, Param};
 use crate::wire::turns::{Placed, Speaker, Turn, Turns};
 use crate::wire::{Encoded, Fate, Level, Strictness, Target, ThinkingStyle, history, ids};
@@ -107,9 +107,6 @@ impl<'a> Translation<'a> {
         let tools = self.offered()?;
         let choice = self.choice(&tools, thoughts)?;
         self.refused()?;
-        if !self.own {
-            self.messages_extra()?;
-        }
         let user = self.user();
         self.count_marks(turns, &tools);
         let mut writer = Writer::default();
@@ -184,12 +181,7 @@ impl<'a> Translation<'a> {
         if request.seed.is_some() {
             self.losses.hint(self.names.param(Param::Seed));
         }
-        if !self.own {
-            for (name, value) in &request.extra {
-                self.losses.extra(name, fate_of(self.dialect, Level::Request, name, value))?;
-            }
-        }
-        Ok(())
+        if self.own { Ok(()) } else { self.losses.extras(self.names, self.dialect, request) }
     }
 
     fn user(&mut self) -> Option<&'a str> {
@@ -203,6 +195,8 @@ impl<'a> Translation<'a> {
     fn tier(&mut self) -> Result<Option<&'static str>, Error> {
         match self.request.service_tier.as_deref() {
             None => Ok(None),
+            // Where there are no tiers, both are what there is.
+            Some("auto" | "default") if !self.target.capabilities.service_tier => Ok(None),
             Some("auto") => Ok(Some("auto")),
             Some("default") => Ok(Some("standard_only")),
             Some(_) => {
@@ -448,10 +442,7 @@ impl<'a> Translation<'a> {
                 _ => return Err(refuse(&self.names.tool_kind(at), "the provider has no such tools")),
             }
             if !self.own {
-                for (name, value) in &tool.extra {
-                    let path = format!("{}.{name}", self.names.tool(at));
-                    self.losses.extra(path, fate_of(self.dialect, Level::Tool, name, value))?;
-                }
+                self.losses.members(&self.names.tool(at), self.dialect, Level::Tool, &tool.extra)?;
             }
             let schema = match &tool.parameters {
                 None => Some(Cow::Borrowed(r#"{"type":"object","properties":{}}"#)),
@@ -573,17 +564,6 @@ impl<'a> Translation<'a> {
         result
     }
 
-    /// Judges the members of messages that only their dialect knows.
-    fn messages_extra(&mut self) -> Result<(), Error> {
-        for (at, message) in self.request.messages.iter().enumerate() {
-            for (name, value) in &message.extra {
-                let path = format!("{}.{name}", self.names.message(at));
-                self.losses.extra(path, fate_of(self.dialect, Level::Message, name, value))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Writes a text as a string, anything else as blocks.
     fn said(&mut self, writer: &mut Writer, parts: &[Placed<'a>]) -> Result<(), Error> {
         if let [only] = parts
@@ -643,11 +623,8 @@ impl<'a> Translation<'a> {
         if part.signature.as_ref().is_some_and(|seal| seal.dialect != Dialect::Anthropic) {
             self.losses.hint(format!("{}.signature", self.path(spot)));
         }
-        if !self.own {
-            for (name, value) in &part.extra {
-                let path = format!("{}.{name}", self.path(spot));
-                self.losses.extra(path, fate_of(self.dialect, Level::Part, name, value))?;
-            }
+        if !self.own && !part.extra.is_empty() {
+            self.losses.members(&self.path(spot), self.dialect, Level::Part, &part.extra)?;
         }
         Ok(mark)
     }

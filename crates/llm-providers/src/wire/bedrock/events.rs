@@ -17,6 +17,8 @@ pub struct ConverseDecoder {
     calls: u32,
     /// The call that is being told, and whether a piece of its arguments was.
     call: Option<(u32, bool)>,
+    /// The block of what was told last, if that is a thought without a seal.
+    unsealed: Option<u64>,
     stop: Option<StopReason>,
     usage: Option<Usage>,
 }
@@ -39,8 +41,9 @@ impl ConverseDecoder {
         sink(StreamEvent::ToolCall { choice: 0, index, id, name, custom: false });
     }
 
-    fn delta(&mut self, delta: Raw<'_>, sink: Sink<'_>) {
+    fn delta(&mut self, block: u64, delta: Raw<'_>, sink: Sink<'_>) {
         for (name, value) in delta.members() {
+            let unsealed = self.unsealed.take();
             match (name.as_ref(), &mut self.call) {
                 ("text", _) => Text::tell(value, |text| sink(StreamEvent::Text { choice: 0, text })),
                 ("toolUse", Some((index, pieces))) => {
@@ -50,7 +53,15 @@ impl ConverseDecoder {
                         sink(StreamEvent::ToolArguments { choice: 0, index: *index, fragment });
                     });
                 }
-                ("reasoningContent", _) => thought(value, sink),
+                ("reasoningContent", _) => {
+                    if value.member("text").is_some() {
+                        if unsealed.is_some_and(|last| last != block) {
+                            sink(StreamEvent::EndOfThought { choice: 0 });
+                        }
+                        self.unsealed = Some(block);
+                    }
+                    thought(value, sink);
+                }
                 _ => {}
             }
         }
@@ -101,7 +112,10 @@ impl StreamDecoder for ConverseDecoder {
             return Err(Error::new(ErrorKind::BadAnswer, "a message of the stream says nothing"));
         };
         match name.as_ref() {
-            "contentBlockDelta" => value.member("delta").into_iter().for_each(|delta| self.delta(delta, sink)),
+            "contentBlockDelta" => {
+                let block = value.member("contentBlockIndex").and_then(Raw::u64).unwrap_or_default();
+                value.member("delta").into_iter().for_each(|delta| self.delta(block, delta, sink));
+            }
             "contentBlockStart" => value.member("start").into_iter().for_each(|start| self.start_block(start, sink)),
             "contentBlockStop" => self.end_block(sink),
             "messageStart" => {

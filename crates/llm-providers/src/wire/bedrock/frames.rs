@@ -82,6 +82,7 @@ impl StreamEncoder for ConverseEncoder {
                 self.turn_to(Open::Thought, out);
                 self.delta("\"reasoningContent\":{\"text\":", text, "}}", out);
             }
+            StreamEvent::EndOfThought { choice: 0 } if self.open == Some(Open::Thought) => self.close(out),
             StreamEvent::RedactedReasoning { choice: 0, signature } => {
                 self.close(out);
                 self.open = Some(Open::Thought);

@@ -9,7 +9,7 @@ use super::thoughts::{Family, Thoughts};
 use super::turn::write_mark;
 use crate::wire::anthropic::of_objects;
 use crate::wire::json::Writer;
-use crate::wire::losses::{Losses, NO_EQUAL, fate as fate_of, refuse};
+use crate::wire::losses::{Losses, NO_EQUAL, refuse};
 use crate::wire::names::{Names, Param};
 use crate::wire::turns::Turns;
 use crate::wire::{Encoded, Level, Strictness, Target, history};
@@ -264,9 +264,8 @@ impl<'a> Translation<'a> {
             if tool.kind != ToolKind::Function {
                 return Err(refuse(&self.names.tool_kind(at), "the provider has no such tools"));
             }
-            for (name, value) in tool.extra.iter().filter(|_| !self.own) {
-                let path = format!("{}.{name}", self.names.tool(at));
-                self.losses.extra(path, fate_of(self.dialect, Level::Tool, name, value))?;
+            if !self.own {
+                self.losses.members(&self.names.tool(at), self.dialect, Level::Tool, &tool.extra)?;
             }
             let schema = match &tool.parameters {
                 None => Some(Cow::Borrowed(r#"{"type":"object","properties":{}}"#)),

@@ -9,7 +9,7 @@ use llm_core::{CacheMark, Content, Error, Part, Source};
 use super::block::{DOCUMENTS, IMAGES, input, write_call, write_source, write_thought};
 use super::translate::{Offered, Translation};
 use crate::wire::json::Writer;
-use crate::wire::losses::{fate as fate_of, refuse};
+use crate::wire::losses::refuse;
 use crate::wire::turns::{Placed, Speaker, Turn, Turns};
 use crate::wire::{Level, ids};
 
@@ -114,10 +114,7 @@ impl<'a> Translation<'a> {
         if part.signature.is_some() && !reasoning {
             self.losses.hint(format!("{path}.signature"));
         }
-        for (name, value) in &part.extra {
-            self.losses.extra(format!("{path}.{name}"), fate_of(self.dialect, Level::Part, name, value))?;
-        }
-        Ok(())
+        self.losses.members(path, self.dialect, Level::Part, &part.extra)
     }
 
     /// Writes the member of a block that says what may be read or seen.

@@ -4,7 +4,7 @@ use llm_core::{CompletionRequest, Content, Dialect, Error, Json, Message, Origin
 
 use crate::wire::effort::Wanted;
 use crate::wire::json::{Kind, Raw, Writer};
-use crate::wire::losses::{Losses, NO_EQUAL, fate as fate_of, refuse};
+use crate::wire::losses::{Losses, NO_EQUAL, refuse};
 use crate::wire::names::{Names, Param};
 use crate::wire::read::{self, Seen, boolean, duplicate, keep, not_whole, number, small, string, whole, wrong_type};
 use crate::wire::{DecodedRequest, Encoded, Fate, Level, Strictness, Target};
@@ -230,14 +230,6 @@ fn judge(request: &CompletionRequest, own: bool, names: &Names<'_>, losses: &mut
     if part.cache.is_some() {
         losses.hint(format!("{}.{}", names.part(0, 0), names.cache()));
     }
-    for (level, path, extra) in [
-        (Level::Request, String::new(), &request.extra),
-        (Level::Message, names.message(0) + ".", &message.extra),
-        (Level::Part, names.part(0, 0) + ".", &part.extra),
-    ] {
-        for (name, value) in extra {
-            losses.extra(format!("{path}{name}"), fate_of(dialect, level, name, value))?;
-        }
-    }
-    Ok(())
+    losses.extras(*names, dialect, request)?;
+    losses.members(&names.part(0, 0), dialect, Level::Part, &part.extra)
 }

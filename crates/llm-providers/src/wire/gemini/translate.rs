@@ -14,7 +14,7 @@ use super::part::{MEDIA_TYPE, audio_type, call_id, object_text, write_call, writ
 use super::request::CALL;
 use crate::wire::effort::{self, Wanted};
 use crate::wire::json::{Kind, Raw, Writer};
-use crate::wire::losses::{Losses, NO_EQUAL, fate as fate_of, refuse};
+use crate::wire::losses::{Losses, NO_EQUAL, refuse};
 use crate::wire::names::{Names, Param};
 use crate::wire::read::wrong_value;
 use crate::wire::turns::{Placed, Speaker, Turn, Turns};
@@ -202,8 +202,10 @@ impl<'a> Translation<'a> {
     fn tier(&mut self) -> Result<Option<&'a str>, Error> {
         match self.request.service_tier.as_deref() {
             None | Some("auto") => Ok(None),
+            // What it does unasked.
+            Some("default") if !self.target.capabilities.service_tier => Ok(None),
             Some("default") => Ok(Some("standard")),
-            Some(tier @ ("flex" | "priority")) => Ok(Some(tier)),
+            Some(tier @ ("flex" | "priority")) if self.target.capabilities.service_tier => Ok(Some(tier)),
             Some(_) => {
                 self.losses.reject(self.names.param(Param::ServiceTier), NO_EQUAL)?;
                 Ok(None)
@@ -450,12 +452,7 @@ impl<'a> Translation<'a> {
             let member = parameters.rsplit_once('.').map_or(path.as_str(), |(member, _)| member);
             self.losses.hint(format!("{member}.strict"));
         }
-        if !self.own {
-            for (name, value) in &tool.extra {
-                self.losses.extra(format!("{path}.{name}"), fate_of(self.dialect, Level::Tool, name, value))?;
-            }
-        }
-        Ok(())
+        if self.own { Ok(()) } else { self.losses.members(&path, self.dialect, Level::Tool, &tool.extra) }
     }
 
     fn function(&self, writer: &mut Writer, tool: &Tool) {
@@ -795,13 +792,11 @@ impl<'a> Translation<'a> {
         if !part.citations.is_empty() {
             self.losses.hint(format!("{}.citations", path(self)));
         }
-        if !self.own {
-            for (name, value) in &part.extra {
-                let fate = fate_of(self.dialect, Level::Part, name, value);
-                self.losses.extra(format!("{}.{name}", path(self)), fate)?;
-            }
+        // Paths are made only where something is to be named.
+        if self.own || part.extra.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.losses.members(&path(self), self.dialect, Level::Part, &part.extra)
     }
 
     fn path(&self, placed: Placed<'_>) -> String {

@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use llm_core::{Citation, Dialect, Error, Reasoning, Signature, StopReason, StreamEvent, Usage};
 
 use super::error::{ErrorBody, describe, write_error};
-use super::message::{is_link, write_citation, write_detail};
+use super::message::{Shown, is_link, write_citation, write_detail};
 use super::request::IncludeUsage;
 use super::response::reason_name;
 use super::usage::write_usage;
@@ -18,8 +18,7 @@ use crate::wire::{AnswerOptions, StreamEncoder, Text, seal};
 pub struct ChunkEncoder {
     usage: IncludeUsage,
     created: u64,
-    /// Whether thoughts are told.
-    thoughts: bool,
+    shown: Shown,
     from: Dialect,
     /// The answer's name and its model's, where the answer names none or another is to be named.
     id: String,
@@ -49,7 +48,7 @@ impl ChunkEncoder {
         Self {
             usage,
             created,
-            thoughts: true,
+            shown: Shown::Sealed,
             from: Dialect::OpenAi,
             id: String::new(),
             model: None,
@@ -63,7 +62,7 @@ impl ChunkEncoder {
         let usage = if options.include_usage { IncludeUsage::Yes } else { IncludeUsage::No };
         let from = options.from.unwrap_or(Dialect::OpenAi);
         let mut encoder = Self::new(usage, options.created);
-        encoder.thoughts = options.thoughts || from == Dialect::OpenAi;
+        encoder.shown = Shown::by(options, from);
         encoder.from = from;
         encoder.id = options.id.to_owned();
         encoder.model = options.model.map(str::to_owned);
@@ -89,8 +88,14 @@ impl StreamEncoder for ChunkEncoder {
             }
             StreamEvent::Text { choice, text } => self.text(choice, "content", text, out),
             StreamEvent::Refusal { choice, text } => self.text(choice, "refusal", text, out),
-            StreamEvent::Reasoning { choice, text } if self.thoughts => {
+            StreamEvent::Reasoning { choice, text } if self.shown != Shown::Nothing => {
                 self.text(choice, "reasoning_content", text, out);
+            }
+            StreamEvent::EndOfThought { choice } if self.shown == Shown::Sealed => {
+                let told = self.begun.iter_mut().find(|(begun, _)| *begun == choice);
+                if let Some((_, Told::Thought(index))) = told {
+                    *index += 1;
+                }
             }
             StreamEvent::RedactedReasoning { choice, signature } => {
                 self.seal(choice, &Reasoning { text: String::new(), redacted: true }, &signature, out);
@@ -208,7 +213,7 @@ impl ChunkEncoder {
 
     /// Tells the seal of a thought whose text was told.
     fn seal(&mut self, choice: u32, reasoning: &Reasoning, signature: &Signature, out: &mut BytesMut) {
-        if !self.thoughts {
+        if self.shown != Shown::Sealed {
             return;
         }
         self.begin(choice, out);

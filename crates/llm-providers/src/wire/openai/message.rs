@@ -14,7 +14,7 @@ use llm_core::{
 
 use crate::wire::json::{Kind, Raw, Writer};
 use crate::wire::read::{self, keep, missing, only, string, wrong_type, wrong_value};
-use crate::wire::seal;
+use crate::wire::{AnswerOptions, seal};
 
 /// Reads a message of a request; `path` names it in errors.
 pub(super) fn read_message(raw: Raw<'_>, path: &str) -> Result<Message, Error> {
@@ -442,12 +442,34 @@ fn write_members(writer: &mut Writer, message: &Message) {
     if let Some(refusal) = refusal(&message.parts) {
         writer.key("refusal").string(&refusal);
     }
-    write_thoughts_and_calls(writer, &message.parts, true);
+    write_thoughts_and_calls(writer, &message.parts, Shown::Sealed);
     message.extra.iter().for_each(|(key, value)| writer.key(key).json(value));
 }
 
+/// What is told of an answer's thoughts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    Nothing,
+    /// Their texts.
+    Thoughts,
+    /// Their texts and their seals.
+    Sealed,
+}
+
+impl Shown {
+    /// What `options` want told of an answer that was read `from` that dialect.
+    pub(super) fn by(options: &AnswerOptions<'_>, from: Dialect) -> Self {
+        match (options.thoughts, options.seals) {
+            _ if from == Dialect::OpenAi => Self::Sealed,
+            (true, true) => Self::Sealed,
+            (true, false) => Self::Thoughts,
+            (false, _) => Self::Nothing,
+        }
+    }
+}
+
 /// Writes the message of an answer that was read `from` that dialect: its content is one text.
-pub(super) fn write_answer_message(writer: &mut Writer, message: &Message, from: Dialect, thoughts: bool) {
+pub(super) fn write_answer_message(writer: &mut Writer, message: &Message, from: Dialect, shown: Shown) {
     let native = from == Dialect::OpenAi;
     writer.object(|writer| {
         writer.key("role").string("assistant");
@@ -461,7 +483,7 @@ pub(super) fn write_answer_message(writer: &mut Writer, message: &Message, from:
         writer.key("content").optional_string(content.as_deref().or(empty.then_some("")));
         writer.key("refusal").optional_string(refusal.as_deref());
         write_annotations(writer, &message.parts);
-        write_thoughts_and_calls(writer, &message.parts, thoughts);
+        write_thoughts_and_calls(writer, &message.parts, shown);
         if native {
             message.extra.iter().for_each(|(key, value)| writer.key(key).json(value));
         }
@@ -508,9 +530,12 @@ pub(super) fn write_citation(writer: &mut Writer, citation: &Citation, start: us
     });
 }
 
-fn write_thoughts_and_calls(writer: &mut Writer, parts: &[Part], thoughts: bool) {
-    if thoughts {
-        write_thoughts(writer, parts, "reasoning_content", true);
+fn write_thoughts_and_calls(writer: &mut Writer, parts: &[Part], shown: Shown) {
+    let says = |part: &Part| matches!(&part.content, Content::Reasoning(thought) if !thought.text.is_empty());
+    match shown {
+        Shown::Sealed => write_thoughts(writer, parts, "reasoning_content", true),
+        Shown::Thoughts if parts.iter().any(says) => write_thoughts(writer, parts, "reasoning_content", false),
+        Shown::Thoughts | Shown::Nothing => {}
     }
     let calls: Vec<_> = parts.iter().filter(|part| place(part) == Place::Calls).collect();
     if !calls.is_empty() {

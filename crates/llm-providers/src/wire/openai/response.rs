@@ -6,7 +6,7 @@ use bytes::Bytes;
 use llm_core::{Choice, CompletionResponse, Content, Dialect, Error, Message, Role, StopReason};
 
 use super::answer::{no_answer, not_json};
-use super::message::{read_answer_message, write_answer_message};
+use super::message::{Shown, read_answer_message, write_answer_message};
 use super::usage::{read_usage, write_usage};
 use crate::wire::AnswerOptions;
 use crate::wire::json::{Kind, Raw, Writer};
@@ -78,8 +78,7 @@ pub(super) fn encode_answer(response: &CompletionResponse, options: &AnswerOptio
         writer.key("model").string(options.model.unwrap_or(&response.model));
         writer.key("choices").array(|writer| {
             for choice in &response.choices {
-                let thoughts = native || options.thoughts;
-                write_choice_of(writer, choice, from, thoughts);
+                write_choice_of(writer, choice, from, Shown::by(options, from));
             }
         });
         if let Some(usage) = &response.usage {
@@ -109,14 +108,14 @@ fn read_choice(raw: Raw<'_>, place: usize, new_id: impl FnMut() -> String) -> Ch
 }
 
 fn write_choice(writer: &mut Writer, choice: &Choice) {
-    write_choice_of(writer, choice, Dialect::OpenAi, true);
+    write_choice_of(writer, choice, Dialect::OpenAi, Shown::Sealed);
 }
 
-fn write_choice_of(writer: &mut Writer, choice: &Choice, from: Dialect, thoughts: bool) {
+fn write_choice_of(writer: &mut Writer, choice: &Choice, from: Dialect, shown: Shown) {
     writer.object(|writer| {
         writer.key("index").integer(choice.index);
         writer.key("message");
-        write_answer_message(writer, &choice.message, from, thoughts);
+        write_answer_message(writer, &choice.message, from, shown);
         match &choice.logprobs {
             Some(logprobs) => writer.key("logprobs").json(logprobs),
             None => writer.key("logprobs").null(),

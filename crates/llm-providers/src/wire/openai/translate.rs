@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use llm_core::{
-    CompletionRequest, Content, Dialect, Error, Json, Message, Part, ResponseFormat, Role, Source, Thinking, Tool,
-    ToolKind,
+    CompletionRequest, Content, Dialect, Error, Json, Message, Part, ResponseFormat, Role, Source, Tool, ToolKind,
 };
 
 use super::message::{write_call_members, write_mark, write_part_members, write_thoughts};
@@ -11,12 +10,12 @@ use super::request::{
     IncludeUsage, Parameters, write_format, write_parameters, write_request, write_stream, write_tool,
     write_tool_choice,
 };
-use crate::wire::effort::{self, Wanted};
+use crate::wire::effort;
 use crate::wire::json::{Kind, Raw, Writer};
 use crate::wire::losses::{Losses, NO_EQUAL, fate as fate_of, refuse};
 use crate::wire::names::{Names, Param};
 use crate::wire::read::missing;
-use crate::wire::{Encoded, Fate, Level, Strictness, Target, ThinkingStyle, history, seal};
+use crate::wire::{Encoded, Fate, Level, Strictness, Target, history, seal};
 
 /// OpenAI's own limit.
 const MAX_STOPS: usize = 4;
@@ -138,36 +137,10 @@ impl<'a> Translation<'a> {
     }
 
     fn effort(&mut self) -> Result<Option<&'a str>, Error> {
-        let (request, capabilities) = (self.request, self.target.capabilities);
-        if request.thinking == Some(Thinking::BetweenTools) {
-            self.losses.hint(self.names.param(Param::Thinking));
-        }
-        if request.show_thoughts == Some(true) {
+        if self.request.show_thoughts == Some(true) {
             self.losses.hint(self.names.param(Param::ShowThoughts));
         }
-        let word = match Wanted::by(request) {
-            Wanted::Unsaid | Wanted::Adaptive => return Ok(None),
-            Wanted::Off => "none",
-            Wanted::Effort(word) => word,
-            Wanted::Budget(tokens) => effort::word(tokens),
-        };
-        match (word, capabilities.thinking) {
-            // What does not think need not be told not to.
-            ("none", ThinkingStyle::None) => Ok(None),
-            ("none", _) if !capabilities.thinking_off => {
-                self.losses.reject(self.names.param(Param::Thinking), "the model always thinks")?;
-                Ok(None)
-            }
-            (_, ThinkingStyle::None) => {
-                self.losses.reject(self.names.param(Param::ReasoningEffort), "the model does not think")?;
-                Ok(None)
-            }
-            ("xhigh", _) if !capabilities.xhigh => {
-                self.losses.hint(self.names.param(Param::ReasoningEffort));
-                Ok(Some("high"))
-            }
-            _ => Ok(Some(word)),
-        }
+        effort::in_a_word(self.request, self.target.capabilities, self.names, &mut self.losses)
     }
 
     /// Judges the members that only their dialect knows. The tier, where one of them says it.
@@ -270,11 +243,7 @@ impl<'a> Translation<'a> {
         if tool.cache.is_some() {
             self.losses.hint(format!("{}.{}", self.names.tool(at), self.names.cache()));
         }
-        for (name, value) in &tool.extra {
-            let path = format!("{}.{name}", self.names.tool(at));
-            self.losses.extra(path, fate_of(Some(origin.dialect), Level::Tool, name, value))?;
-        }
-        Ok(())
+        self.losses.members(&self.names.tool(at), Some(origin.dialect), Level::Tool, &tool.extra)
     }
 
     /// Where the messages end that are one here with the message at `at`: what a turn of the model's is made of, each
@@ -303,10 +272,8 @@ impl<'a> Translation<'a> {
     fn message(&mut self, writer: &mut Writer, at: usize, end: usize) -> Result<(), Error> {
         let message = &self.request.messages[at];
         for at in (at..end).filter(|_| self.request.origin.is_some()) {
-            for (name, value) in &self.request.messages[at].extra {
-                let path = format!("{}.{name}", self.names.message(at));
-                self.losses.extra(path, fate_of(self.dialect(), Level::Message, name, value))?;
-            }
+            let extra = &self.request.messages[at].extra;
+            self.losses.members(&self.names.message(at), self.dialect(), Level::Message, extra)?;
         }
         match message.role {
             Role::System => self.speech(writer, at, "system", &[]),
@@ -522,13 +489,10 @@ impl<'a> Translation<'a> {
         if !part.citations.is_empty() {
             self.losses.hint(format!("{path}.citations"));
         }
-        if self.request.origin.is_some() {
-            for (name, value) in &part.extra {
-                let fate = fate_of(self.dialect(), Level::Part, name, value);
-                self.losses.extra(format!("{path}.{name}"), fate)?;
-            }
+        match self.dialect() {
+            None => Ok(()),
+            dialect => self.losses.members(path, dialect, Level::Part, &part.extra),
         }
-        Ok(())
     }
 
     fn dialect(&self) -> Option<Dialect> {

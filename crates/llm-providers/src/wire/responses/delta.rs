@@ -8,6 +8,8 @@ pub(super) struct Delta<'a> {
     pub(super) of: Of,
     /// The item's place in the output.
     pub(super) item: u32,
+    /// The part's place in the item.
+    pub(super) part: u32,
     /// The string, quotes included.
     pub(super) token: &'a str,
 }
@@ -40,16 +42,18 @@ pub(super) fn read(data: &[u8]) -> Option<Delta<'_>> {
         return None;
     }
     scan.enter().ok()?;
-    let (mut of, mut item, mut delta): (_, _, Option<Token>) = (None, None, None);
+    let (mut of, mut item, mut part, mut delta): (_, _, _, Option<Token>) = (None, None, 0, None);
     let mut first = true;
     while let Some(key) = scan.key(&mut first).ok()? {
         if key.is_escaped() {
             return None;
         }
         let value = scan.value().ok()?;
+        let number = |value: &Token| std::str::from_utf8(scan.bytes(value)).ok()?.parse().ok();
         match key.inner(data) {
             b"type" if of.is_none() && value.kind == Kind::String => of = Some(Of::named(value.inner(data))?),
-            b"output_index" => item = Some(std::str::from_utf8(scan.bytes(&value)).ok()?.parse().ok()?),
+            b"output_index" => item = Some(number(&value)?),
+            b"content_index" | b"summary_index" => part = number(&value)?,
             b"delta" if delta.is_none() && value.kind == Kind::String => delta = Some(value),
             b"logprobs" if value.kind == Kind::Array && scan.bytes(&value) == b"[]" => {}
             b"type" | b"delta" | b"logprobs" | b"error" => return None,
@@ -58,5 +62,5 @@ pub(super) fn read(data: &[u8]) -> Option<Delta<'_>> {
     }
     scan.end().ok()?;
     let token = delta?;
-    Some(Delta { of: of?, item: item?, token: std::str::from_utf8(&data[token.start..token.end]).ok()? })
+    Some(Delta { of: of?, item: item?, part, token: std::str::from_utf8(&data[token.start..token.end]).ok()? })
 }

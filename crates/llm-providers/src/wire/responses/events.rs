@@ -22,6 +22,8 @@ pub struct ItemDecoder {
     calls: u32,
     /// The items that were told, and what of them.
     items: Vec<Item>,
+    /// The item and the part of what was told last, if that is a thought without a seal.
+    unsealed: Option<(u32, u32)>,
     usage: Option<Usage>,
 }
 
@@ -51,10 +53,15 @@ impl ItemDecoder {
         &mut self.items[at]
     }
 
-    /// Tells a piece of a text.
-    fn piece(&mut self, of: Of, place: u32, text: Text<'_>, sink: Sink<'_>) {
+    /// Tells a piece of a text, of the part of the item there that is at `part`.
+    fn piece(&mut self, of: Of, (place, part): (u32, u32), text: Text<'_>, sink: Sink<'_>) {
         if text.is_empty() {
             return;
+        }
+        let thought = (of == Of::Thought).then_some((place, part));
+        let last = std::mem::replace(&mut self.unsealed, thought);
+        if thought.is_some() && last.is_some() && last != thought {
+            sink(StreamEvent::EndOfThought { choice: 0 });
         }
         let item = self.item(place);
         item.told = true;
@@ -82,12 +89,14 @@ impl ItemDecoder {
         if raw.kind() != Kind::Object {
             return Err(Error::new(ErrorKind::BadAnswer, "an event of the stream is no object"));
         }
-        let (mut kind, mut place, mut response, mut item) = (Cow::Borrowed(""), 0, None, None);
+        let (mut kind, mut place, mut part, mut response, mut item) = (Cow::Borrowed(""), 0, 0, None, None);
+        let number = |value: Raw<'_>| value.u64().and_then(|place| u32::try_from(place).ok()).unwrap_or(0);
         let (mut delta, mut logprobs, mut annotation) = (None, None, None);
         for (key, value) in raw.members().filter(|(_, value)| !value.is_null()) {
             match key.as_ref() {
                 "type" => kind = value.string().unwrap_or_default(),
-                "output_index" => place = value.u64().and_then(|place| u32::try_from(place).ok()).unwrap_or(0),
+                "output_index" => place = number(value),
+                "content_index" | "summary_index" => part = number(value),
                 "response" => response = Some(value),
                 "item" => item = Some(value),
                 "delta" => delta = Some(value),
@@ -126,7 +135,7 @@ impl ItemDecoder {
                     _ => return Ok(()),
                 };
                 if let Some(delta) = delta {
-                    Text::tell(delta, |text| self.piece(of, place, text, sink));
+                    Text::tell(delta, |text| self.piece(of, (place, part), text, sink));
                 }
                 let tokens: Vec<_> = logprobs.into_iter().flat_map(Raw::items).collect();
                 if !tokens.is_empty() {
@@ -152,6 +161,7 @@ impl ItemDecoder {
         }
         let index = self.calls;
         self.calls += 1;
+        self.unsealed = None;
         self.item(place).call = Some(index);
         let text = |name| item.member(name).and_then(Raw::string).unwrap_or_default();
         let (id, name) = (text("call_id"), text("name"));
@@ -170,28 +180,29 @@ impl ItemDecoder {
             Some(kind @ ("\"function_call\"" | "\"custom_tool_call\"")) if !told => {
                 let member = if kind == "\"function_call\"" { "arguments" } else { "input" };
                 if let Some(whole) = item.member(member) {
-                    Text::tell(whole, |text| self.piece(Of::Arguments, place, text, sink));
+                    Text::tell(whole, |text| self.piece(Of::Arguments, (place, 0), text, sink));
                 }
             }
             Some("\"message\"") if !told => {
                 for part in item.member("content").into_iter().flat_map(Raw::items) {
                     for (of, member) in [(Of::Text, "text"), (Of::Refusal, "refusal")] {
                         if let Some(text) = part.member(member) {
-                            Text::tell(text, |text| self.piece(of, place, text, sink));
+                            Text::tell(text, |text| self.piece(of, (place, 0), text, sink));
                         }
                     }
                 }
             }
             Some("\"reasoning\"") => {
                 if !told {
-                    for text in item.member("summary").into_iter().flat_map(Raw::items) {
+                    for (part, text) in (0..).zip(item.member("summary").into_iter().flat_map(Raw::items)) {
                         if let Some(text) = text.member("text") {
-                            Text::tell(text, |text| self.piece(Of::Thought, place, text, sink));
+                            Text::tell(text, |text| self.piece(Of::Thought, (place, part), text, sink));
                         }
                     }
                 }
                 if let Some(sealed) = item.member("encrypted_content").and_then(Raw::string) {
                     let told = self.item(place).told;
+                    self.unsealed = None;
                     let (signature, of) = seal::read(&sealed);
                     if !told && of != Some(seal::Of::Open) {
                         sink(StreamEvent::RedactedReasoning { choice: 0, signature });
@@ -239,7 +250,7 @@ impl StreamDecoder for ItemDecoder {
         if let Some(delta) = delta::read(data)
             && let Some(text) = Text::quoted(delta.token)
         {
-            self.piece(delta.of, delta.item, text, sink);
+            self.piece(delta.of, (delta.item, delta.part), text, sink);
             return Ok(());
         }
         self.event(data, sink)

@@ -40,6 +40,8 @@ struct Item {
     /// The call's place and what was told of it at first.
     call: Option<(u32, String)>,
     seal: Option<Signature>,
+    /// Of a thought: the parts that are over, as JSON.
+    parts: Vec<BytesMut>,
     annotations: Vec<String>,
     text: BytesMut,
     over: bool,
@@ -141,7 +143,9 @@ impl ItemEncoder {
         let _ = write!(out, ",\"output_index\":{at}");
         match self.items[at].kind {
             Kind::Text | Kind::Refusal => out.put_slice(b",\"content_index\":0"),
-            Kind::Thought => out.put_slice(b",\"summary_index\":0"),
+            Kind::Thought => {
+                let _ = write!(out, ",\"summary_index\":{}", self.items[at].parts.len());
+            }
             Kind::Redacted | Kind::Call | Kind::Custom => {}
         }
     }
@@ -163,26 +167,42 @@ impl ItemEncoder {
             Kind::Call | Kind::Custom => "fc",
         };
         let id = item_id(prefix, &self.id, at);
-        let (seal, annotations, text) = Default::default();
-        self.items.push(Item { kind, id, call, seal, annotations, text, over: false });
+        let (seal, parts, annotations, text) = Default::default();
+        self.items.push(Item { kind, id, call, seal, parts, annotations, text, over: false });
         self.open("response.output_item.added", out);
         let _ = write!(out, ",\"output_index\":{at},\"item\":");
         self.items[at].write("in_progress", true, out);
         out.put_slice(b"}\n\n");
-        match kind {
-            Kind::Text | Kind::Refusal => {
-                self.open_of("response.content_part.added", at, out);
-                out.put_slice(b",\"part\":");
-                self.items[at].write_part(out);
-                out.put_slice(b"}\n\n");
-            }
-            Kind::Thought => {
-                self.open_of("response.reasoning_summary_part.added", at, out);
-                out.put_slice(b",\"part\":{\"type\":\"summary_text\",\"text\":\"\"}}\n\n");
-            }
-            Kind::Redacted | Kind::Call | Kind::Custom => {}
-        }
+        self.part(at, "added", out);
         at
+    }
+
+    /// Tells that the part of the item `at` was `added`, or is `done`, if the item has such.
+    fn part(&mut self, at: usize, step: &str, out: &mut BytesMut) {
+        let part = match self.items[at].kind {
+            Kind::Text | Kind::Refusal => "response.content_part",
+            Kind::Thought => "response.reasoning_summary_part",
+            Kind::Redacted | Kind::Call | Kind::Custom => return,
+        };
+        self.open_of(&format!("{part}.{step}"), at, out);
+        out.put_slice(b",\"part\":");
+        self.items[at].write_part(out);
+        out.put_slice(b"}\n\n");
+    }
+
+    /// Begins another part of the thought that is open.
+    fn turn_thought(&mut self, out: &mut BytesMut) {
+        let Some(at) = self.items.len().checked_sub(1) else { return };
+        let Item { kind, text, over, .. } = &self.items[at];
+        if *kind != Kind::Thought || text.is_empty() || *over {
+            return;
+        }
+        self.close_part(at, out);
+        let mut part = BytesMut::new();
+        self.items[at].write_part(&mut part);
+        self.items[at].parts.push(part);
+        self.items[at].text.clear();
+        self.part(at, "added", out);
     }
 
     fn piece(&mut self, at: usize, text: Text<'_>, logprobs: Option<&Json>, out: &mut BytesMut) {
@@ -220,6 +240,19 @@ impl ItemEncoder {
         if self.items[at].over {
             return;
         }
+        self.close_part(at, out);
+        let mut whole = BytesMut::new();
+        self.items[at].write(status, false, &mut whole);
+        self.open("response.output_item.done", out);
+        let _ = write!(out, ",\"output_index\":{at},\"item\":");
+        out.put_slice(&whole);
+        out.put_slice(b"}\n\n");
+        let item = &mut self.items[at];
+        (item.text, item.over) = (whole, true);
+    }
+
+    /// Tells the text that is open again, whole, and its part.
+    fn close_part(&mut self, at: usize, out: &mut BytesMut) {
         let (done, member) = match self.items[at].kind {
             Kind::Text => ("response.output_text.done", "text"),
             Kind::Refusal => ("response.refusal.done", "refusal"),
@@ -235,25 +268,7 @@ impl ItemEncoder {
             out.put_u8(b'"');
             out.put_slice(if self.items[at].kind == Kind::Text { b",\"logprobs\":[]}\n\n" } else { b"}\n\n" });
         }
-        let part = match self.items[at].kind {
-            Kind::Text | Kind::Refusal => Some("response.content_part.done"),
-            Kind::Thought => Some("response.reasoning_summary_part.done"),
-            Kind::Redacted | Kind::Call | Kind::Custom => None,
-        };
-        if let Some(part) = part {
-            self.open_of(part, at, out);
-            out.put_slice(b",\"part\":");
-            self.items[at].write_part(out);
-            out.put_slice(b"}\n\n");
-        }
-        let mut whole = BytesMut::new();
-        self.items[at].write(status, false, &mut whole);
-        self.open("response.output_item.done", out);
-        let _ = write!(out, ",\"output_index\":{at},\"item\":");
-        out.put_slice(&whole);
-        out.put_slice(b"}\n\n");
-        let item = &mut self.items[at];
-        (item.text, item.over) = (whole, true);
+        self.part(at, "done", out);
     }
 
     fn signature(&mut self, signature: Signature, out: &mut BytesMut) {
@@ -313,7 +328,12 @@ impl Item {
             }
             Kind::Thought | Kind::Redacted => {
                 out.put_slice(b"{\"type\":\"reasoning\",\"summary\":[");
+                for (at, part) in self.parts.iter().enumerate() {
+                    out.put_slice(if at > 0 { b"," } else { b"" });
+                    out.put_slice(part);
+                }
                 if !self.text.is_empty() {
+                    out.put_slice(if self.parts.is_empty() { b"" } else { b"," });
                     self.write_part(out);
                 }
                 out.put_u8(b']');
@@ -383,6 +403,7 @@ impl StreamEncoder for ItemEncoder {
                     self.piece(at, text, None, out);
                 }
             }
+            StreamEvent::EndOfThought { choice: 0 } => self.turn_thought(out),
             StreamEvent::RedactedReasoning { choice: 0, signature } => {
                 self.close_said(out);
                 let at = self.begin(Kind::Redacted, None, out);

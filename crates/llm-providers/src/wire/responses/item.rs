@@ -105,14 +105,15 @@ fn read_reasoning(raw: Raw<'_>, path: &str) -> Result<Message, Error> {
     Ok(message)
 }
 
-/// The thoughts of an item: one for each text of its summary, the last one sealed. An item without texts is a thought
-/// that is held back, or nothing but a name. `None` if something in the summary is no text.
+/// The thoughts of an item: one for each text of its summary that says something, the last one sealed. An item without
+/// such is a thought that is held back, or nothing but a name. `None` if something in the summary is no text.
 pub(super) fn read_thoughts(raw: Raw<'_>) -> Option<Vec<Part>> {
     let mut parts = Vec::new();
     for text in raw.member("summary").into_iter().flat_map(Raw::items) {
         text.member("type").filter(|kind| kind.text() == "\"summary_text\"")?;
         read::only(text, &["type", "text"])?;
-        parts.push(thought(text.member("text")?.exact_string()?.into_owned(), false));
+        let text = text.member("text")?.exact_string()?;
+        parts.extend((!text.is_empty()).then(|| thought(text.into_owned(), false)));
     }
     let sealed = raw.member("encrypted_content").map(Raw::exact_string);
     let sealed = match sealed {

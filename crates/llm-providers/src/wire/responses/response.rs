@@ -10,7 +10,7 @@ use llm_core::{
 use super::echo::write_echo;
 use super::item::{read_said, read_thoughts};
 use super::part::{is_known, write_citation};
-use super::translate::write_thoughts;
+use super::translate::{end_of_thoughts, write_thoughts};
 use super::usage::{read_usage, write_usage};
 use crate::wire::AnswerOptions;
 use crate::wire::json::{Kind, Raw, Writer};
@@ -198,7 +198,7 @@ pub(super) fn encode_response(response: &CompletionResponse, options: &AnswerOpt
 fn write_output(writer: &mut Writer, choice: &Choice, answer: &str, last: &'static str) {
     let parts = &choice.message.parts;
     let is_said = |part: &Part| matches!(part.content, Content::Text(_) | Content::Refusal(_));
-    let is_thought = |part: &Part| matches!(part.content, Content::Reasoning(_));
+
     let mut logprobs = choice.logprobs.as_ref();
     let (mut place, mut item) = (0, 0);
     while place < parts.len() {
@@ -210,9 +210,7 @@ fn write_output(writer: &mut Writer, choice: &Choice, answer: &str, last: &'stat
                 writer.object(|writer| write_call(writer, call, &parts[begin], &item_id("fc", answer, item), status));
             }
             Content::Reasoning(_) => {
-                while parts[place - 1].signature.is_none() && parts.get(place).is_some_and(is_thought) {
-                    place += 1;
-                }
+                place = end_of_thoughts(parts, begin);
                 let thoughts = &parts[begin..place];
                 let redacted = matches!(&thoughts[0].content, Content::Reasoning(thought) if thought.redacted);
                 write_thoughts(writer, thoughts, redacted, |writer| {

@@ -12,7 +12,7 @@ use super::echo::{write_choice, write_format, write_tool};
 use super::part::{Besides, Voice, write_content};
 use super::request::{LOGPROBS, SEALS, role_name};
 use super::seal::{self, Of};
-use crate::wire::effort::{self, Wanted};
+use crate::wire::effort;
 use crate::wire::json::{Raw, Writer};
 use crate::wire::losses::{Losses, NO_EQUAL, fate as fate_of, refuse};
 use crate::wire::names::{Names, Param};
@@ -93,7 +93,10 @@ struct Translation<'a> {
 impl<'a> Translation<'a> {
     fn write(&mut self) -> Result<Bytes, Error> {
         let request = self.request;
-        let effort = if self.native { request.reasoning_effort.as_deref() } else { self.effort()? };
+        let effort = match self.native {
+            true => request.reasoning_effort.as_deref(),
+            false => effort::in_a_word(request, self.target.capabilities, self.names, &mut self.losses)?,
+        };
         self.judge()?;
         let mut writer = Writer::default();
         let mut result = Ok(());
@@ -123,35 +126,6 @@ impl<'a> Translation<'a> {
         match self.request.messages.first().filter(|_| leading)?.parts.as_slice() {
             [part] if part.cache.is_none() || !self.target.capabilities.cache_marks => part.as_text(),
             _ => None,
-        }
-    }
-
-    fn effort(&mut self) -> Result<Option<&'a str>, Error> {
-        let (request, capabilities) = (self.request, self.target.capabilities);
-        if request.thinking == Some(Thinking::BetweenTools) {
-            self.losses.hint(self.names.param(Param::Thinking));
-        }
-        let word = match Wanted::by(request) {
-            Wanted::Unsaid | Wanted::Adaptive => return Ok(None),
-            Wanted::Off => "none",
-            Wanted::Effort(word) => word,
-            Wanted::Budget(tokens) => effort::word(tokens),
-        };
-        match (word, capabilities.thinking) {
-            ("none", ThinkingStyle::None) => Ok(None),
-            ("none", _) if !capabilities.thinking_off => {
-                self.losses.reject(self.names.param(Param::Thinking), "the model always thinks")?;
-                Ok(None)
-            }
-            (_, ThinkingStyle::None) => {
-                self.losses.reject(self.names.param(Param::ReasoningEffort), "the model does not think")?;
-                Ok(None)
-            }
-            ("xhigh", _) if !capabilities.xhigh => {
-                self.losses.hint(self.names.param(Param::ReasoningEffort));
-                Ok(Some("high"))
-            }
-            _ => Ok(Some(word)),
         }
     }
 
@@ -189,10 +163,7 @@ impl<'a> Translation<'a> {
             if tool.cache.is_some() {
                 self.losses.hint(format!("{}.{}", self.names.tool(at), self.names.cache()));
             }
-            for (name, value) in &tool.extra {
-                let path = format!("{}.{name}", self.names.tool(at));
-                self.losses.extra(path, fate_of(self.dialect, Level::Tool, name, value))?;
-            }
+            self.losses.members(&self.names.tool(at), self.dialect, Level::Tool, &tool.extra)?;
         }
         if matches!(request.tool_choice, Some(ToolChoice::Other(_))) && !self.own {
             return Err(refuse(self.names.param(Param::ToolChoice), NO_EQUAL));
@@ -340,8 +311,8 @@ impl<'a> Translation<'a> {
         if message.name.is_some() {
             self.losses.hint(format!("{path}.name"));
         }
-        for (name, value) in message.extra.iter().filter(|_| !self.own) {
-            self.losses.extra(format!("{path}.{name}"), fate_of(self.dialect, Level::Message, name, value))?;
+        if !self.own {
+            self.losses.members(&path, self.dialect, Level::Message, &message.extra)?;
         }
         let parts = &message.parts;
         for (place, part) in parts.iter().enumerate() {
@@ -360,14 +331,7 @@ impl<'a> Translation<'a> {
                     self.call(writer, at, begin)?;
                 }
                 Content::Reasoning(_) => {
-                    // The seal at the end is that of all.
-                    let is_thought = |part: &Part| matches!(part.content, Content::Reasoning(_));
-                    while place < parts.len() && is_thought(&parts[place]) {
-                        place += 1;
-                        if parts[place - 1].signature.is_some() {
-                            break;
-                        }
-                    }
+                    place = end_of_thoughts(parts, begin);
                     self.thoughts(writer, at, begin..place);
                 }
                 Content::Other { json, .. } if message.role == Role::Tool && self.own => {
@@ -528,11 +492,7 @@ impl<'a> Translation<'a> {
         if !part.citations.is_empty() && !self.own {
             self.losses.hint(format!("{path}.citations"));
         }
-        for (name, value) in part.extra.iter().filter(|_| !self.own) {
-            let fate = fate_of(self.dialect, Level::Part, name, value);
-            self.losses.extra(format!("{path}.{name}"), fate)?;
-        }
-        Ok(())
+        if self.own { Ok(()) } else { self.losses.members(path, self.dialect, Level::Part, &part.extra) }
     }
 }
 
@@ -540,6 +500,17 @@ impl<'a> Translation<'a> {
 fn is_item(json: &Json) -> bool {
     let raw = Raw::parse(json.as_str().as_bytes());
     raw.is_ok_and(|raw| raw.member("type").is_some_and(|kind| kind.text() == "\"reasoning\""))
+}
+
+/// Where the thoughts end that are one item with the thought at `begin`: the seal at the end is that of all. One that is
+/// held back is an item by itself.
+pub(super) fn end_of_thoughts(parts: &[Part], begin: usize) -> usize {
+    let is_open = |part: &Part| matches!(&part.content, Content::Reasoning(thought) if !thought.redacted);
+    let mut end = begin + 1;
+    while is_open(&parts[end - 1]) && parts[end - 1].signature.is_none() && parts.get(end).is_some_and(is_open) {
+        end += 1;
+    }
+    end
 }
 
 /// Writes the item that `parts`, thoughts, make up, with the members that `others` writes.

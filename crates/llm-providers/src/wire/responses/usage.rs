@@ -4,9 +4,9 @@ use llm_core::Usage;
 
 use crate::wire::json::{Raw, Writer};
 
-/// Reads a usage object. Subsets larger than their total are cut to it, so that totals stay as reported.
-/// `None` when it counts nothing.
-pub(super) fn read_usage(usage: Raw<'_>) -> Option<Usage> {
+/// Reads a usage object, as recordings and pictures have it too. Subsets larger than their total are cut to it, so that
+/// totals stay as reported. `None` when it counts nothing.
+pub(in crate::wire) fn read_usage(usage: Raw<'_>) -> Option<Usage> {
     let count = |name| usage.member(name).and_then(Raw::u64);
     let detail = |group, name| usage.member(group).and_then(|group| group.member(name)).and_then(Raw::u64);
     let (input, output) = (count("input_tokens"), count("output_tokens"));
@@ -22,7 +22,9 @@ pub(super) fn read_usage(usage: Raw<'_>) -> Option<Usage> {
     };
     let cache_read = take(&mut input, detail("input_tokens_details", "cached_tokens"));
     let cache_write = take(&mut input, detail("input_tokens_details", "cache_write_tokens"));
-    let audio_input = take(&mut input, detail("input_tokens_details", "audio_tokens"));
+    // Of recordings it has another name.
+    let audio = detail("input_tokens_details", "audio_tokens").or(detail("input_token_details", "audio_tokens"));
+    let audio_input = take(&mut input, audio);
     let reasoning = take(&mut output, detail("output_tokens_details", "reasoning_tokens"));
     let audio_output = take(&mut output, detail("output_tokens_details", "audio_tokens"));
     Some(Usage { input, audio_input, cache_read, cache_write, output, audio_output, reasoning, ..Usage::default() })

@@ -70,6 +70,25 @@ fn tokens_are_counted_of_contents_alone() {
     assert_eq!(upstream.last()["body"], bare.as_str());
 }
 
+#[test]
+fn a_tier_has_no_place_in_the_body() {
+    let upstream = Upstream::start();
+    let lenient = "[[models]]\nname = \"lenient\"\ntranslation = \"lenient\"\ntargets = [{ provider = \"v\", model = \"sim\" }]\n";
+    let gateway = Gateway::start(&format!("{}{lenient}", vertex(&upstream, "v", "")), &[]);
+    let ask = |model: &str, tier: &str| {
+        let body = chat_body(model, tier, &format!(",\"service_tier\":\"{tier}\""));
+        post(gateway.addr(), "/v1/chat/completions", &[], body.as_bytes())
+    };
+    let refused = ask("v/sim", "flex");
+    assert_eq!((refused.status, &refused.error()["param"]), (400, &json!("service_tier")));
+    for (model, tier, dropped) in [("v/sim", "default", None), ("lenient", "flex", Some("service_tier"))] {
+        let answer = ask(model, tier);
+        assert_eq!((answer.status, answer.header("x-llmkit-dropped")), (200, dropped), "{}", answer.text());
+        let sent = upstream.last()["body"].to_string().to_lowercase();
+        assert!(!sent.contains("tier"), "{sent}");
+    }
+}
+
 /// Of the bytes only the model's name, which the path has, makes room for the version.
 #[test]
 fn messages_for_claude_keep_their_bytes() {
