@@ -103,7 +103,16 @@ where
                         let keeps = answer.keeps();
                         this.phase = this.after(keeps);
                     }
-                    Poll::Pending => return this.line.lock().poll_gone(cx).map(Ok),
+                    Poll::Pending => {
+                        if answer.take_taken() {
+                            this.exchange.take_up(false);
+                        }
+                        // Who takes nothing of its answer is welcome for as long as who asks nothing.
+                        if answer.is_stalled() {
+                            this.exchange.answered();
+                        }
+                        return this.line.lock().poll_gone(cx).map(Ok);
+                    }
                 },
                 Phase::Closing(linger) => {
                     let mut line = this.line.lock();
@@ -163,13 +172,9 @@ where
 
     /// What comes behind an answer, of which another request may follow or not.
     fn after(&self, keeps: bool) -> Phase<F> {
+        self.exchange.answered();
         let body_is_over = self.line.lock().skip_body();
-        if keeps && body_is_over {
-            self.exchange.answered();
-            Phase::Head { fresh: true }
-        } else {
-            Phase::Closing(None)
-        }
+        if keeps && body_is_over { Phase::Head { fresh: true } } else { Phase::Closing(None) }
     }
 
     /// The answer to what is no request.
@@ -425,6 +430,36 @@ mod tests {
         };
         tokio::join!(serving, wait);
         assert!(given.load(std::sync::atomic::Ordering::Relaxed) <= 20, "{given:?}");
+    }
+
+    /// How long a connection lives whose caller takes `piece` bytes of a long answer each `pause`, at most an hour.
+    async fn lives_with(piece: usize, pause: Duration) -> Duration {
+        let stop = CancellationToken::new();
+        let (mut theirs, serving) = connect(64, stop, |exchange, _| async { whole(exchange, vec![b'x'; 1 << 20]) });
+        let begun = Instant::now();
+        let read = async {
+            theirs.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+            let mut taken = vec![0; piece];
+            while begun.elapsed() < Duration::from_secs(3600) {
+                sleep(pause).await;
+                if piece > 0 && theirs.read(&mut taken).await.is_err() {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            () = serving => {}
+            () = read => {}
+        }
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_takes_nothing_of_its_answer_is_cut_off_and_whoever_takes_little_is_not() {
+        let lived = lives_with(0, Duration::from_secs(10)).await;
+        assert!((IDLE_TIMEOUT..=IDLE_TIMEOUT * 2).contains(&lived), "{lived:?}");
+        let lived = lives_with(1, Duration::from_secs(60)).await;
+        assert!(lived >= Duration::from_secs(3600), "{lived:?}");
     }
 
     proptest! {

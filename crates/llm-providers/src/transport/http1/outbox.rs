@@ -33,6 +33,12 @@ impl Outbox {
         self.pieces.is_empty()
     }
 
+    /// The bytes that are still to be written.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+
     /// Whether what is pushed next is still written together with what is there.
     #[must_use]
     pub fn has_room(&self) -> bool {

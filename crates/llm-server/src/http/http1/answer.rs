@@ -40,6 +40,8 @@ pub(super) struct Answer {
     broken: bool,
     /// What the socket has not taken yet.
     out: Outbox,
+    /// Whether it has taken anything since somebody asked.
+    taken: bool,
     unflushed: bool,
 }
 
@@ -59,7 +61,16 @@ impl Answer {
         terms.keeps &= sends != Sends::UntilClose
             && !names(&parts.headers, &CONNECTION).any(|word| word.eq_ignore_ascii_case("close"));
         let body = (!matches!(sends, Sends::Nothing(_))).then_some(body);
-        Self { head: Some(parts), terms, body, sends, broken: false, out: Outbox::default(), unflushed: false }
+        Self {
+            head: Some(parts),
+            terms,
+            body,
+            sends,
+            broken: false,
+            out: Outbox::default(),
+            taken: false,
+            unflushed: false,
+        }
     }
 
     /// Whether another request may follow it.
@@ -72,6 +83,16 @@ impl Answer {
         self.broken
     }
 
+    /// Whether the caller has taken anything of it since this was asked last.
+    pub(super) const fn take_taken(&mut self) -> bool {
+        std::mem::replace(&mut self.taken, false)
+    }
+
+    /// Whether it waits for the caller to take what is there.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.unflushed || !self.out.is_empty()
+    }
+
     /// Writes as far as the body has come and the socket takes it; ready at the end. The line is locked only while it is
     /// written to: the body may be the caller's own, which is read from it.
     pub(super) fn poll<T: AsyncWrite + Unpin>(
@@ -82,7 +103,10 @@ impl Answer {
         let mut waits = false;
         loop {
             if !self.out.is_empty() {
-                ready!(self.out.poll_write(Pin::new(&mut line.lock().socket), cx))?;
+                let left = self.out.len();
+                let written = self.out.poll_write(Pin::new(&mut line.lock().socket), cx);
+                self.taken |= self.out.len() < left;
+                ready!(written)?;
                 self.out = Outbox::default();
             }
             if self.unflushed {
@@ -182,6 +206,7 @@ impl Answer {
             Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
             Poll::Ready(written) => written?,
         };
+        self.taken |= written > 0;
         self.unflushed = true;
         if written >= text.len() + large.len() + tail.len() {
             return Ok(());
