@@ -17,7 +17,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::body::Body;
 
-/// A connection that asks nothing is closed after this long, twice this long at the latest.
+/// A connection that asks nothing, or over HTTP/1 takes nothing of its answer, is closed after this long, twice this long
+/// at the latest.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// A connection whose protocol is known.

@@ -105,11 +105,11 @@ where
                     }
                     Poll::Pending => {
                         if answer.take_taken() {
-                            this.exchange.take_up(false);
+                            this.exchange.go_on();
                         }
                         // Who takes nothing of its answer is welcome for as long as who asks nothing.
                         if answer.is_stalled() {
-                            this.exchange.answered();
+                            this.exchange.rest();
                         }
                         return this.line.lock().poll_gone(cx).map(Ok);
                     }
@@ -172,7 +172,7 @@ where
 
     /// What comes behind an answer, of which another request may follow or not.
     fn after(&self, keeps: bool) -> Phase<F> {
-        self.exchange.answered();
+        self.exchange.rest();
         let body_is_over = self.line.lock().skip_body();
         if keeps && body_is_over { Phase::Head { fresh: true } } else { Phase::Closing(None) }
     }

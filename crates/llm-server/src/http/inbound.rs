@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,8 +27,8 @@ pub(crate) struct Exchange {
     _stream: Option<Stream>,
 }
 
-/// Nothing of the next head has come.
-const AWAITING: u8 = 0;
+/// Nothing of the next head has come, or the caller takes nothing of its answer.
+const IDLE: u8 = 0;
 /// A head has begun.
 const IN_HEAD: u8 = 1;
 /// A head is complete; its request is being read or answered.
@@ -47,9 +47,14 @@ impl Exchange {
         self.phase.load(Relaxed) == AMBIGUOUS
     }
 
-    /// The answer is out: the next bytes begin a head.
-    pub(super) fn answered(&self) {
-        self.phase.store(AWAITING, Relaxed);
+    /// Nothing goes on before the caller sends or takes something.
+    pub(super) fn rest(&self) {
+        self.phase.store(IDLE, Relaxed);
+    }
+
+    /// The caller has taken something of its answer.
+    pub(super) fn go_on(&self) {
+        self.take_up(false);
     }
 
     /// A head has begun.
@@ -81,7 +86,7 @@ impl Vital for Exchange {
     }
 
     fn is_idle(&self) -> bool {
-        self.phase.load(Relaxed) == AWAITING
+        self.phase.load(Relaxed) == IDLE
     }
 }
 
@@ -120,6 +125,18 @@ impl<T: AsyncRead + Unpin, G: Guard> Read for Inbound<T, G> {
             buf.put_slice(read);
         })
     }
+}
+
+/// Reads on, and appends it to `out`. Gives the number of bytes; none at the end.
+pub(super) fn poll_append<T: AsyncRead + Unpin>(
+    socket: &mut T,
+    out: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    poll_through(socket, AT_ONCE, cx, |read| {
+        out.extend_from_slice(read);
+        read.len()
+    })
 }
 
 /// What is read at once through the thread's buffer.

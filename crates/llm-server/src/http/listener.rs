@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use tokio::io::AsyncRead;
 use tokio::net::{TcpListener, TcpStream};
@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::body::Body;
 use super::drive::{Bounds, Opened};
-use super::inbound::{AT_ONCE, Exchange, poll_through};
+use super::inbound::{Exchange, poll_append};
 use super::incoming::IncomingBody;
 use super::socket::Socket;
 use super::tls::{self, Tls};
@@ -128,21 +128,15 @@ async fn open(stream: TcpStream, tls: &Tls) -> io::Result<(Socket, Bytes, Protoc
 
 /// Reads until it is clear whether the caller knows, without having asked, that HTTP/2 is spoken here.
 async fn sniff<T: AsyncRead + Unpin>(socket: &mut T) -> io::Result<(Bytes, Protocol)> {
-    let mut ahead = Vec::new();
+    let mut ahead = BytesMut::new();
     loop {
-        let read = std::future::poll_fn(|cx| {
-            poll_through(socket, AT_ONCE, cx, |read| {
-                ahead.extend_from_slice(read);
-                read.len()
-            })
-        })
-        .await?;
+        let read = std::future::poll_fn(|cx| poll_append(socket, &mut ahead, cx)).await?;
         let compared = ahead.len().min(http2::PREFACE.len());
         if read == 0 || ahead[..compared] != http2::PREFACE[..compared] {
-            return Ok((ahead.into(), Protocol::Http1));
+            return Ok((ahead.freeze(), Protocol::Http1));
         }
         if compared == http2::PREFACE.len() {
-            return Ok((ahead.into(), Protocol::Http2));
+            return Ok((ahead.freeze(), Protocol::Http2));
         }
     }
 }

@@ -223,7 +223,7 @@ pub(super) fn failure(exchange: &Arc<Exchange>, dialect: Dialect, error: &Error,
     respond(rendered.status, rendered.headers, Payload::Whole(rendered.body), exchange)
 }
 
-/// An error before the request was read: what is left of it is not waited for.
+/// An error before the request was read, behind which its connection ends.
 pub(super) fn refuse(exchange: &Arc<Exchange>, dialect: Dialect, error: &Error, id: &RequestId) -> Response<Body> {
     let mut response = failure(exchange, dialect, error, id);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -11,7 +11,7 @@ use llm_core::sync::Mutex;
 use llm_providers::http1::{Framing, Malformed};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::super::inbound::{AT_ONCE, poll_through};
+use super::super::inbound::{AT_ONCE, poll_append, poll_through};
 use super::super::incoming::{Broken, Source};
 use super::super::listener::MAX_HEAD_BYTES;
 use super::head::Head;
@@ -112,21 +112,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Line<T> {
                     self.unread.framing = Framing::Length(left - read.as_ref().map_or(0, |read| *read as u64));
                     read
                 }
-                _ => ready!(self.poll_unread(cx)),
+                _ => ready!(poll_append(&mut self.socket, &mut self.unread.bytes, cx)),
             };
             if read.map_err(Broken::Socket)? == 0 {
                 return Poll::Ready(Err(Broken::Closed));
             }
         }
-    }
-
-    /// Reads on. Gives the number of bytes; none at the end.
-    fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let bytes = &mut self.unread.bytes;
-        poll_through(&mut self.socket, AT_ONCE, cx, |read| {
-            bytes.extend_from_slice(read);
-            read.len()
-        })
     }
 
     /// Has the caller send its body, if it waits for that.
@@ -142,7 +133,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Line<T> {
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Whoever reads the body finds out.
         while self.body_is_over() && self.unread.bytes.len() < MAX_HEAD_BYTES {
-            let read = ready!(self.poll_unread(cx));
+            let read = ready!(poll_append(&mut self.socket, &mut self.unread.bytes, cx));
             if !read.is_ok_and(|read| read > 0) {
                 return Poll::Ready(());
             }
