@@ -396,6 +396,7 @@ fn a_call_without_pieces_has_the_arguments_that_it_began_with() {
     assert_eq!(call("{}", &[]), ["{}"]);
     assert_eq!(call("{ }", &[empty]), ["{}"]);
     assert_eq!(call(r#"{"b": 1.0}"#, &[]), [r#"{"b": 1.0}"#]);
+    assert_eq!(call(r#""{\"b\": ""#, &[]), [r#"{"b": "#]);
     assert_eq!(call(r#"{"b": 1.0}"#, &[delta]), [r#"{"a":1}"#]);
 }
 
@@ -596,6 +597,7 @@ fn arguments() -> impl Strategy<Value = String> {
         Just("{}".to_owned()),
         (word(), word()).prop_map(|(key, value)| serde_json::json!({ key: value, "n": [1, {"m": "}]{"}] }).to_string()),
         Just(r#"{"a": 9007199254740993, "b":-0, "c":"\ud83d\ude00\u00e9"}"#.to_owned()),
+        prop::sample::select(&[r#""a \"string\"""#, r#"{"broken": "#, "[1]", "null", "words"][..]).prop_map(str::to_owned),
     ]
 }
 

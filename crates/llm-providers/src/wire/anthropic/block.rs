@@ -191,7 +191,7 @@ pub(super) fn read_answer_block(raw: Raw<'_>) -> Part {
     let text = |name: &str| raw.member(name).and_then(Raw::string).map(Cow::into_owned).unwrap_or_default();
     match raw.member("type").and_then(Raw::string).as_deref() {
         Some("tool_use") => {
-            let input = raw.member("input").map_or("{}", Raw::text);
+            let input = raw.member("input").map_or(Cow::Borrowed("{}"), read_input);
             Content::ToolCall(ToolCall::function(text("id"), text("name"), input)).into()
         }
         Some("text") => {
@@ -204,6 +204,11 @@ pub(super) fn read_answer_block(raw: Raw<'_>) -> Part {
         Some(kind) => read_plain(raw, kind).unwrap_or_else(|| other(raw)),
         None => other(raw),
     }
+}
+
+/// A call's arguments as the model wrote them: what is no object stands in an answer as a string.
+pub(super) fn read_input(input: Raw<'_>) -> Cow<'_, str> {
+    input.string().unwrap_or_else(|| Cow::Borrowed(input.text()))
 }
 
 fn other(raw: Raw<'_>) -> Part {

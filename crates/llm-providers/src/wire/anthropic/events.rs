@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use llm_core::{Citation, Error, ErrorKind, StopReason, StreamEvent, Usage};
 
-use super::block::{own_seal, read_citation};
+use super::block::{own_seal, read_citation, read_input};
 use super::delta::{self, Of};
 use super::error::error_within;
 use super::response::{not_json, stop_reason};
@@ -168,9 +168,9 @@ impl EventDecoder {
                 if let Some(signature) = raw.member(seal::MEMBER).and_then(seal::read) {
                     sink(StreamEvent::Signature { choice: 0, signature });
                 }
-                let input =
-                    raw.member("input").map(Raw::text).filter(|input| !input.trim_matches(['{', '}', ' ']).is_empty());
-                self.block = Block::Call { index, input: input.map(str::to_owned), told: false };
+                let input = raw.member("input").map(read_input);
+                let input = input.filter(|input| !input.trim_matches(['{', '}', ' ']).is_empty());
+                self.block = Block::Call { index, input: input.map(Cow::into_owned), told: false };
             }
             _ => {}
         }
