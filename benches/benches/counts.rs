@@ -136,14 +136,23 @@ fn routing() {
 }
 
 fn request(number: u64, text: usize) -> Bytes {
-    let text = "every word of a prompt ".repeat(text.div_ceil(23));
+    asking(number, &"every word of a prompt ".repeat(text.div_ceil(23)))
+}
+
+fn asking(number: u64, text: &str) -> Bytes {
     Bytes::from(format!(
         r#"{{"model":"fast","temperature":0.7,"messages":[{{"role":"user","content":"{number:08} {text}"}}]}}"#
     ))
 }
 
 fn wire() {
-    for (name, times, body) in [("1 KB", 1000, request(0, 1 << 10)), ("32 KB", 200, request(0, 32 << 10))] {
+    let escaped = asking(0, &r#"a \"word\" of a prompt with escapes in it,\n"#.repeat((32 << 10) / 43));
+    let bodies = [
+        ("1 KB", 1000, request(0, 1 << 10)),
+        ("32 KB", 200, request(0, 32 << 10)),
+        ("32 KB with escapes", 200, escaped),
+    ];
+    for (name, times, body) in bodies {
         row(&format!("wire: what is needed of a request of {name}"), times, || {
             black_box(read_chat(black_box(&body).clone()).expect("a request"));
         });

@@ -597,7 +597,8 @@ fn arguments() -> impl Strategy<Value = String> {
         Just("{}".to_owned()),
         (word(), word()).prop_map(|(key, value)| serde_json::json!({ key: value, "n": [1, {"m": "}]{"}] }).to_string()),
         Just(r#"{"a": 9007199254740993, "b":-0, "c":"\ud83d\ude00\u00e9"}"#.to_owned()),
-        prop::sample::select(&[r#""a \"string\"""#, r#"{"broken": "#, "[1]", "null", "words"][..]).prop_map(str::to_owned),
+        prop::sample::select(&[r#""a \"string\"""#, r#"{"broken": "#, "[1]", "null", "words"][..])
+            .prop_map(str::to_owned),
     ]
 }
 

@@ -31,8 +31,12 @@ pub(crate) fn for_the_caller(headers: &HeaderMap) -> HeaderMap {
 
 /// The provider's name for the request.
 pub(crate) fn upstream_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
-    let names = ["x-request-id", "request-id", "x-amzn-requestid"];
-    names.into_iter().find_map(|name| headers.get(name))
+    const NAMES: [HeaderName; 3] = [
+        HeaderName::from_static("x-request-id"),
+        HeaderName::from_static("request-id"),
+        HeaderName::from_static("x-amzn-requestid"),
+    ];
+    NAMES.iter().find_map(|name| headers.get(name))
 }
 
 pub(crate) const X_UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");

@@ -2,7 +2,7 @@
 
 use llm_core::{Digest, Error, ErrorKind, Span, TreeKey};
 
-use super::json::{Kind, Members, Raw, Scanner, Syntax, Token, digested, name, same_values, skip_bom, unescape};
+use super::json::{Kind, Members, Raw, Scanner, Syntax, Token, digested, name, same_values, skip_bom, string_of};
 use super::read::{wrong_type, wrong_value};
 
 /// Walks over the members of the object that `body` is, once, and tells `see` the name and the place of each.
@@ -30,8 +30,7 @@ pub(super) fn walk<'a>(
     scan.enter().map_err(not_json)?;
     let (key, mut members, mut fault, mut first) = (TreeKey::process(), Members::default(), Ok(()), true);
     while let Some(token) = scan.key(&mut first).map_err(not_json)? {
-        let spelled = String::from_utf8_lossy(token.inner(body));
-        let member = if token.is_escaped() { unescape(&spelled).0 } else { spelled };
+        let member = string_of(body, &token);
         let value = if counts(member.as_bytes()) {
             let name = name(&scan, &token, key);
             let (value, hash) = digested(&mut scan, key).map_err(not_json)?;
@@ -110,9 +109,7 @@ impl<'a> Value<'a> {
     pub(super) fn model(&self) -> Result<Option<Box<str>>, Error> {
         match self.token.kind {
             Kind::String if self.token.inner(self.body).is_empty() => Err(wrong_value("model", "it must not be empty")),
-            Kind::String if self.token.is_escaped() => {
-                Ok(Some(unescape(&String::from_utf8_lossy(self.token.inner(self.body))).0.into()))
-            }
+            Kind::String if self.token.is_escaped() => Ok(Some(string_of(self.body, &self.token).into())),
             Kind::String => Ok(None),
             kind => Err(wrong_type("model", "a string", kind)),
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 use llm_core::{Error, ErrorKind};
 use llm_pipeline::Caller;
 use sha2::{Digest, Sha256};
@@ -99,13 +99,16 @@ pub(crate) fn name(hash: &[u8; 32]) -> String {
 
 /// The key that a request presents.
 pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
-    if let Some(key) = headers.get("x-api-key").or_else(|| headers.get("x-goog-api-key")) {
+    if let Some(key) = headers.get(X_API_KEY).or_else(|| headers.get(X_GOOG_API_KEY)) {
         return key.to_str().ok().map(str::trim);
     }
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, key) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+pub(super) const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 
 fn unauthenticated(message: &str) -> Error {
     Error::new(ErrorKind::Unauthenticated, message).with_code("invalid_api_key")

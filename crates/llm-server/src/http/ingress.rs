@@ -7,6 +7,8 @@ use http::{HeaderMap, HeaderName, Uri};
 use llm_core::{Dialect, Envelope, Error};
 use llm_providers::wire::{anthropic, completions, gemini, openai, responses};
 
+use super::auth::X_GOOG_API_KEY;
+
 /// A question of the data plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ingress {
@@ -140,7 +142,7 @@ impl Ingress {
 
 /// Whose format a request for models is in, by the headers that the vendors' clients send.
 pub(crate) fn dialect_of_models(path: &str, headers: &HeaderMap) -> Dialect {
-    if path.starts_with("/v1beta/") || headers.contains_key("x-goog-api-key") {
+    if path.starts_with("/v1beta/") || headers.contains_key(X_GOOG_API_KEY) {
         Dialect::Gemini
     } else if headers.contains_key(ANTHROPIC_VERSION) {
         Dialect::Anthropic

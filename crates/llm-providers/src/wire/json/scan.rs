@@ -404,7 +404,14 @@ impl<'a> Scanner<'a> {
     fn rest_of_long_string(&mut self, mut at: usize) -> Step<Spelling> {
         let mut spelling = Spelling::Plain;
         loop {
-            at = self.plain(at);
+            // Blocks pay off where nothing near needs a look.
+            let near = at + 16;
+            at = self.words(at, 2);
+            if at == near {
+                at = self.plain_blocks(at);
+                at = self.common_blocks(at, &mut spelling);
+                at = self.words(at, usize::MAX);
+            }
             match self.text.get(at) {
                 Some(b'"') => break,
                 // Where one escape is, others are likely to follow.
@@ -427,55 +434,76 @@ impl<'a> Scanner<'a> {
         Ok(spelling)
     }
 
-    /// The end of a run of string bytes that need no look. Most runs are short: two words are tried before the
-    /// blocks that only pay off in long ones.
+    /// The first byte of a string from `at` on that needs a look, if it is within so many words.
     #[inline]
-    fn plain(&mut self, mut at: usize) -> usize {
-        for words in [2, usize::MAX] {
-            for _ in 0..words {
-                let Some(block) = self.text[at..].first_chunk() else { return self.plain_rest(at) };
-                let word = u64::from_le_bytes(*block);
-                self.seen |= word;
-                let hit = special(word);
-                if hit != 0 {
-                    return at + (hit.trailing_zeros() / 8) as usize;
-                }
-                at += 8;
+    fn words(&mut self, mut at: usize, most: usize) -> usize {
+        for _ in 0..most {
+            let Some(block) = self.text[at..].first_chunk() else { return self.plain_rest(at) };
+            let word = u64::from_le_bytes(*block);
+            self.seen |= word;
+            let hit = special(word);
+            if hit != 0 {
+                return at + (hit.trailing_zeros() / 8) as usize;
             }
-            // Larger blocks are cheaper by the byte, and a larger part of them is for nothing at the end.
-            let long = at + 4 * 32;
-            at = self.plain_blocks::<32>(at, long);
-            if at == long {
-                at = self.plain_blocks::<64>(at, usize::MAX);
-                at = self.plain_blocks::<32>(at, usize::MAX);
-            }
+            at += 8;
         }
         at
     }
 
-    /// As [`plain`](Self::plain), in steps of `N` bytes: it stops at `before`, or before the first block
-    /// that needs a look.
+    /// Steps over blocks of a string in which no byte needs a look.
     #[inline]
-    fn plain_blocks<const N: usize>(&mut self, mut at: usize, before: usize) -> usize {
-        while at < before
-            && let Some(block) = self.text[at..].first_chunk::<N>()
-        {
-            let mut hit = 0;
-            let mut seen = 0;
+    fn plain_blocks(&mut self, mut at: usize) -> usize {
+        while let Some(block) = self.text[at..].first_chunk::<64>() {
+            let (mut look, mut high) = (0, 0);
             for &byte in block {
-                hit |= u8::from(byte < 0x20) | u8::from(byte == b'"') | u8::from(byte == b'\\');
-                seen |= byte;
+                look |= u8::from(byte < 0x20) | u8::from(byte == b'"') | u8::from(byte == b'\\');
+                high |= u8::from(byte > 0x7f);
             }
-            if hit != 0 {
+            if look != 0 {
                 break;
             }
-            self.seen |= u64::from(seen);
+            self.seen |= if high == 0 { 0 } else { HIGH };
             at += block.len();
         }
         at
     }
 
-    /// As [`plain`](Self::plain), for the last bytes of the text.
+    /// Steps over blocks of a string in which nothing but the commonest escapes (`\"`, `\n`, `\r`, `\t`) needs a look:
+    /// without a branch for each of them, for it could not be foretold.
+    #[inline]
+    fn common_blocks(&mut self, mut at: usize, spelling: &mut Spelling) -> usize {
+        const BLOCK: usize = 64;
+        // The byte before the first block ends no escape: it would seem to begin one.
+        if self.text[at - 1] == b'\\' {
+            return at;
+        }
+        let mut escapes = 0;
+        // A block has the byte before it.
+        while let Some(block) = self.text[at - 1..].first_chunk::<{ BLOCK + 1 }>() {
+            let (mut look, mut met, mut high) = (0, 0, 0);
+            for (&before, &byte) in block[..BLOCK].iter().zip(&block[1..]) {
+                let escaped = u8::from(before == b'\\');
+                let quote = u8::from(byte == b'"');
+                let common = quote | u8::from(byte == b'n') | u8::from(byte == b'r') | u8::from(byte == b't');
+                look |= u8::from(byte < 0x20) | (escaped & (common ^ 1)) | (quote & (escaped ^ 1));
+                met |= u8::from(byte == b'\\');
+                high |= u8::from(byte > 0x7f);
+            }
+            if look != 0 {
+                break;
+            }
+            escapes |= met;
+            self.seen |= if high == 0 { 0 } else { HIGH };
+            at += BLOCK;
+        }
+        if escapes != 0 {
+            *spelling = (*spelling).max(Spelling::Usual);
+        }
+        // An escape that the last block began is looked at whole.
+        if self.text[at - 1] == b'\\' { at - 1 } else { at }
+    }
+
+    /// As [`words`](Self::words), for the last bytes of the text.
     fn plain_rest(&mut self, mut at: usize) -> usize {
         while let Some(&byte) = self.text.get(at) {
             if byte < 0x20 || byte == b'"' || byte == b'\\' {
@@ -645,6 +673,42 @@ mod tests {
         fn it_agrees_with_serde_json_on_noise(text in "[\\[\\]{}:,\"\\\\0-9eE+\\-. a-fnrtlsu\u{1}é]{0,24}") {
             prop_assert_eq!(scan(text.as_bytes()).is_ok(), oracle(text.as_bytes()));
             prop_assert_eq!(digest(text.as_bytes()), scan(text.as_bytes()));
+        }
+
+        #[test]
+        fn a_long_string_has_its_end_and_its_spelling(
+            pieces in prop::collection::vec(
+                prop_oneof![
+                    3 => "[a-z !#]{0,70}",
+                    4 => prop::sample::select(&["\\\"", "\\n", "\\r", "\\t", "\\\\", "\\b", "\\f"][..]).prop_map(str::to_owned),
+                    1 => prop::sample::select(&["\\/", "\\u00e9", "é", "\\x", "\\u00g0", "\u{1}", "\"", "\\"][..]).prop_map(str::to_owned),
+                ],
+                0..24,
+            ),
+        ) {
+            let text = format!("\"{}\"", pieces.concat());
+            // One byte after the other, as the grammar has it.
+            let (mut at, mut spelling, mut is_string) = (1, Spelling::Plain, true);
+            let bytes = text.as_bytes();
+            while is_string && bytes.get(at) != Some(&b'"') {
+                match (bytes.get(at), bytes.get(at + 1)) {
+                    (Some(b'\\'), Some(of)) if b"\"\\bfnrt".contains(of) => {
+                        spelling = spelling.max(Spelling::Usual);
+                        at += 2;
+                    }
+                    (Some(b'\\'), of) => {
+                        spelling = Spelling::Unusual;
+                        let digits = bytes.get(at + 2..at + 6).is_some_and(|four| four.iter().all(u8::is_ascii_hexdigit));
+                        is_string = of == Some(&b'/') || of == Some(&b'u') && digits;
+                        at += if of == Some(&b'/') { 2 } else { 6 };
+                    }
+                    (Some(byte), _) if *byte >= 0x20 => at += 1,
+                    _ => is_string = false,
+                }
+            }
+            let mut scanner = Scanner::new(bytes, 0);
+            let read = scanner.string().ok().map(|token| (token.end, token.spelling));
+            prop_assert_eq!(read, is_string.then_some((at + 1, spelling)), "{}", text);
         }
 
         #[test]

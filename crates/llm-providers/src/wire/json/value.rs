@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use llm_core::Json;
 
-use super::scan::{Kind, Scanner, Syntax, skip_bom};
+use super::scan::{Kind, Scanner, Syntax, Token, skip_bom};
 
 /// A value whose text is known to be JSON.
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +49,9 @@ impl<'a> Raw<'a> {
                 return None;
             };
             let value = inside.value().expect("the text is JSON");
-            let key = unescape(&self.0[key.start + 1..key.end - 1]).0;
-            Some((key, Self(&self.0[value.start..value.end])))
+            let name = &self.0[key.start + 1..key.end - 1];
+            let name = if key.is_escaped() { unescape(name).0 } else { Cow::Borrowed(name) };
+            Some((name, Self(&self.0[value.start..value.end])))
         })
     }
 
@@ -72,6 +73,17 @@ impl<'a> Raw<'a> {
     /// The member `name`, unless it is null; the last one if there are several.
     pub(crate) fn member(self, name: &str) -> Option<Self> {
         self.members().filter(|(key, _)| key == name).last().map(|(_, value)| value).filter(|value| !value.is_null())
+    }
+
+    /// The members of these names, each as [`member`](Self::member) gives it, in one pass.
+    pub(crate) fn pick<const N: usize>(self, names: [&str; N]) -> [Option<Self>; N] {
+        let mut picked = [None; N];
+        for (key, value) in self.members() {
+            if let Some(place) = names.iter().position(|name| *name == key) {
+                picked[place] = Some(value).filter(|value| !value.is_null());
+            }
+        }
+        picked
     }
 
     /// The string's text. Half a surrogate pair becomes U+FFFD.
@@ -119,6 +131,12 @@ impl<'a> Raw<'a> {
         let is = scanner.peek().expect("the text is JSON") == kind;
         is.then(|| scanner.enter().map(|()| scanner).expect("the text is JSON"))
     }
+}
+
+/// What the string `token` of `text` says. Bytes that are no UTF-8 become U+FFFD: the scanner tells of them at the end.
+pub(crate) fn string_of<'a>(text: &'a [u8], token: &Token) -> Cow<'a, str> {
+    let inner = String::from_utf8_lossy(token.inner(text));
+    if token.is_escaped() { Cow::Owned(unescape(&inner).0.into_owned()) } else { inner }
 }
 
 /// The text of what stands between a string's quotes, and whether all of it has a form in UTF-8: half a surrogate
@@ -189,6 +207,15 @@ mod tests {
         let raw = Raw::parse(br#" {"b":1.0,"a":9007199254740993, "\u0062":-0} "#).unwrap();
         let members: Vec<_> = raw.members().map(|(key, value)| format!("{key}={}", value.text())).collect();
         assert_eq!(members, ["b=1.0", "a=9007199254740993", "b=-0"]);
+    }
+
+    #[test]
+    fn of_several_members_of_a_name_the_last_counts_unless_it_is_null() {
+        let raw = Raw::parse(br#"{"a":1,"b":2,"\u0061":3,"b":null,"d":4}"#).unwrap();
+        let picked = raw.pick(["a", "b", "c"]).map(|value| value.map(Raw::text));
+        assert_eq!(picked, [Some("3"), None, None]);
+        assert_eq!(picked, ["a", "b", "c"].map(|name| raw.member(name).map(Raw::text)));
+        assert_eq!(Raw::parse(b"7").unwrap().pick(["a"]).map(|value| value.map(Raw::text)), [None]);
     }
 
     #[test]

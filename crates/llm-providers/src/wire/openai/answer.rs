@@ -4,7 +4,7 @@ use llm_core::{Error, ErrorKind, Operation, Usage};
 
 use super::error::error_within;
 use super::usage::read_usage;
-use crate::wire::json::{Kind, Raw, Syntax};
+use crate::wire::json::{Kind, Raw, Scanner, Syntax, skip_bom, string_of};
 
 /// Checks that `bytes` is an answer to `operation` (a JSON object with an array `choices`, or `data`) and reads
 /// its usage.
@@ -12,18 +12,44 @@ use crate::wire::json::{Kind, Raw, Syntax};
 /// # Errors
 /// `BadAnswer` when it is something else; what its `error` member says when it has one instead.
 pub fn read_answer(bytes: &[u8], operation: Operation) -> Result<Option<Usage>, Error> {
-    let answer = Raw::parse(bytes).map_err(|syntax| not_json(syntax, bytes))?;
     let list = if operation == Operation::Chat { "choices" } else { "data" };
-    let mut has_list = false;
-    let mut usage = None;
-    for (key, value) in answer.members() {
-        match key.as_ref() {
-            "usage" => usage = read_usage(value),
-            key if key == list => has_list = value.kind() == Kind::Array,
-            _ => {}
-        }
+    let found = Found::in_answer(bytes, list).map_err(|syntax| not_json(syntax, bytes))?;
+    let read = |text| Raw::parse(text).map_err(|syntax| not_json(syntax, bytes));
+    if !found.list {
+        return Err(no_answer(read(bytes)?, list));
     }
-    if has_list { Ok(usage) } else { Err(no_answer(answer, list)) }
+    Ok(found.usage.map(read).transpose()?.and_then(read_usage))
+}
+
+/// What is looked for in an answer.
+struct Found<'a> {
+    /// Whether the list is there.
+    list: bool,
+    /// The text of `usage`.
+    usage: Option<&'a [u8]>,
+}
+
+impl<'a> Found<'a> {
+    /// Steps through the answer once.
+    fn in_answer(answer: &'a [u8], list: &str) -> Result<Self, Syntax> {
+        let mut found = Self { list: false, usage: None };
+        let mut scan = Scanner::new(answer, skip_bom(answer));
+        if scan.peek()? == Kind::Object {
+            scan.enter()?;
+            let mut first = true;
+            while let Some(key) = scan.key(&mut first)? {
+                let value = scan.value()?;
+                match string_of(answer, &key).as_ref() {
+                    "usage" => found.usage = Some(scan.bytes(&value)),
+                    key if key == list => found.list = value.kind == Kind::Array,
+                    _ => {}
+                }
+            }
+        } else {
+            scan.value()?;
+        }
+        scan.end().map(|()| found)
+    }
 }
 
 /// The error for an answer that is not JSON.

@@ -1,13 +1,11 @@
 //! Request bodies that pass through: what is checked and found in them, and the splice that forwards them.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use llm_core::{Dialect, Digest, Edit, Envelope, Error, ErrorKind, Operation, Span, TreeKey};
 
 use super::field::Field;
 use super::same::same_request;
-use crate::wire::json::{Items, Kind, Members, Scanner, Syntax, Token, digested, name, skip_bom, unescape};
+use crate::wire::json::{Items, Kind, Members, Scanner, Syntax, Token, digested, name, skip_bom, string_of};
 use crate::wire::read::{duplicate, missing, wrong_type, wrong_value};
 
 /// Reads a chat completion request as far as needed to route it. The body must be strict JSON, an object, with
@@ -231,7 +229,7 @@ impl<'a> Reader<'a> {
 
     /// Which member `key` names. A second one of those that are read is a fault.
     fn field(&mut self, key: &Token) -> Field {
-        let name = text(self.body, key);
+        let name = string_of(self.body, key);
         let field = Field::named(name.as_bytes());
         let bit = 1 << field as u32;
         if field.only_once() && self.seen & bit != 0 {
@@ -361,7 +359,7 @@ impl<'a> Reader<'a> {
             if let Options::Object { empty, .. } = &mut self.options {
                 *empty = false;
             }
-            if text(self.body, &key) != "include_usage" {
+            if string_of(self.body, &key) != "include_usage" {
                 self.scan.value()?;
                 continue;
             }
@@ -415,7 +413,7 @@ impl<'a> Reader<'a> {
         Ok(Found {
             digest: Digest::new(self.members.finish(self.key)),
             model: span(model),
-            escaped_model: model.is_escaped().then(|| text(self.body, &model).into()),
+            escaped_model: model.is_escaped().then(|| string_of(self.body, &model).into()),
             stream: self.stream,
             sampled: self.sampled,
             wants_usage: self.stream && matches!(self.options, Options::Asked),
@@ -436,15 +434,6 @@ impl<'a> Reader<'a> {
     fn position(&self) -> u32 {
         offset(self.scan.position())
     }
-}
-
-/// The text of a string. Bytes that are no UTF-8 are told at the body's end.
-fn text<'a>(body: &'a [u8], token: &Token) -> Cow<'a, str> {
-    let inner = String::from_utf8_lossy(token.inner(body));
-    if !token.is_escaped() {
-        return inner;
-    }
-    Cow::Owned(unescape(&inner).0.into_owned())
 }
 
 const fn insert(at: u32, with: &'static str) -> Edit {

@@ -7,9 +7,9 @@ use crate::wire::json::{Raw, Writer};
 /// Reads a usage object. Subsets larger than their total are cut to it, so that totals stay as reported.
 /// `None` when it counts nothing.
 pub(in crate::wire) fn read_usage(usage: Raw<'_>) -> Option<Usage> {
-    let count = |name| usage.member(name).and_then(Raw::u64);
-    let detail = |group, name| usage.member(group).and_then(|group| group.member(name)).and_then(Raw::u64);
-    let (prompt, completion) = (count("prompt_tokens"), count("completion_tokens"));
+    let [prompt, completion, of_prompt, of_completion] =
+        usage.pick(["prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details"]);
+    let (prompt, completion) = (prompt.and_then(Raw::u64), completion.and_then(Raw::u64));
     if prompt.is_none() && completion.is_none() {
         return None;
     }
@@ -21,12 +21,18 @@ pub(in crate::wire) fn read_usage(usage: Raw<'_>) -> Option<Usage> {
         *left -= count.unwrap_or(0);
         count
     };
-    let cache_read = take(&mut input, detail("prompt_tokens_details", "cached_tokens"));
-    let cache_write = take(&mut input, detail("prompt_tokens_details", "cache_write_tokens"));
-    let audio_input = take(&mut input, detail("prompt_tokens_details", "audio_tokens"));
-    let reasoning = take(&mut output, detail("completion_tokens_details", "reasoning_tokens"));
-    let audio_output = take(&mut output, detail("completion_tokens_details", "audio_tokens"));
+    let [cached, written, heard] = counts(of_prompt, ["cached_tokens", "cache_write_tokens", "audio_tokens"]);
+    let cache_read = take(&mut input, cached);
+    let cache_write = take(&mut input, written);
+    let audio_input = take(&mut input, heard);
+    let [thought, spoken] = counts(of_completion, ["reasoning_tokens", "audio_tokens"]);
+    let reasoning = take(&mut output, thought);
+    let audio_output = take(&mut output, spoken);
     Some(Usage { input, audio_input, cache_read, cache_write, output, audio_output, reasoning, ..Usage::default() })
+}
+
+fn counts<const N: usize>(details: Option<Raw<'_>>, names: [&str; N]) -> [Option<u64>; N] {
+    details.map_or([None; N], |details| details.pick(names).map(|count| count.and_then(Raw::u64)))
 }
 
 /// Writes a usage object; details only where they are known.
