@@ -7,7 +7,7 @@ use std::sync::Arc;
 use llm_breaker::{CircuitBreaker, Permit, Refused};
 use llm_core::{Call, CallBody, Clock, Error, ErrorKind, Model, Observer, Sharing, TenantId, Tick};
 use llm_dedup::{CacheStats, DedupStats, ResponseCache, SimilarityStats};
-use llm_ratelimit::{Cost, Headroom, LimitStats, Tightest};
+use llm_ratelimit::{Admission, Cost, Headroom, LimitStats, Tightest};
 use llm_router::{Plan, Reason, Strategy};
 
 use crate::attempt::Attempt;
@@ -68,7 +68,7 @@ impl Pipeline {
         };
         ending.model.clone_from(&route.name);
         let (deadline, received) = (request.deadline, request.received);
-        let claimed = pin!(self.claim(request, route));
+        let claimed = pin!(self.claim(&request, &route));
         match ending::before(deadline, received, claimed).await {
             Ok(response) => Ok(ending.answered(response, deadline, received)),
             Err(error) => Err(ending.failed(error)),
@@ -76,33 +76,37 @@ impl Pipeline {
     }
 
     /// A finished answer or an identical call in flight answers for this one too; else this one leads, or goes alone.
-    async fn claim(&self, request: Request, route: Arc<Route>) -> Result<Response, Error> {
+    async fn claim(&self, request: &Request, route: &Arc<Route>) -> Result<Response, Error> {
         let sharer = self.0.sharer.as_ref();
-        let wanted = sharer.map(|sharer| sharer.wanted(&request)).transpose()?.flatten();
-        let (Some((sharer, wanted)), CallBody::Wire(envelope)) = (sharer.zip(wanted), &request.body) else {
-            return Box::pin(self.clone().infer(request, route, Sharing::Bypass)).await;
-        };
-        let lead = {
-            let (path, request, route) = (self.clone(), asked_for_all(&request), route.clone());
-            move || path.infer(request, route, Sharing::Miss)
-        };
-        if let Some(claimed) = sharer.claim(wanted, envelope.dialect, lead)
-            && let Some(response) = claimed.response().await?
-        {
-            if matches!(response.served.sharing, Sharing::Joined | Sharing::Hit) {
-                let story = Story::begin(&request.id, &route, response.served.sharing);
-                self.0.journal.keep(story.followed(response.served.leader.clone()));
+        let wanted = sharer.map(|sharer| sharer.wanted(request)).transpose()?.flatten();
+        if let (Some((sharer, wanted)), CallBody::Wire(envelope)) = (sharer.zip(wanted), &request.body) {
+            let lead = {
+                let (path, request, route) = (self.clone(), asked_for_all(request), route.clone());
+                move || path.lead(request, route)
+            };
+            if let Some(claimed) = sharer.claim(wanted, envelope.dialect, lead)
+                && let Some(response) = claimed.response().await?
+            {
+                if matches!(response.served.sharing, Sharing::Joined | Sharing::Hit) {
+                    let story = Story::begin(&request.id, route, response.served.sharing);
+                    self.0.journal.keep(story.followed(response.served.leader.clone()));
+                }
+                return Ok(response);
             }
-            return Ok(response);
         }
         // On the heap like a shared one: a future of its size is not moved about for each request that needs none.
-        Box::pin(self.clone().infer(request, route, Sharing::Bypass)).await
+        Box::pin(self.infer(request, route, Sharing::Bypass)).await
+    }
+
+    /// The call that others may join, which may outlive its request.
+    async fn lead(self, request: Request, route: Arc<Route>) -> Result<Response, Error> {
+        self.infer(&request, &route, Sharing::Miss).await
     }
 
     /// Takes what its caller's limits ask of the request, and makes the attempts.
-    async fn infer(self, request: Request, route: Arc<Route>, sharing: Sharing) -> Result<Response, Error> {
-        let mut story = Story::begin(&request.id, &route, sharing);
-        let result = self.admitted(&request, &route, &mut story).await.map_err(|error| route.told(error));
+    async fn infer(&self, request: &Request, route: &Route, sharing: Sharing) -> Result<Response, Error> {
+        let mut story = Story::begin(&request.id, route, sharing);
+        let result = self.admitted(request, route, &mut story).await.map_err(|error| route.told(error));
         if let Err(error) = &result {
             story.ended(error);
         }
@@ -154,7 +158,8 @@ impl Pipeline {
             story.tries(placed.index, target, placed.reason);
             let ticket = route.router.begin(placed.index, now);
             let (key, breaker) = (&target.upstream.keys[placed.key], target.breaker(placed.key));
-            let attempt = Attempt::begin(target, breaker, placed.permit, ticket, placed.meter, &path.clock, now);
+            let meter = Meter::new(placed.admission, target.price.clone(), placed.output);
+            let attempt = Attempt::begin(target, breaker, placed.permit, ticket, meter, &path.clock, now);
             let (follower, mut call) = (request.follower.as_ref(), call(request, route, target));
             let attempt = attempt.followed(follower, target.provider(), tries.made(), &mut call);
             let answer = key.provider.send(call);
@@ -314,8 +319,7 @@ impl Pipeline {
         route.tally.allow();
         // Without a bound there is no hard limit on money: nothing is counted against it.
         let output = output.map(|output| output.unwrap_or(u64::MAX));
-        let meter = Meter::new(admission, target.price.clone(), output);
-        Ok(Some(Placed { index, key, permit, meter, reason: None }))
+        Ok(Some(Placed { index, key, permit, admission, output, reason: None }))
     }
 
     /// The models that callers may name.
@@ -448,7 +452,9 @@ struct Placed {
     /// Which of the provider's keys.
     key: usize,
     permit: Permit,
-    meter: Meter,
+    admission: Option<Admission>,
+    /// How many output tokens its money is reserved for; none when it does not matter what it costs.
+    output: Option<u64>,
     reason: Option<Reason>,
 }
 

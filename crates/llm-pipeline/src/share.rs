@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_core::Stream;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue};
 use llm_core::{BoxFuture, CallBody, Clock, Dialect, Envelope, Error, ErrorKind, Frame, Sharing, Tick};
 use llm_dedup::{
@@ -193,7 +193,12 @@ impl Sharer {
     }
 
     /// Takes a finished answer, joins the flight, or starts one with `lead`. None when the caller is to go alone.
-    pub(crate) fn claim<F>(&self, wanted: Wanted, dialect: Dialect, lead: impl FnOnce() -> F) -> Option<Claimed>
+    pub(crate) fn claim<F>(
+        &self,
+        wanted: Wanted,
+        dialect: Dialect,
+        lead: impl FnOnce() -> F + Send + 'static,
+    ) -> Option<Claimed>
     where
         F: Future<Output = Result<Response, Error>> + Send + 'static,
     {
@@ -209,9 +214,9 @@ impl Sharer {
             .zip(similar)
             .zip(keep)
             .map(|((index, question), keep)| (index, question, keep, key.clone()));
-        // Not an `async` block: the call would lie in it twice.
+        // The call is made where it stays: it is too large to be moved about.
         let start = || -> BoxFuture<'static, _> {
-            Box::pin(lead().map(move |result| result.and_then(|response| shareable(response, dialect))))
+            Box::pin(async move { lead().await.and_then(|response| shareable(response, dialect)) })
         };
         let (found, sharing) = match self.flights.claim(&key, keep, start) {
             Claim::Hit(answer) => (Found::Finished(answer), Sharing::Hit),

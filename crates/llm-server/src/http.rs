@@ -7,6 +7,7 @@ pub(crate) mod cors;
 mod dashboard;
 mod drive;
 mod error;
+mod fields;
 mod forward;
 mod http1;
 mod http2;

@@ -11,6 +11,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use llm_core::{BoxStream, Dialect, Error, ErrorKind, Frames, RequestId};
 
 use super::error::error_frame;
+use super::fields::Fields;
 use super::inbound::Exchange;
 use super::incoming::{Broken, IncomingBody};
 use crate::telemetry::Watch;
@@ -35,9 +36,10 @@ pub(crate) enum Payload {
     Done,
 }
 
-/// An answer's body.
+/// An answer's body, and what its head says of how it came about.
 pub(crate) struct Body {
     payload: Payload,
+    fields: Fields,
     /// Goes on for as long as its answer.
     _exchange: Arc<Exchange>,
     /// The request that it answers, where a stream may break off.
@@ -48,7 +50,17 @@ pub(crate) struct Body {
 
 impl Body {
     pub(crate) const fn new(payload: Payload, exchange: Arc<Exchange>) -> Self {
-        Self { payload, _exchange: exchange, request: None, watch: None }
+        Self { payload, fields: Fields::new(), _exchange: exchange, request: None, watch: None }
+    }
+
+    /// What the head says beside its headers.
+    pub(super) const fn fields(&mut self) -> &mut Fields {
+        &mut self.fields
+    }
+
+    /// Takes what the head says beside its headers.
+    pub(super) fn take_fields(&mut self) -> Fields {
+        std::mem::take(&mut self.fields)
     }
 
     /// Says which request it answers, and who is told of its end.

@@ -93,6 +93,11 @@ impl Visit {
         matches!(self, Self::Preflight { .. })
     }
 
+    /// Whether the browser is to know anything.
+    pub(crate) const fn is_told(&self) -> bool {
+        !matches!(self, Self::Plain | Self::Foreign { told: false })
+    }
+
     /// Says in an answer's `headers` what the browser is to know.
     pub(crate) fn tell(self, headers: &mut HeaderMap) {
         match self {

@@ -10,7 +10,7 @@ use llm_pipeline::{CacheUse, Reply};
 use super::body::{Body, Payload};
 use super::inbound::Exchange;
 use super::incoming::IncomingBody;
-use super::quota;
+use super::quota::Quota;
 use super::service::{X_ACCEL_BUFFERING, deadline, failed, failure, overhead, refuse, respond, tell};
 use super::upload::{self, Bounds, Read};
 use crate::app::App;
@@ -200,7 +200,7 @@ pub(super) async fn pass(
                 unreachable!("what is passed on is answered with what is passed back")
             };
             let mut passed = passed_back(*answer, exchange);
-            tell(passed.headers_mut(), &response.served, overhead);
+            tell(passed.body_mut().fields(), &response.served, overhead);
             passed
         }
         Err(error) => {
@@ -212,7 +212,7 @@ pub(super) async fn pass(
         }
     };
     let now = process.clock.unix_time();
-    quota::show(response.headers_mut(), Dialect::OpenAi, now, app.pipeline.headroom(&caller, None));
+    Quota::new(Dialect::OpenAi, now, app.pipeline.headroom(&caller, None)).show(&mut response);
     response
 }
 
@@ -223,7 +223,7 @@ fn passed_back(answer: Forwarded, exchange: &Arc<Exchange>) -> Response<Body> {
     let events = kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
     if events {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+        headers.insert(&X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     }
     respond(status, headers, Payload::Passed { body, left: length, events }, exchange)
 }

@@ -50,7 +50,10 @@ where
         // On the heap, and only until the answer has begun: its task goes on for as long as the stream.
         move |request: Request<Incoming>| {
             let exchange = Arc::new(Exchange::on(Stream::of(streams.clone())));
-            Box::pin(serve(exchange, request.map(IncomingBody::from_stream))).map(Ok::<_, Infallible>)
+            Box::pin(serve(exchange, request.map(IncomingBody::from_stream))).map(|mut response| {
+                response.body_mut().take_fields().move_to(response.headers_mut());
+                Ok::<_, Infallible>(response)
+            })
         }
     });
     let connection = http2::Builder::new(Tasks(tasks))

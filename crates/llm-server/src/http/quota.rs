@@ -1,81 +1,122 @@
 //! What callers are told of their own limits, in the headers that their SDKs read.
 
+use std::fmt;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, Response};
 use llm_core::Dialect;
 use llm_providers::wire::rfc3339;
 use llm_ratelimit::{Headroom, Room};
 
+use super::body::Body;
+
 /// Names of one resource: limit, remaining, reset.
 type Names = [HeaderName; 3];
 
-const REQUESTS: Names = [
+static REQUESTS: Names = [
     HeaderName::from_static("x-ratelimit-limit-requests"),
     HeaderName::from_static("x-ratelimit-remaining-requests"),
     HeaderName::from_static("x-ratelimit-reset-requests"),
 ];
 
-const ANTHROPIC_REQUESTS: Names = [
+static ANTHROPIC_REQUESTS: Names = [
     HeaderName::from_static("anthropic-ratelimit-requests-limit"),
     HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
     HeaderName::from_static("anthropic-ratelimit-requests-reset"),
 ];
 
-const ANTHROPIC_TOKENS: Names = [
+static ANTHROPIC_TOKENS: Names = [
     HeaderName::from_static("anthropic-ratelimit-tokens-limit"),
     HeaderName::from_static("anthropic-ratelimit-tokens-remaining"),
     HeaderName::from_static("anthropic-ratelimit-tokens-reset"),
 ];
 
-const TOKENS: Names = [
+static TOKENS: Names = [
     HeaderName::from_static("x-ratelimit-limit-tokens"),
     HeaderName::from_static("x-ratelimit-remaining-tokens"),
     HeaderName::from_static("x-ratelimit-reset-tokens"),
 ];
 
-/// Shows what is left of the caller's own limits, in place of what the provider said of ours. Where the caller has
-/// none, the provider's words stay. `now` is the time since 1970.
-pub(crate) fn show(headers: &mut HeaderMap, dialect: Dialect, now: Duration, headroom: Headroom) {
-    let anthropic = dialect == Dialect::Anthropic;
-    let [requests, tokens] = if anthropic { [ANTHROPIC_REQUESTS, ANTHROPIC_TOKENS] } else { [REQUESTS, TOKENS] };
-    for (names, room) in [(requests, headroom.requests), (tokens, headroom.tokens)] {
-        let Some(Room { limit, left, reset }) = room else { continue };
-        let [limits, remaining, resets] = names;
-        headers.insert(limits, HeaderValue::from(limit));
-        headers.insert(remaining, HeaderValue::from(left));
-        let reset = if anthropic { rfc3339(now.saturating_add(reset)) } else { span(reset) };
-        if let Ok(reset) = HeaderValue::from_str(&reset) {
-            headers.insert(resets, reset);
+/// What is left of a caller's own limits. Where the caller has none, what the provider says of ours stays.
+pub(super) struct Quota {
+    anthropic: bool,
+    /// The time since 1970.
+    now: Duration,
+    headroom: Headroom,
+}
+
+impl Quota {
+    pub(super) fn new(dialect: Dialect, now: Duration, headroom: Headroom) -> Self {
+        Self { anthropic: dialect == Dialect::Anthropic, now, headroom }
+    }
+
+    /// Whether this goes in place of what the provider says under `name`.
+    pub(super) fn covers(&self, name: &HeaderName) -> bool {
+        self.rooms().any(|(names, _)| names.contains(name))
+    }
+
+    /// Shows it.
+    pub(super) fn show(&self, response: &mut Response<Body>) {
+        for (names, Room { limit, left, reset }) in self.rooms() {
+            for name in names {
+                response.headers_mut().remove(name);
+            }
+            let [limits, remaining, resets] = names;
+            let fields = response.body_mut().fields();
+            fields.show(limits, limit);
+            fields.show(remaining, left);
+            match self.anthropic {
+                true => fields.show(resets, rfc3339(self.now.saturating_add(reset))),
+                false => fields.show(resets, Span(reset)),
+            }
         }
+    }
+
+    /// The resources that are limited.
+    fn rooms(&self) -> impl Iterator<Item = (&'static Names, Room)> {
+        let [requests, tokens] =
+            if self.anthropic { [&ANTHROPIC_REQUESTS, &ANTHROPIC_TOKENS] } else { [&REQUESTS, &TOKENS] };
+        let rooms =
+            [self.headroom.requests.map(|room| (requests, room)), self.headroom.tokens.map(|room| (tokens, room))];
+        rooms.into_iter().flatten()
     }
 }
 
 /// A duration as OpenAI writes it: `12ms`, `1s`, `6m0s`, `1h2m3.5s`. Rounded up to the millisecond.
-fn span(span: Duration) -> String {
-    let millis = u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-    if millis < 1000 {
-        return format!("{millis}ms");
+struct Span(Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = u64::try_from(self.0.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        if millis < 1000 {
+            return write!(f, "{millis}ms");
+        }
+        let (hours, minutes, millis) = (millis / 3_600_000, millis / 60_000 % 60, millis % 60_000);
+        if hours > 0 {
+            write!(f, "{hours}h")?;
+        }
+        if hours > 0 || minutes > 0 {
+            write!(f, "{minutes}m")?;
+        }
+        write!(f, "{}", millis / 1000)?;
+        match (millis % 1000 / 100, millis % 100 / 10, millis % 10) {
+            (0, 0, 0) => {}
+            (tenths, 0, 0) => write!(f, ".{tenths}")?,
+            (tenths, hundredths, 0) => write!(f, ".{tenths}{hundredths}")?,
+            (tenths, hundredths, thousandths) => write!(f, ".{tenths}{hundredths}{thousandths}")?,
+        }
+        f.write_str("s")
     }
-    let (hours, minutes, seconds) = (millis / 3_600_000, millis / 60_000 % 60, millis % 60_000);
-    let mut text = String::new();
-    if hours > 0 {
-        text = format!("{hours}h");
-    }
-    if hours > 0 || minutes > 0 {
-        text.push_str(&format!("{minutes}m"));
-    }
-    let decimals = format!("{:03}", seconds % 1000);
-    let decimals = decimals.trim_end_matches('0');
-    text.push_str(&(seconds / 1000).to_string());
-    if !decimals.is_empty() {
-        text.push_str(&format!(".{decimals}"));
-    }
-    text + "s"
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use http::HeaderValue;
+
+    use super::super::body::Payload;
+    use super::super::inbound::Exchange;
     use super::*;
 
     #[test]
@@ -91,19 +132,23 @@ mod tests {
             (3_723_500, "1h2m3.5s"),
             (90_061_010, "25h1m1.01s"),
         ] {
-            assert_eq!(span(Duration::from_millis(millis)), text);
+            assert_eq!(Span(Duration::from_millis(millis)).to_string(), text);
         }
-        assert_eq!(span(Duration::from_nanos(1)), "1ms");
+        assert_eq!(Span(Duration::from_nanos(1)).to_string(), "1ms");
     }
 
     #[test]
     fn the_callers_own_limits_go_over_the_providers() {
-        let mut headers = HeaderMap::new();
+        let mut response = Response::new(Body::new(Payload::Done, Arc::new(Exchange::default())));
         for name in REQUESTS.iter().chain(&TOKENS) {
-            headers.insert(name.clone(), HeaderValue::from_static("theirs"));
+            response.headers_mut().insert(name, HeaderValue::from_static("theirs"));
         }
         let room = Room { limit: 10, left: 9, reset: Duration::from_secs(6) };
-        show(&mut headers, Dialect::OpenAi, Duration::ZERO, Headroom { requests: Some(room), tokens: None });
+        let quota = Quota::new(Dialect::OpenAi, Duration::ZERO, Headroom { requests: Some(room), tokens: None });
+        assert!(quota.covers(&REQUESTS[2]) && !quota.covers(&TOKENS[0]) && !quota.covers(&ANTHROPIC_REQUESTS[0]));
+        quota.show(&mut response);
+        let mut headers = std::mem::take(response.headers_mut());
+        response.body_mut().take_fields().move_to(&mut headers);
         let shown = |names: &Names| names.each_ref().map(|name| headers[name].to_str().map(str::to_owned).ok());
         assert_eq!(shown(&REQUESTS), ["10", "9", "6s"].map(|text| Some(text.to_owned())));
         assert_eq!(shown(&TOKENS), ["theirs"; 3].map(|text| Some(text.to_owned())));

@@ -12,11 +12,12 @@ use tower::ServiceExt;
 use super::array;
 use super::body::{Body, Payload, collect};
 use super::error::{render, wrong_method};
+use super::fields::Fields;
 use super::forward::{self, Passage};
 use super::inbound::Exchange;
 use super::incoming::IncomingBody;
 use super::ingress::Ingress;
-use super::quota;
+use super::quota::Quota;
 use crate::config::Scope;
 use crate::process::Process;
 use crate::telemetry::Watch;
@@ -56,14 +57,17 @@ pub(crate) async fn serve(
         // Apart: it would make the future of every request as large as axum's.
         (None, _) => Box::pin(routed(routes, exchange.clone(), &id, request)).await,
     };
-    let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
-        if dialect == Dialect::Anthropic {
-            headers.insert(REQUEST_ID, id.clone());
-        }
-        headers.insert(X_REQUEST_ID, id);
+    let fields = response.body_mut().fields();
+    if dialect == Dialect::Anthropic {
+        fields.text(&REQUEST_ID, id.as_str());
     }
-    visit.tell(headers);
+    fields.text(&X_REQUEST_ID, id.as_str());
+    if visit.is_told() {
+        // What a page may read is listed by name.
+        let fields = response.body_mut().take_fields();
+        fields.move_to(response.headers_mut());
+        visit.tell(response.headers_mut());
+    }
     if let Some(watch) = &mut watch {
         watch.answered(response.status());
     }
@@ -115,6 +119,7 @@ async fn infer(
         Ok(request) => app.pipeline.handle(request).await,
         Err(error) => Err(error),
     };
+    let quota = Quota::new(dialect, process.clock.unix_time(), app.pipeline.headroom(&caller, user.as_deref()));
     let mut response = match answered {
         Ok(response) => {
             let overhead = overhead(&response.served, process.clock.now().since(received));
@@ -122,15 +127,16 @@ async fn infer(
                 process.telemetry.overhead(overhead);
             }
             let reply = process.sessions.tell(&caller.tenant, &parts.headers, dialect, response.reply);
-            success(exchange, ingress, reply, &response.served, overhead)
+            let mut answer = success(exchange, ingress, reply, &quota);
+            tell(answer.body_mut().fields(), &response.served, overhead);
+            answer
         }
         Err(error) => {
             failed(&error, id, watch);
             failure(exchange, dialect, &error, id)
         }
     };
-    let now = process.clock.unix_time();
-    quota::show(response.headers_mut(), dialect, now, app.pipeline.headroom(&caller, user.as_deref()));
+    quota.show(&mut response);
     response
 }
 
@@ -181,40 +187,43 @@ pub(super) const fn overhead(served: &Served, elapsed: Duration) -> Duration {
     }
 }
 
-fn success(
-    exchange: &Arc<Exchange>,
-    ingress: &Ingress,
-    reply: Reply,
-    served: &Served,
-    overhead: Duration,
-) -> Response<Body> {
-    let (mut headers, payload) = match reply {
-        Reply::Whole(whole) => (whole.headers.clone(), Payload::Whole(whole.bytes.clone())),
-        Reply::Frames { mut headers, frames } => {
+fn success(exchange: &Arc<Exchange>, ingress: &Ingress, reply: Reply, quota: &Quota) -> Response<Body> {
+    let begun = |payload| respond(StatusCode::OK, HeaderMap::new(), payload, exchange);
+    match reply {
+        Reply::Whole(whole) => {
+            let mut response = begun(Payload::Whole(whole.bytes.clone()));
+            let fields = response.body_mut().fields();
+            for (name, value) in whole.headers.iter().filter(|(name, _)| !quota.covers(name)) {
+                fields.put(name, value);
+            }
+            response
+        }
+        Reply::Frames { headers, frames } => {
             let kind = if ingress.array { "application/json" } else { "text/event-stream; charset=utf-8" };
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-            headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
             let frames = if ingress.array { array::of(frames) } else { frames };
-            (headers, Payload::Frames(frames, ingress.dialect()))
+            let mut response = begun(Payload::Frames(frames, ingress.dialect()));
+            let fields = response.body_mut().fields();
+            let own = [header::CONTENT_TYPE, header::CACHE_CONTROL, X_ACCEL_BUFFERING.clone()];
+            for (name, value) in headers.iter().filter(|(name, _)| !own.contains(name) && !quota.covers(name)) {
+                fields.put(name, value);
+            }
+            for (name, value) in own.iter().zip([kind, "no-cache", "no"]) {
+                fields.text(name, value);
+            }
+            response
         }
         Reply::Completion(_) | Reply::Events(_) | Reply::Embeddings(_) | Reply::Forwarded(_) => {
             unreachable!("a wire body is answered in wire bytes")
         }
-    };
-    tell(&mut headers, served, overhead);
-    respond(StatusCode::OK, headers, payload, exchange)
+    }
 }
 
 /// Says how an answer came about.
-pub(super) fn tell(headers: &mut HeaderMap, served: &Served, overhead: Duration) {
-    if let Ok(provider) = HeaderValue::from_str(served.provider.as_str()) {
-        headers.insert(X_LLMKIT_PROVIDER, provider);
-    }
-    headers.insert(X_LLMKIT_ATTEMPTS, HeaderValue::from(served.attempts));
-    headers.insert(X_LLMKIT_CACHE, HeaderValue::from_static(served.sharing.as_str()));
-    let micros = u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX);
-    headers.insert(X_LLMKIT_OVERHEAD_US, HeaderValue::from(micros));
+pub(super) fn tell(fields: &mut Fields, served: &Served, overhead: Duration) {
+    fields.text(&X_LLMKIT_PROVIDER, served.provider.as_str());
+    fields.show(&X_LLMKIT_ATTEMPTS, served.attempts);
+    fields.text(&X_LLMKIT_CACHE, served.sharing.as_str());
+    fields.show(&X_LLMKIT_OVERHEAD_US, overhead.as_micros());
 }
 
 /// An error after the request was read.
@@ -260,7 +269,7 @@ pub(super) fn respond(
 
 /// The caller's name for the request, at most 128 visible ASCII characters; else one of our own.
 fn request_id(headers: &HeaderMap) -> RequestId {
-    let given = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
+    let given = headers.get(&X_REQUEST_ID).and_then(|id| id.to_str().ok());
     match given {
         Some(id) if (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => RequestId::from(id),
         _ => RequestId::from_random(fastrand::u128(..)),
@@ -270,7 +279,7 @@ fn request_id(headers: &HeaderMap) -> RequestId {
 /// Whether another's answer may be the caller's, as `x-llmkit-cache` and `x-llmkit-cache-ttl` say.
 fn cache_use(headers: &HeaderMap) -> Result<CacheUse, Error> {
     let ttl = number(headers, &X_LLMKIT_CACHE_TTL, 0, "whole number of seconds")?.map(Duration::from_secs);
-    match headers.get(X_LLMKIT_CACHE).map(|value| value.as_bytes().trim_ascii()) {
+    match headers.get(&X_LLMKIT_CACHE).map(|value| value.as_bytes().trim_ascii()) {
         None => Ok(CacheUse::Default { ttl }),
         Some(value) if value.eq_ignore_ascii_case(b"on") => Ok(CacheUse::On { ttl }),
         Some(value) if value.eq_ignore_ascii_case(b"bypass") => Ok(CacheUse::Bypass),
@@ -280,7 +289,7 @@ fn cache_use(headers: &HeaderMap) -> Result<CacheUse, Error> {
 
 /// The caller's name for its request.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<str>>, Error> {
-    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let Some(value) = headers.get(&IDEMPOTENCY_KEY) else { return Ok(None) };
     let key = value.to_str().ok().map(str::trim).filter(|key| (1..=255).contains(&key.len()));
     key.map(|key| Some(key.into())).ok_or_else(|| bad_header(&IDEMPOTENCY_KEY, "not 1 to 255 visible characters"))
 }
@@ -303,14 +312,14 @@ fn bad_header(name: &HeaderName, what: &str) -> Error {
         .with_code("invalid_value")
 }
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const X_LLMKIT_ATTEMPTS: HeaderName = HeaderName::from_static("x-llmkit-attempts");
-const X_LLMKIT_CACHE: HeaderName = HeaderName::from_static("x-llmkit-cache");
-const X_LLMKIT_CACHE_TTL: HeaderName = HeaderName::from_static("x-llmkit-cache-ttl");
-const X_LLMKIT_DEADLINE_MS: HeaderName = HeaderName::from_static("x-llmkit-deadline-ms");
-const X_LLMKIT_OVERHEAD_US: HeaderName = HeaderName::from_static("x-llmkit-overhead-us");
-const X_LLMKIT_PROVIDER: HeaderName = HeaderName::from_static("x-llmkit-provider");
-pub(super) const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static X_LLMKIT_ATTEMPTS: HeaderName = HeaderName::from_static("x-llmkit-attempts");
+static X_LLMKIT_CACHE: HeaderName = HeaderName::from_static("x-llmkit-cache");
+static X_LLMKIT_CACHE_TTL: HeaderName = HeaderName::from_static("x-llmkit-cache-ttl");
+static X_LLMKIT_DEADLINE_MS: HeaderName = HeaderName::from_static("x-llmkit-deadline-ms");
+static X_LLMKIT_OVERHEAD_US: HeaderName = HeaderName::from_static("x-llmkit-overhead-us");
+static X_LLMKIT_PROVIDER: HeaderName = HeaderName::from_static("x-llmkit-provider");
+pub(super) static X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");

@@ -14,6 +14,7 @@ use llm_providers::http1::{LAST_CHUNK, Outbox, length, names};
 use tokio::io::AsyncWrite;
 
 use super::super::body::Body;
+use super::super::fields::Fields;
 use super::head::{self, Sends, Terms};
 use super::line::Line;
 
@@ -31,7 +32,7 @@ thread_local! {
 /// An answer.
 pub(super) struct Answer {
     /// Until it is written.
-    head: Option<response::Parts>,
+    head: Option<(response::Parts, Fields)>,
     terms: Terms,
     /// None once all of it was taken.
     body: Option<Body>,
@@ -56,13 +57,14 @@ enum Gathered {
 impl Answer {
     /// The answer to a request that asked for it on these `terms`.
     pub(super) fn new(response: Response<Body>, mut terms: Terms) -> Self {
-        let (parts, body) = response.into_parts();
+        let (parts, mut body) = response.into_parts();
+        let fields = body.take_fields();
         let sends = sends(&parts, &body, terms);
         terms.keeps &= sends != Sends::UntilClose
             && !names(&parts.headers, &CONNECTION).any(|word| word.eq_ignore_ascii_case("close"));
         let body = (!matches!(sends, Sends::Nothing(_))).then_some(body);
         Self {
-            head: Some(parts),
+            head: Some((parts, fields)),
             terms,
             body,
             sends,
@@ -131,8 +133,8 @@ impl Answer {
 
     /// Takes of the answer what is there, up to a large piece.
     fn gather(&mut self, text: &mut Vec<u8>, cx: &mut Context<'_>) -> (Gathered, Bytes) {
-        if let Some(parts) = self.head.take() {
-            head::write(text, &parts, self.sends, self.terms);
+        if let Some((parts, fields)) = self.head.take() {
+            head::write(text, &parts, &fields, self.sends, self.terms);
         }
         while text.len() < GATHERED {
             let Some(body) = &mut self.body else { return (Gathered::Enough, Bytes::new()) };

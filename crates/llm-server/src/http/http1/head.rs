@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, Version, res
 use llm_core::{Clock, SystemClock};
 use llm_providers::http1::{BadLength, Framing, header_map, length, names};
 
+use super::super::fields::Fields;
 use super::super::listener::MAX_HEAD_BYTES;
 
 /// Header fields of a request at most.
@@ -124,12 +125,13 @@ pub(super) enum Sends {
 }
 
 /// Writes the head of an answer, and whether another may follow.
-pub(super) fn write(text: &mut Vec<u8>, parts: &response::Parts, sends: Sends, terms: Terms) {
+pub(super) fn write(text: &mut Vec<u8>, parts: &response::Parts, fields: &Fields, sends: Sends, terms: Terms) {
     text.extend_from_slice(b"HTTP/1.1 ");
     text.extend_from_slice(parts.status.as_str().as_bytes());
     text.push(b' ');
     text.extend_from_slice(parts.status.canonical_reason().unwrap_or_default().as_bytes());
     text.extend_from_slice(b"\r\n");
+    text.extend_from_slice(fields.lines());
     let mut put = |name: &HeaderName, value: &[u8]| {
         text.extend_from_slice(name.as_str().as_bytes());
         text.extend_from_slice(b": ");
@@ -280,10 +282,12 @@ mod tests {
             headers.insert(DATE, HeaderValue::from_static("now"));
             let (parts, ()) = response.body(()).unwrap().into_parts();
             let mut text = Vec::new();
-            write(&mut text, &parts, sends, Terms { keeps, is_old, head_only: false });
+            let mut fields = Fields::default();
+            fields.show(&HeaderName::from_static("x-said"), 1);
+            write(&mut text, &parts, &fields, sends, Terms { keeps, is_old, head_only: false });
             String::from_utf8(text).unwrap()
         };
-        let start = "HTTP/1.1 404 Not Found\r\nx-a: b\r\ndate: now\r\n";
+        let start = "HTTP/1.1 404 Not Found\r\nx-said: 1\r\nx-a: b\r\ndate: now\r\n";
         assert_eq!(written(Sends::Chunks, true, false), format!("{start}transfer-encoding: chunked\r\n\r\n"));
         assert_eq!(written(Sends::UntilClose, false, true), format!("{start}connection: close\r\n\r\n"));
         assert_eq!(written(Sends::Nothing(None), true, true), format!("{start}connection: keep-alive\r\n\r\n"));
