@@ -10,7 +10,7 @@ const MAX_ERROR_BYTES: usize = 256 * 1024;
 
 /// The headers that a caller may see, the provider's request id under the name it has there.
 pub(crate) fn for_the_caller(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::with_capacity(8);
+    let mut kept = HeaderMap::new();
     for (name, value) in headers {
         let text = name.as_str();
         if *name == header::CONTENT_TYPE

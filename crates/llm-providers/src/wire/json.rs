@@ -12,5 +12,5 @@ mod write;
 pub(crate) use digest::{Items, Members, digested, name};
 pub(crate) use same::{any_member, same_values};
 pub(crate) use scan::{Kind, Scanner, Syntax, Token, skip_bom};
-pub(crate) use value::{Raw, string_of, unescape};
+pub(crate) use value::{Raw, bytes_of, string_of, unescape};
 pub(crate) use write::Writer;

@@ -20,6 +20,11 @@ impl<'a> Raw<'a> {
         Ok(Self(value.expect("the scanner checked that it is UTF-8")))
     }
 
+    /// The value of `text` that a scanner has stepped over, if the text is UTF-8.
+    pub(crate) fn of(text: &'a [u8], token: &Token) -> Option<Self> {
+        std::str::from_utf8(&text[token.start..token.end]).ok().map(Self)
+    }
+
     pub(crate) fn kind(self) -> Kind {
         Scanner::new(self.0.as_bytes(), 0).peek().expect("the text is JSON")
     }
@@ -137,6 +142,11 @@ impl<'a> Raw<'a> {
 pub(crate) fn string_of<'a>(text: &'a [u8], token: &Token) -> Cow<'a, str> {
     let inner = String::from_utf8_lossy(token.inner(text));
     if token.is_escaped() { Cow::Owned(unescape(&inner).0.into_owned()) } else { inner }
+}
+
+/// As [`string_of`], in bytes: most are taken as they stand, and compared.
+pub(crate) fn bytes_of<'a>(text: &'a [u8], token: &Token) -> Cow<'a, [u8]> {
+    if token.is_escaped() { Cow::Owned(string_of(text, token).into_owned().into()) } else { token.inner(text).into() }
 }
 
 /// The text of what stands between a string's quotes, and whether all of it has a form in UTF-8: half a surrogate

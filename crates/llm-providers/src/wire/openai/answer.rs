@@ -4,7 +4,7 @@ use llm_core::{Error, ErrorKind, Operation, Usage};
 
 use super::error::error_within;
 use super::usage::read_usage;
-use crate::wire::json::{Kind, Raw, Scanner, Syntax, skip_bom, string_of};
+use crate::wire::json::{Kind, Raw, Scanner, Syntax, Token, bytes_of, skip_bom};
 
 /// Checks that `bytes` is an answer to `operation` (a JSON object with an array `choices`, or `data`) and reads
 /// its usage.
@@ -14,24 +14,23 @@ use crate::wire::json::{Kind, Raw, Scanner, Syntax, skip_bom, string_of};
 pub fn read_answer(bytes: &[u8], operation: Operation) -> Result<Option<Usage>, Error> {
     let list = if operation == Operation::Chat { "choices" } else { "data" };
     let found = Found::in_answer(bytes, list).map_err(|syntax| not_json(syntax, bytes))?;
-    let read = |text| Raw::parse(text).map_err(|syntax| not_json(syntax, bytes));
     if !found.list {
-        return Err(no_answer(read(bytes)?, list));
+        let answer = Raw::parse(bytes).map_err(|syntax| not_json(syntax, bytes))?;
+        return Err(no_answer(answer, list));
     }
-    Ok(found.usage.map(read).transpose()?.and_then(read_usage))
+    Ok(found.usage.and_then(|usage| read_usage(Raw::of(bytes, &usage)?)))
 }
 
 /// What is looked for in an answer.
-struct Found<'a> {
+struct Found {
     /// Whether the list is there.
     list: bool,
-    /// The text of `usage`.
-    usage: Option<&'a [u8]>,
+    usage: Option<Token>,
 }
 
-impl<'a> Found<'a> {
+impl Found {
     /// Steps through the answer once.
-    fn in_answer(answer: &'a [u8], list: &str) -> Result<Self, Syntax> {
+    fn in_answer(answer: &[u8], list: &str) -> Result<Self, Syntax> {
         let mut found = Self { list: false, usage: None };
         let mut scan = Scanner::new(answer, skip_bom(answer));
         if scan.peek()? == Kind::Object {
@@ -39,9 +38,9 @@ impl<'a> Found<'a> {
             let mut first = true;
             while let Some(key) = scan.key(&mut first)? {
                 let value = scan.value()?;
-                match string_of(answer, &key).as_ref() {
-                    "usage" => found.usage = Some(scan.bytes(&value)),
-                    key if key == list => found.list = value.kind == Kind::Array,
+                match bytes_of(answer, &key).as_ref() {
+                    b"usage" => found.usage = Some(value),
+                    key if key == list.as_bytes() => found.list = value.kind == Kind::Array,
                     _ => {}
                 }
             }

@@ -5,7 +5,7 @@ use llm_core::{Dialect, Digest, Edit, Envelope, Error, ErrorKind, Operation, Spa
 
 use super::field::Field;
 use super::same::same_request;
-use crate::wire::json::{Items, Kind, Members, Scanner, Syntax, Token, digested, name, skip_bom, string_of};
+use crate::wire::json::{Items, Kind, Members, Scanner, Syntax, Token, bytes_of, digested, name, skip_bom, string_of};
 use crate::wire::read::{duplicate, missing, wrong_type, wrong_value};
 
 /// Reads a chat completion request as far as needed to route it. The body must be strict JSON, an object, with
@@ -229,11 +229,11 @@ impl<'a> Reader<'a> {
 
     /// Which member `key` names. A second one of those that are read is a fault.
     fn field(&mut self, key: &Token) -> Field {
-        let name = string_of(self.body, key);
-        let field = Field::named(name.as_bytes());
+        let name = bytes_of(self.body, key);
+        let field = Field::named(&name);
         let bit = 1 << field as u32;
         if field.only_once() && self.seen & bit != 0 {
-            self.wrong(|| duplicate(&name));
+            self.wrong(|| duplicate(&String::from_utf8_lossy(&name)));
         }
         self.seen |= bit;
         field
@@ -359,7 +359,7 @@ impl<'a> Reader<'a> {
             if let Options::Object { empty, .. } = &mut self.options {
                 *empty = false;
             }
-            if string_of(self.body, &key) != "include_usage" {
+            if *bytes_of(self.body, &key) != *b"include_usage" {
                 self.scan.value()?;
                 continue;
             }
