@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use llm_breaker::{CircuitBreaker, Permit, Refused};
-use llm_core::{Call, CallBody, Clock, Error, ErrorKind, Model, Observer, Sharing, TenantId, Tick};
+use llm_core::{Answer, BoxFuture, Call, CallBody, Clock, Error, ErrorKind, Model, Observer, Sharing, TenantId, Tick};
 use llm_dedup::{CacheStats, DedupStats, ResponseCache, SimilarityStats};
 use llm_ratelimit::{Admission, Cost, Headroom, LimitStats, Tightest};
 use llm_router::{Plan, Reason, Strategy};
@@ -23,7 +23,7 @@ use crate::pins::Pins;
 use crate::request::{Caller, Request, Response, Served};
 use crate::retry::{Next, RetryPolicy};
 use crate::routes::{ModelBalance, ModelTally, Route, Routes};
-use crate::share::Sharer;
+use crate::share::{Claimed, Sharer};
 use crate::upstream::Target;
 
 /// The path of every request. Cheap to clone; clones share all state.
@@ -59,48 +59,55 @@ impl Pipeline {
     /// # Errors
     /// What kept the request from being answered, with the chain of reasons. What goes wrong after the answer
     /// has begun is the last item of its stream.
-    pub async fn handle(&self, request: Request) -> Result<Response, Error> {
-        let mut ending = Ending::begin(&self.0, &request);
-        let route = self.0.routes.of(&request.body);
-        let route = match route.and_then(|route| self.0.pins.narrow(&self.0.routes, &request, route)) {
-            Ok(route) => route,
-            Err(error) => return Err(ending.failed(error)),
-        };
-        ending.model.clone_from(&route.name);
-        let (deadline, received) = (request.deadline, request.received);
-        let claimed = pin!(self.claim(&request, &route));
-        match ending::before(deadline, received, claimed).await {
-            Ok(response) => Ok(ending.answered(response, deadline, received)),
-            Err(error) => Err(ending.failed(error)),
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn holds its arguments twice, and this one is in many futures"
+    )]
+    pub fn handle(&self, request: Request) -> impl Future<Output = Result<Response, Error>> + Send {
+        async move {
+            let mut ending = Ending::begin(&self.0, &request);
+            let route = self.0.routes.of(&request.body);
+            let route = match route.and_then(|route| self.0.pins.narrow(&self.0.routes, &request, route)) {
+                Ok(route) => route,
+                Err(error) => return Err(ending.failed(error)),
+            };
+            ending.model.clone_from(&route.name);
+            let (deadline, received) = (request.deadline, request.received);
+            let claimed = pin!(self.claim(&request, &route));
+            match ending::before(deadline, received, claimed).await {
+                Ok(response) => Ok(ending.answered(response, deadline, received)),
+                Err(error) => Err(ending.failed(error)),
+            }
         }
     }
 
     /// A finished answer or an identical call in flight answers for this one too; else this one leads, or goes alone.
     async fn claim(&self, request: &Request, route: &Arc<Route>) -> Result<Response, Error> {
-        let sharer = self.0.sharer.as_ref();
-        let wanted = sharer.map(|sharer| sharer.wanted(request)).transpose()?.flatten();
-        if let (Some((sharer, wanted)), CallBody::Wire(envelope)) = (sharer.zip(wanted), &request.body) {
-            let lead = {
-                let (path, request, route) = (self.clone(), asked_for_all(request), route.clone());
-                move || path.lead(request, route)
-            };
-            if let Some(claimed) = sharer.claim(wanted, envelope.dialect, lead)
-                && let Some(response) = claimed.response().await?
-            {
-                if matches!(response.served.sharing, Sharing::Joined | Sharing::Hit) {
-                    let story = Story::begin(&request.id, route, response.served.sharing);
-                    self.0.journal.keep(story.followed(response.served.leader.clone()));
-                }
-                return Ok(response);
+        if let Some(claimed) = self.claimed(request, route)?
+            && let Some(response) = claimed.response().await?
+        {
+            if matches!(response.served.sharing, Sharing::Joined | Sharing::Hit) {
+                let story = Story::begin(&request.id, route, response.served.sharing);
+                self.0.journal.keep(story.followed(response.served.leader.clone()));
             }
+            return Ok(response);
         }
         // On the heap like a shared one: a future of its size is not moved about for each request that needs none.
         Box::pin(self.infer(request, route, Sharing::Bypass)).await
     }
 
+    /// What others share with the request, if it is to be shared.
+    fn claimed(&self, request: &Request, route: &Arc<Route>) -> Result<Option<Claimed>, Error> {
+        let (Some(sharer), CallBody::Wire(envelope)) = (&self.0.sharer, &request.body) else { return Ok(None) };
+        let Some(wanted) = sharer.wanted(request)? else { return Ok(None) };
+        let (path, request, route) = (self.clone(), asked_for_all(request), route.clone());
+        Ok(sharer.claim(wanted, envelope.dialect, move || path.lead(request, route)))
+    }
+
     /// The call that others may join, which may outlive its request.
-    async fn lead(self, request: Request, route: Arc<Route>) -> Result<Response, Error> {
-        self.infer(&request, &route, Sharing::Miss).await
+    #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
+    fn lead(self, request: Request, route: Arc<Route>) -> impl Future<Output = Result<Response, Error>> + Send {
+        async move { self.infer(&request, &route, Sharing::Miss).await }
     }
 
     /// Takes what its caller's limits ask of the request, and makes the attempts.
@@ -149,25 +156,20 @@ impl Pipeline {
                 Ok(placed) => placed,
                 Err(none) => return Err(last.unwrap_or(none)),
             };
-            let target = &route.targets[placed.index];
+            let (index, key) = (placed.index, placed.key);
+            let target = &route.targets[index];
             if let Err(short) = hold.begin(now) {
                 let error = Error::new(ErrorKind::Denied, format!("nothing is left for another attempt: {short}"));
                 return Err(last.unwrap_or(error));
             }
             tries.begin();
-            story.tries(placed.index, target, placed.reason);
-            let ticket = route.router.begin(placed.index, now);
-            let (key, breaker) = (&target.upstream.keys[placed.key], target.breaker(placed.key));
-            let meter = Meter::new(placed.admission, target.price.clone(), placed.output);
-            let attempt = Attempt::begin(target, breaker, placed.permit, ticket, meter, &path.clock, now);
-            let (follower, mut call) = (request.follower.as_ref(), call(request, route, target));
-            let attempt = attempt.followed(follower, target.provider(), tries.made(), &mut call);
-            let answer = key.provider.send(call);
+            story.tries(index, target, placed.reason);
+            let (attempt, answer) = self.begin(request, route, placed, tries.made(), now);
             let result = attempt.run(answer, hold).await;
             now = path.clock.now();
             let error = match result {
                 Ok(reply) => {
-                    let reply = path.pins.noted(request, target, placed.key, reply, now);
+                    let reply = path.pins.noted(request, target, key, reply, now);
                     let provider = target.provider().clone();
                     let upstream = now.since(request.received);
                     let (leader, attempts) = (request.id.clone(), tries.made());
@@ -179,8 +181,8 @@ impl Pipeline {
             };
             hold.failed(&error);
             story.failed(&error);
-            if error.kind() == ErrorKind::UpstreamAuth && key.refuse() {
-                path.observer.key_refused(target.provider(), &key.name);
+            if error.kind() == ErrorKind::UpstreamAuth && target.upstream.keys[key].refuse() {
+                path.observer.key_refused(target.provider(), &target.upstream.keys[key].name);
             }
             if let CallBody::Forward(forward) = &request.body
                 && !forward.may_repeat(&error)
@@ -193,7 +195,7 @@ impl Pipeline {
                 && target.usable(now)
                 && tries.may_go_on(now, request.deadline)
             {
-                candidate = Some(placed.index);
+                candidate = Some(index);
                 last = Some(error);
                 continue;
             }
@@ -201,7 +203,7 @@ impl Pipeline {
             let pause = match tries.after(&error, fresh.is_some(), now, request.deadline, fastrand::f64()) {
                 Next::Done => return Err(error),
                 Next::Same(pause) => {
-                    candidate = Some(placed.index);
+                    candidate = Some(index);
                     pause
                 }
                 Next::Other(pause) => {
@@ -218,6 +220,25 @@ impl Pipeline {
             }
             last = Some(error);
         }
+    }
+
+    /// The `number`th attempt, on the candidate that was placed, and what will be its answer.
+    fn begin<'a>(
+        &self,
+        request: &Request,
+        route: &'a Route,
+        placed: Placed,
+        number: u32,
+        now: Tick,
+    ) -> (Box<Attempt>, BoxFuture<'a, Result<Answer, Error>>) {
+        let Placed { index, key, permit, admission, output, .. } = placed;
+        let target = &route.targets[index];
+        let ticket = route.router.begin(index, now);
+        let meter = Meter::new(admission, target.price.clone(), output);
+        let attempt = Attempt::begin(target, target.breaker(key), permit, ticket, meter, &self.0.clock, now);
+        let mut call = call(request, route, target);
+        let attempt = attempt.followed(request.follower.as_ref(), target.provider(), number, &mut call);
+        (attempt, target.upstream.keys[key].provider.send(call))
     }
 
     /// What the router chooses by. Weights and order need nothing.

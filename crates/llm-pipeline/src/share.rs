@@ -289,7 +289,8 @@ impl Claimed {
                 match &grace {
                     None => ((&mut subscriber).await.map_err(lost)??, Some(subscriber)),
                     Some(grace) => {
-                        let (answer, subscriber) = grace.of(Waiting(subscriber)).await;
+                        // Apart: few calls have a name.
+                        let (answer, subscriber) = Box::pin(grace.of(Waiting(subscriber))).await;
                         (answer.map_err(lost)??, Some(subscriber.0))
                     }
                 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use llm_core::{Clock, Dialect, Envelope, Error, ErrorKind, RequestId, RequestObserver, Sharing, Tick};
+use llm_core::{Clock, Dialect, Error, ErrorKind, RequestId, RequestObserver, Sharing, Tick};
 use llm_pipeline::{CacheUse, Caller, Reply, Served};
 use tower::ServiceExt;
 
@@ -23,56 +25,63 @@ use crate::process::Process;
 use crate::telemetry::Watch;
 
 /// Answers one request; those that are not the data plane's by `routes`.
-pub(crate) async fn serve(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async fn holds its arguments twice, and this one is made for each request"
+)]
+pub(crate) fn serve(
     process: Arc<Process>,
     routes: Router,
     exchange: Arc<Exchange>,
     request: Request<IncomingBody>,
-) -> Response<Body> {
-    let received = process.clock.now();
-    let id = request_id(request.headers());
-    let ambiguous = exchange.ambiguous();
-    let ingress = Ingress::at(request.uri());
-    let dialect = ingress.as_ref().map_or(Dialect::OpenAi, Ingress::dialect);
-    let passage = if ingress.is_none() { Passage::at(request.uri().path()) } else { None };
-    let route = ingress.as_ref().map(Ingress::route).or(passage.map(|passage| passage.path));
-    let mut watch = route.and_then(|route| process.telemetry.watch(&request, route, &id, received));
-    let visit = process.app.load().cors.visit(&request);
-    let mut response = match (ingress, request.method()) {
-        _ if ambiguous => {
-            let error = Error::new(ErrorKind::InvalidRequest, "the request gives the length of its body in two ways");
-            refuse(&exchange, dialect, &error, &id)
+) -> impl Future<Output = Response<Body>> + Send {
+    async move {
+        let received = process.clock.now();
+        let id = request_id(request.headers());
+        let ambiguous = exchange.ambiguous();
+        let ingress = Ingress::at(request.uri());
+        let dialect = ingress.as_ref().map_or(Dialect::OpenAi, Ingress::dialect);
+        let passage = if ingress.is_none() { Passage::at(request.uri().path()) } else { None };
+        let route = ingress.as_ref().map(Ingress::route).or(passage.map(|passage| passage.path));
+        let mut watch = route.and_then(|route| process.telemetry.watch(&request, route, &id, received));
+        let visit = process.app.load().cors.visit(&request);
+        let mut response = match (ingress, request.method()) {
+            _ if ambiguous => {
+                let error =
+                    Error::new(ErrorKind::InvalidRequest, "the request gives the length of its body in two ways");
+                refuse(&exchange, dialect, &error, &id)
+            }
+            _ if visit.is_preflight() => respond(StatusCode::NO_CONTENT, HeaderMap::new(), Payload::Done, &exchange),
+            _ if let Some(error) = visit.refusal() => refuse(&exchange, dialect, &error, &id),
+            (Some(ingress), &Method::POST) => {
+                infer(&process, &exchange, &ingress, request, &id, received, watch.as_ref()).await
+            }
+            (None, method) if let Some(passage) = passage.filter(|passage| passage.takes(method)) => {
+                // Apart, as what axum answers.
+                Box::pin(forward::pass(&process, &exchange, passage, request, &id, received, watch.as_ref())).await
+            }
+            (Some(_), method) => refuse(&exchange, dialect, &wrong_method(method), &id),
+            (None, method) if passage.is_some() => refuse(&exchange, dialect, &wrong_method(method), &id),
+            // Apart: it would make the future of every request as large as axum's.
+            (None, _) => Box::pin(routed(routes, exchange.clone(), &id, request)).await,
+        };
+        let fields = response.body_mut().fields();
+        if dialect == Dialect::Anthropic {
+            fields.text(&REQUEST_ID, id.as_str());
         }
-        _ if visit.is_preflight() => respond(StatusCode::NO_CONTENT, HeaderMap::new(), Payload::Done, &exchange),
-        _ if let Some(error) = visit.refusal() => refuse(&exchange, dialect, &error, &id),
-        (Some(ingress), &Method::POST) => {
-            infer(&process, &exchange, &ingress, request, &id, received, watch.as_ref()).await
+        fields.text(&X_REQUEST_ID, id.as_str());
+        if visit.is_told() {
+            // What a page may read is listed by name.
+            let fields = response.body_mut().take_fields();
+            fields.move_to(response.headers_mut());
+            visit.tell(response.headers_mut());
         }
-        (None, method) if let Some(passage) = passage.filter(|passage| passage.takes(method)) => {
-            // Apart, as what axum answers.
-            Box::pin(forward::pass(&process, &exchange, passage, request, &id, received, watch.as_ref())).await
+        if let Some(watch) = &mut watch {
+            watch.answered(response.status());
         }
-        (Some(_), method) => refuse(&exchange, dialect, &wrong_method(method), &id),
-        (None, method) if passage.is_some() => refuse(&exchange, dialect, &wrong_method(method), &id),
-        // Apart: it would make the future of every request as large as axum's.
-        (None, _) => Box::pin(routed(routes, exchange.clone(), &id, request)).await,
-    };
-    let fields = response.body_mut().fields();
-    if dialect == Dialect::Anthropic {
-        fields.text(&REQUEST_ID, id.as_str());
+        response.body_mut().answers(&id, watch);
+        response
     }
-    fields.text(&X_REQUEST_ID, id.as_str());
-    if visit.is_told() {
-        // What a page may read is listed by name.
-        let fields = response.body_mut().take_fields();
-        fields.move_to(response.headers_mut());
-        visit.tell(response.headers_mut());
-    }
-    if let Some(watch) = &mut watch {
-        watch.answered(response.status());
-    }
-    response.body_mut().answers(&id, watch);
-    response
 }
 
 /// Answers one request of the listener that serves only `routes`.
@@ -86,64 +95,77 @@ pub(crate) async fn serve_routes(
 }
 
 /// The data plane: authenticate, read, hand to the pipeline, send on.
-async fn infer(
-    process: &Process,
-    exchange: &Arc<Exchange>,
-    ingress: &Ingress,
+#[expect(clippy::manual_async_fn, reason = "as with `serve`")]
+fn infer<'a>(
+    process: &'a Process,
+    exchange: &'a Arc<Exchange>,
+    ingress: &'a Ingress,
     request: Request<IncomingBody>,
-    id: &RequestId,
+    id: &'a RequestId,
     received: Tick,
-    watch: Option<&Watch>,
-) -> Response<Body> {
-    let app = process.app.load_full();
-    let (parts, body) = request.into_parts();
-    let dialect = ingress.dialect();
-    let caller = match app.keys.authenticate_by(&parts.headers, ingress.key.as_deref(), Scope::Inference) {
-        Ok(credential) => credential.caller.clone(),
-        Err(error) => return refuse(exchange, dialect, &error, id),
-    };
-    if let Some(watch) = watch {
-        watch.caller(&caller.tenant);
-    }
-    let body = match collect(body, app.limits.max_body_bytes, app.limits.body_idle_timeout).await {
-        Ok(body) => body,
-        Err(error) => return refuse(exchange, dialect, &error, id),
-    };
-    let envelope = match ingress.read(body) {
-        Ok(envelope) => envelope,
-        Err(error) => return failure(exchange, dialect, &error, id),
-    };
-    let user = envelope.user_name().filter(|_| app.pipeline.limits_users()).map(str::to_owned);
-    let follower = watch.map(Watch::follower);
-    let answered = match asked(caller.clone(), ingress, envelope, &parts.headers, id, received, follower) {
-        Ok(request) => app.pipeline.handle(request).await,
-        Err(error) => Err(error),
-    };
-    let quota = Quota::new(dialect, process.clock.unix_time(), app.pipeline.headroom(&caller, user.as_deref()));
-    let mut response = match answered {
-        Ok(response) => {
-            let overhead = overhead(&response.served, process.clock.now().since(received));
-            if response.served.sharing != Sharing::Joined {
-                process.telemetry.overhead(overhead);
+    watch: Option<&'a Watch>,
+) -> impl Future<Output = Response<Body>> + Send + 'a {
+    async move {
+        let app = process.app.load_full();
+        // Of the rest nothing is kept while the answer comes.
+        let (Parts { headers, .. }, body) = request.into_parts();
+        let dialect = ingress.dialect();
+        let caller = match app.keys.authenticate_by(&headers, ingress.key.as_deref(), Scope::Inference) {
+            Ok(credential) => credential.caller.clone(),
+            Err(error) => return refuse(exchange, dialect, &error, id),
+        };
+        if let Some(watch) = watch {
+            watch.caller(&caller.tenant);
+        }
+        let body = match collect(body, app.limits.max_body_bytes, app.limits.body_idle_timeout).await {
+            Ok(body) => body,
+            Err(error) => return refuse(exchange, dialect, &error, id),
+        };
+        // Not looked at from here: what was lent has to stay for as long as the answer is waited for.
+        let with_user = |request: llm_pipeline::Request| {
+            let user = user_of(&request).filter(|_| app.pipeline.limits_users()).map(str::to_owned);
+            (request, user)
+        };
+        let asked = asked(caller.clone(), ingress, body, &headers, id, received, watch.map(Watch::follower));
+        let (request, user) = match asked.map(with_user) {
+            Ok(asked) => asked,
+            Err(error) => return failure(exchange, dialect, &error, id),
+        };
+        let answered = app.pipeline.handle(request).await;
+        let quota = Quota::new(dialect, process.clock.unix_time(), app.pipeline.headroom(&caller, user.as_deref()));
+        let mut response = match answered {
+            Ok(response) => {
+                let overhead = overhead(&response.served, process.clock.now().since(received));
+                if response.served.sharing != Sharing::Joined {
+                    process.telemetry.overhead(overhead);
+                }
+                let reply = process.sessions.tell(&caller.tenant, &headers, dialect, response.reply);
+                let mut answer = success(exchange, ingress, reply, &quota);
+                tell(answer.body_mut().fields(), &response.served, overhead);
+                answer
             }
-            let reply = process.sessions.tell(&caller.tenant, &parts.headers, dialect, response.reply);
-            let mut answer = success(exchange, ingress, reply, &quota);
-            tell(answer.body_mut().fields(), &response.served, overhead);
-            answer
-        }
-        Err(error) => {
-            failed(&error, id, watch);
-            failure(exchange, dialect, &error, id)
-        }
-    };
-    quota.show(&mut response);
-    response
+            Err(error) => {
+                failed(&error, id, watch);
+                failure(exchange, dialect, &error, id)
+            }
+        };
+        quota.show(&mut response);
+        response
+    }
+}
+
+/// Whom the caller names as its user.
+fn user_of(request: &llm_pipeline::Request) -> Option<&str> {
+    match &request.body {
+        llm_core::CallBody::Wire(envelope) => envelope.user_name(),
+        _ => None,
+    }
 }
 
 fn asked(
     caller: Arc<Caller>,
     ingress: &Ingress,
-    envelope: Envelope,
+    body: Bytes,
     headers: &HeaderMap,
     id: &RequestId,
     received: Tick,
@@ -152,7 +174,7 @@ fn asked(
     Ok(llm_pipeline::Request {
         caller,
         id: id.clone(),
-        body: llm_core::CallBody::Wire(envelope),
+        body: llm_core::CallBody::Wire(ingress.read(body)?),
         headers: ingress.forwarded(headers),
         cache: cache_use(headers)?,
         idempotency_key: idempotency_key(headers)?,
