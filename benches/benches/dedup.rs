@@ -245,15 +245,31 @@ fn answers(table: &Table) {
         theirs.insert(key, 7);
     }
     theirs.run_pending_tasks();
-    table.row(
-        "a hit, body of 1 KB, hashed already, the time given; moka's",
-        Some(Bar::Times(0.15)),
-        |count| (0..count).for_each(|_| assert!(ours.find(black_box(&asked), now).is_some())),
-        |count| (0..count).for_each(|_| assert!(theirs.get(black_box(&asked)).is_some())),
-    );
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let shared = moka::future::Cache::<RequestKey, u64>::builder().max_capacity(KEPT as u64).time_to_live(ttl).build();
+    runtime.block_on(async {
+        for (key, value) in &theirs {
+            shared.insert(key.as_ref().clone(), value).await;
+        }
+        shared.run_pending_tasks().await;
+    });
+    let find = |count| (0..count).for_each(|_| assert!(ours.find(black_box(&asked), now).is_some()));
+    let get_with = |count| {
+        runtime.block_on(async {
+            for _ in 0..count {
+                let answer = shared.get_with(black_box(&asked).clone(), async { unreachable!("it is kept") });
+                assert_eq!(answer.await, 7);
+            }
+        });
+    };
+    let hit = "a hit, body of 1 KB, hashed already, the time given; moka's `get_with`";
+    table.row(hit, Some(Bar::Times(0.15)), find, get_with);
+    table.row("the same; moka's `get`, which starts no call", None, find, |count| {
+        (0..count).for_each(|_| assert!(theirs.get(black_box(&asked)).is_some()));
+    });
     let flights = Flights::<u64>::builder(10_000).answers(ours.clone(), |answer| Some(*answer)).build();
     table.row(
-        "a claim that is a hit, from the body on and with the time read; moka's hit",
+        "a claim that is a hit, from the body on and with the time read; moka's `get_with`",
         None,
         |count| {
             (0..count).for_each(|_| {
@@ -262,7 +278,7 @@ fn answers(table: &Table) {
                 assert!(matches!(claim, Claim::Hit(7)));
             });
         },
-        |count| (0..count).for_each(|_| assert!(theirs.get(black_box(&asked)).is_some())),
+        get_with,
     );
 
     println!("\n| hit ratio, {KEPT} kept of {ASKED} | ours | moka's | ours : moka's |\n|---|---:|---:|---:|");

@@ -220,6 +220,7 @@ const fn hash(key: &RequestKey) -> u64 {
 
 impl<T: Clone + Send + Sync + 'static> Shard<T> {
     /// The claim of a caller who has joined `flight`.
+    #[inline]
     fn follow(&self, flight: Arc<Flight<T>>, key: &RequestKey, keep: Option<Keep>) -> Claim<T> {
         let subscriber = Subscriber { flight, seat: Seat::default(), owed: true };
         if subscriber.flight.key() != key {

@@ -49,7 +49,8 @@ pub struct RequestKey {
 
 impl RequestKey {
     /// The key of a call of `tenant`'s whose body counts byte by byte. `route` is everything beside the body that
-    /// changes the answer: the operation, the dialect, the headers that are sent on.
+    /// changes the answer: the operation, the dialect, the headers that are sent on. Keys that share its memory are
+    /// compared a little faster.
     #[must_use]
     pub fn new(tenant: TenantId, route: impl Into<Bytes>, body: impl Into<Bytes>) -> Self {
         let (route, body) = (route.into(), body.into());
@@ -111,12 +112,18 @@ impl RequestKey {
     }
 }
 
+/// Whether both are the same piece of memory.
+fn is_one(one: &Bytes, other: &Bytes) -> bool {
+    std::ptr::eq::<[u8]>(&**one, &**other)
+}
+
 impl PartialEq for RequestKey {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         let meant = || self.same.zip(other.same).is_some_and(|(same, _)| same(&self.body, &other.body));
         self.fingerprint == other.fingerprint
             && self.tenant == other.tenant
-            && self.route == other.route
+            && (is_one(&self.route, &other.route) || self.route == other.route)
             && self.same.is_some() == other.same.is_some()
             && (self.body == other.body || meant())
     }

@@ -1,7 +1,7 @@
 //! Which requests may share a call or a finished answer, and what they share of it.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_core::Stream;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue};
-use llm_core::{BoxFuture, CallBody, Clock, Dialect, Envelope, Error, ErrorKind, Frame, Sharing, Tick};
+use llm_core::{BoxFuture, CallBody, Clock, Dialect, Envelope, Error, ErrorKind, Frame, Operation, Sharing, Tick};
 use llm_dedup::{
     Broadcast, CacheConfig, Claim, DedupStats, Flights, IdempotencyKeys, Keep, Ongoing, RequestKey, ResponseCache,
     SimilarityStats, Subscriber,
@@ -159,7 +159,8 @@ impl Sharer {
         let (tenant, body) = (request.caller.tenant.clone(), envelope.body.clone());
         let key = RequestKey::canonical(tenant.clone(), route.clone(), body, envelope.digest.bits(), envelope.same);
         let Some(name) = named else {
-            let similar = keep.and_then(|_| Question::of(envelope, tenant, route));
+            let asks_alike = keep.is_some() && self.similar.is_some();
+            let similar = asks_alike.then(|| Question::of(envelope, tenant, route)).flatten();
             return Ok(Some(Wanted { key, keep, form, named: false, similar }));
         };
         if self.names.register(name, &key, request.received).is_err() {
@@ -243,8 +244,21 @@ impl Sharer {
     }
 }
 
-/// Everything beside the body that changes the answer.
+/// Everything beside the body that changes the answer. Requests without headers share theirs.
 fn route(envelope: &Envelope, headers: &HeaderMap) -> Bytes {
+    const OPERATIONS: usize = Operation::Forward as usize + 1;
+    const DIALECTS: usize = Dialect::Bedrock as usize + 1;
+    static BARE: [[OnceLock<Bytes>; DIALECTS]; OPERATIONS] =
+        [const { [const { OnceLock::new() }; DIALECTS] }; OPERATIONS];
+    let is_in_body = envelope.model.start < envelope.model.end;
+    if !headers.is_empty() || !is_in_body {
+        return route_of(envelope, if is_in_body { "" } else { envelope.model_name() }, headers);
+    }
+    let bare = &BARE[envelope.operation as usize][envelope.dialect as usize];
+    bare.get_or_init(|| route_of(envelope, "", headers)).clone()
+}
+
+fn route_of(envelope: &Envelope, model: &str, headers: &HeaderMap) -> Bytes {
     let mut route = BytesMut::with_capacity(64);
     let mut put = |part: &[u8]| {
         route.put_u32(part.len() as u32);
@@ -252,7 +266,7 @@ fn route(envelope: &Envelope, headers: &HeaderMap) -> Bytes {
     };
     put(envelope.operation.as_str().as_bytes());
     put(envelope.dialect.as_str().as_bytes());
-    put(envelope.model_name().as_bytes());
+    put(model.as_bytes());
     for (name, value) in headers {
         put(name.as_str().as_bytes());
         put(value.as_bytes());
