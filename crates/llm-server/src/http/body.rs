@@ -177,12 +177,13 @@ pub(crate) async fn collect(mut body: IncomingBody, max: usize, idle: Duration) 
     if let Some(whole) = body.take_whole() {
         return Ok(whole);
     }
-    // What a length header promises is believed up to a point: memory follows what has come.
-    let mut read = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(max).min(BELIEVED));
+    let mut read = BytesMut::new();
     while within(idle, std::future::poll_fn(|cx| body.poll_read(&mut read, cx))).await? {
         if read.len() > max {
             return Err(too_large(max));
         }
+        // What a length header promises is believed up to a point: memory follows what has come.
+        read.reserve(usize::try_from(body.size_hint().lower()).unwrap_or(max).min(BELIEVED));
     }
     Ok(read.freeze())
 }

@@ -229,7 +229,7 @@ mod tests {
     use tokio::time::sleep;
     use tokio_util::sync::CancellationToken;
 
-    use super::super::body::Payload;
+    use super::super::body::{Payload, collect};
     use super::super::drive::{Bounds, IDLE_TIMEOUT};
     use super::*;
 
@@ -313,6 +313,29 @@ mod tests {
         }
         let bytes: Vec<&[u8]> = asked.chunks(1).collect();
         assert_eq!(told(7, &bytes, echo).await, answers.concat());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_follows_a_long_body_is_the_next_request() {
+        let counted = |exchange, request: Request<IncomingBody>| async move {
+            let method = request.method().clone();
+            let body = collect(request.into_body(), 1 << 20, Duration::from_secs(1)).await.unwrap();
+            assert!(body.iter().all(|byte| *byte == b'x'));
+            whole(exchange, format!("{method} {}", body.len()))
+        };
+        let next = "GET / HTTP/1.1\r\n\r\n";
+        for length in [16_000, 16_384, 16_385, 32_768, 65_536, 65_537, 200_000] {
+            let head = format!("POST / HTTP/1.1\r\ncontent-length: {length}\r\n\r\n");
+            let asked = [head.clone(), "x".repeat(length), next.repeat(2)].concat();
+            let answers = [ok("", &format!("POST {length}")), ok("", "GET 0"), ok("", "GET 0")].concat();
+            for width in [1 << 20, 20_000, 4096] {
+                // At once; the body behind its head; the body's last byte with what follows.
+                for cut in [0, head.len(), head.len() + length - 1] {
+                    let (first, rest) = asked.as_bytes().split_at(cut);
+                    assert_eq!(told(width, &[first, rest], counted).await, answers, "{length}, {width}, cut at {cut}");
+                }
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

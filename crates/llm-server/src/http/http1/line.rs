@@ -16,7 +16,7 @@ use super::super::incoming::{Broken, Source};
 use super::super::listener::MAX_HEAD_BYTES;
 use super::head::Head;
 
-/// What is read at once of a body that is longer than the thread's buffer: it goes where it stays.
+/// What is made room for at once, for a body that is longer than the thread's buffer: it goes where it stays.
 const LARGE: usize = 64 << 10;
 
 /// What is said to a caller that asks whether its body is wanted (RFC 9110, section 10.1.1).
@@ -105,11 +105,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Line<T> {
                 Framing::Length(left) if left >= AT_ONCE as u64 || out.capacity() > out.len() => {
                     let most = usize::try_from(left).unwrap_or(usize::MAX);
                     if out.capacity() == out.len() {
-                        out.reserve(most.min(LARGE));
+                        out.reserve(room_for(most));
                     }
+                    let end = out.len().saturating_add(most);
                     let socket = Pin::new(&mut self.socket);
-                    let read = ready!(tokio_util::io::poll_read_buf(socket, cx, &mut (&mut *out).limit(most)));
-                    self.unread.framing = Framing::Length(left - read.as_ref().map_or(0, |read| *read as u64));
+                    let limit = most.saturating_add(1);
+                    let read = ready!(tokio_util::io::poll_read_buf(socket, cx, &mut (&mut *out).limit(limit)));
+                    if let Some(next) = out.get(end..) {
+                        self.unread.bytes.extend_from_slice(next);
+                        out.truncate(end);
+                    }
+                    self.unread.framing = Framing::Length(left - (out.len() - before) as u64);
                     read
                 }
                 _ => ready!(poll_append(&mut self.socket, &mut self.unread.bytes, cx)),
@@ -140,6 +146,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Line<T> {
         }
         Poll::Pending
     }
+}
+
+/// What is made room for when so many bytes of a body are to come. With one byte more a read does not fill it, so that
+/// nobody asks the socket again whether there was more.
+fn room_for(length: usize) -> usize {
+    length.min(LARGE) + 1
 }
 
 impl Unread {
@@ -176,13 +188,28 @@ impl Unread {
             Framing::Chunked(_) | Framing::UntilClose => None,
         };
         self.framing = if here.is_some() { Framing::Length(0) } else { head.framing.clone() };
-        self.bytes = BytesMut::from(&rest[here.unwrap_or(0)..]);
+        let kept = &rest[here.unwrap_or(0)..];
+        // A body that has begun goes on in the same place.
+        let room = match self.framing {
+            Framing::Length(length @ 1..) if !kept.is_empty() => usize::try_from(length).map_or(LARGE, room_for),
+            _ => 0,
+        };
+        self.bytes = BytesMut::with_capacity(room.max(kept.len()));
+        self.bytes.extend_from_slice(kept);
         here.map(|length| Bytes::copy_from_slice(&rest[..length]))
     }
 
     /// Appends what of the body was read to `out`.
     fn feed(&mut self, out: &mut BytesMut) -> Result<(), Malformed> {
         if self.bytes.is_empty() {
+            return Ok(());
+        }
+        if let Framing::Length(left) = &mut self.framing
+            && out.capacity() == 0
+            && self.bytes.len() as u64 <= *left
+        {
+            *left -= self.bytes.len() as u64;
+            *out = std::mem::take(&mut self.bytes);
             return Ok(());
         }
         let taken = self.framing.feed(&self.bytes, out)?;
