@@ -482,10 +482,10 @@ impl<'a> Scanner<'a> {
         while let Some(block) = self.text[at - 1..].first_chunk::<{ BLOCK + 1 }>() {
             let (mut look, mut met, mut high) = (0, 0, 0);
             for (&before, &byte) in block[..BLOCK].iter().zip(&block[1..]) {
-                let escaped = u8::from(before == b'\\');
-                let quote = u8::from(byte == b'"');
-                let common = quote | u8::from(byte == b'n') | u8::from(byte == b'r') | u8::from(byte == b't');
-                look |= u8::from(byte < 0x20) | (escaped & (common ^ 1)) | (quote & (escaped ^ 1));
+                let (escaped, quote) = (before == b'\\', byte == b'"');
+                let rest = (byte == b'n') | (byte == b'r') | (byte == b't');
+                // A quote is looked at unless it is escaped, and else an escape of another kind.
+                look |= u8::from((byte < 0x20) | ((escaped & !rest) ^ quote));
                 met |= u8::from(byte == b'\\');
                 high |= u8::from(byte > 0x7f);
             }
