@@ -43,6 +43,7 @@ usage: cargo xtask COMMAND
   bench telemetry          what telemetry costs: instructions and CPU a request, beside a build without it
   bench gateway [--quick] [--only TEXT]
                            the gateway beside nginx and the bare floor, as one table; with TEXT the loads of that title
+  bench flame              docs/flamegraph.svg anew: where the gateway's CPU time goes, by perf and inferno
   bench plot               docs/benchmarks.svg anew, from the table in docs/benchmarks.md
   bench soak [--minutes N] mixed load on the gateway for N minutes (default 10): whether its memory has a plateau
 ";
@@ -76,6 +77,7 @@ fn command(words: &[&str]) -> Outcome {
         ["bench", "check"] => bench::check(bench::Act::Compare),
         ["bench", "check", "--bless"] => bench::check(bench::Act::Bless),
         ["bench", "check", rest @ ..] => Err(format!("`bench check` does not know `{}`\n\n{HELP}", rest.join(" "))),
+        ["bench", "flame"] => bench::flame(),
         ["bench", "plot"] => bench::plot(),
         ["bench", "soak"] => bench::soak(bench::MINUTES),
         ["bench", "soak", "--minutes", number] => match number.parse() {

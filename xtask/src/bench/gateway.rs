@@ -4,6 +4,7 @@
 //! share the machine with the system under test, so requests per second say more about the machine than about the system.
 
 pub(super) mod accounts;
+pub(super) mod flame;
 pub(super) mod load;
 mod report;
 pub(super) mod running;
