@@ -434,3 +434,56 @@ impl fmt::Debug for Hierarchy {
         f.debug_list().entries(self.inner.tables.iter().map(|table| &table.config)).finish()
     }
 }
+
+#[cfg(test)]
+#[cfg(not(llm_loom))]
+mod tests {
+    use llm_core::ManualClock;
+
+    use super::*;
+    use crate::rules::{CapConfig, MeterConfig};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const RATE: MeterConfig = MeterConfig::Rate { rate: 2.0, per: HOUR, burst: Some(2) };
+    const CAP: MeterConfig = MeterConfig::Cap(CapConfig { cap: 2, per: HOUR });
+
+    /// Limits with a table that has room for `most` keys, and the present.
+    fn keys(most: usize, requests: MeterConfig) -> (Hierarchy, Tick) {
+        let (level, name) = ("key".into(), "*".into());
+        let config = LimitConfig { level, name, requests: Some(requests), ..LimitConfig::default() };
+        let rules = Rules::try_new(&config).unwrap();
+        let crowd = Arc::new(Cell::new(rules.clone()));
+        let names = Names::Each { rules, cells: SharedArc::new(Shelf::new(most)), crowd };
+        let clock = ManualClock::new();
+        let now = clock.now();
+        (Hierarchy::of([Table { config, names }].into(), Some(SharedArc::new(clock))), now)
+    }
+
+    #[test]
+    fn names_that_there_is_no_room_for_are_not_kept_and_share_a_limit() {
+        for requests in [RATE, CAP] {
+            let (limits, now) = keys(100, requests);
+            let ask = |name: usize| limits.check(&[("key", &name.to_string())], Cost::default(), now).is_ok();
+            let admitted = (0..10_000).filter(|name| ask(*name)).count();
+            // One each for those that are kept, and two that all others share.
+            assert_eq!((limits.tightest(0, now).kept, admitted), (100, 102));
+            assert!((0..100).all(ask), "those that are kept have theirs");
+            assert!(!(0..10_000).any(ask));
+            assert_eq!(limits.tightest(0, now).kept, 100);
+        }
+    }
+
+    #[test]
+    fn what_is_admitted_of_the_others_is_given_back_to_all_of_them() {
+        let (limits, now) = keys(1, CAP);
+        let admit = |name: &str| limits.admit(&[("key", name)], Cost::default(), now);
+        admit("kept").unwrap().sent();
+        let mut first = admit("a").unwrap();
+        let second = admit("b").unwrap();
+        assert_eq!(admit("c").unwrap_err().left, 0);
+        first.sent();
+        drop(second);
+        assert!(admit("c").is_ok());
+        assert_eq!(limits.tightest(0, now).kept, 1);
+    }
+}

@@ -183,6 +183,14 @@ mod tests {
     }
 
     #[test]
+    fn in_many_shards_there_are_never_more_than_half_as_many_again() {
+        let shelf = Shelf::new(64 * 20);
+        let got = (0..20_000).filter(|number: &u32| shelf.get(&number.to_string(), EARLY, || Until(LATE)).is_some());
+        assert_eq!(got.count(), 64 * 30);
+        assert_eq!(shelf.len(), 64 * 30);
+    }
+
+    #[test]
     fn a_full_shelf_is_not_looked_through_for_every_new_name() {
         use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 

@@ -70,7 +70,12 @@ impl Listening {
 #[derive(Debug, PartialEq, Eq)]
 enum Saw {
     Connection,
-    Request { path: String, authority: String },
+    /// Connections are counted from 0.
+    Request {
+        on: usize,
+        path: String,
+        authority: String,
+    },
     Reset,
 }
 
@@ -84,7 +89,7 @@ fn serve_http2(
 ) -> mpsc::UnboundedReceiver<Saw> {
     let (tell, saw) = mpsc::unbounded_channel();
     tokio::spawn(async move {
-        loop {
+        for on in 0.. {
             let socket = Listening::accept(&listener, &acceptor).await.unwrap();
             tell.send(Saw::Connection).unwrap();
             let tell = tell.clone();
@@ -95,7 +100,7 @@ fn serve_http2(
                     assert_eq!(request.version(), Version::HTTP_2);
                     let uri = request.uri();
                     let authority = uri.authority().unwrap().to_string();
-                    tell.send(Saw::Request { path: uri.path().to_owned(), authority }).unwrap();
+                    tell.send(Saw::Request { on, path: uri.path().to_owned(), authority }).unwrap();
                     taken += 1;
                     if taken == most {
                         connection.graceful_shutdown();
@@ -133,9 +138,38 @@ async fn http2_shares_a_connection() {
     assert!(all.iter().all(|answer| answer.as_ref().is_ok_and(|body| body == WHOLE)));
     assert_eq!(next(&mut saw).await, Saw::Connection);
     for _ in 0..16 {
-        let expected = Saw::Request { path: "/v1/chat/completions".into(), authority: format!("localhost:{port}") };
+        let (path, authority) = ("/v1/chat/completions".into(), format!("localhost:{port}"));
+        let expected = Saw::Request { on: 0, path, authority };
         assert_eq!(next(&mut saw).await, expected);
     }
+}
+
+#[tokio::test]
+async fn a_connection_carries_a_hundred_streams_at_once_and_the_next_goes_elsewhere() {
+    let Listening { listener, acceptor, provider } = listen("localhost", &[b"h2"]).await;
+    let mut saw = serve_http2(listener, acceptor, usize::MAX, true);
+    let open = || async { wire(&provider, call(STREAM)).await.unwrap() };
+    // Behind the first answer it is known that the upstream itself has no bound.
+    let mut held = vec![open().await];
+    held.extend(join_all((1..200).map(|_| open())).await);
+    let mut streams = Vec::new();
+    let mut count = |seen| {
+        if let Saw::Request { on, .. } = seen {
+            streams.resize(streams.len().max(on + 1), 0);
+            streams[on] += 1;
+        }
+        streams.clone()
+    };
+    while count(next(&mut saw).await).iter().sum::<usize>() < 200 {}
+    assert_eq!(streams, [100, 100]);
+    // A place that is free again is taken before another connection is made.
+    drop(held.pop());
+    assert_eq!(next(&mut saw).await, Saw::Reset);
+    held.push(open().await);
+    assert!(matches!(next(&mut saw).await, Saw::Request { on: 0 | 1, .. }));
+    held.push(open().await);
+    assert_eq!(next(&mut saw).await, Saw::Connection);
+    assert!(matches!(next(&mut saw).await, Saw::Request { on: 2, .. }));
 }
 
 #[tokio::test]

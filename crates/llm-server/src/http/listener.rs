@@ -143,6 +143,9 @@ async fn sniff<T: AsyncRead + Unpin>(socket: &mut T) -> io::Result<(Bytes, Proto
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
     use tokio::io::{AsyncWriteExt, duplex};
 
     use super::*;
@@ -173,5 +176,23 @@ mod tests {
             let (ahead, protocol) = sniffed(&[other.as_bytes()]).await;
             assert_eq!((&ahead[..], protocol), (other.as_bytes(), Protocol::Http1), "{other:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_beyond_the_bound_waits_until_another_has_ended() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let room = Arc::new(Semaphore::new(2));
+        let mut callers = Vec::new();
+        for _ in 0..3 {
+            callers.push(TcpStream::connect(address).await.unwrap());
+        }
+        let (_first, place) = accept(&listener, &room).await.unwrap();
+        let _second = accept(&listener, &room).await.unwrap();
+        let mut third = pin!(accept(&listener, &room));
+        assert!(third.as_mut().now_or_never().is_none());
+        drop(place);
+        let (stream, _place) = third.await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), callers[2].local_addr().unwrap());
     }
 }

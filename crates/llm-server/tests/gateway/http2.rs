@@ -59,6 +59,30 @@ async fn an_answer_is_the_same_as_over_http1() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_gateway_says_of_an_answer_is_in_its_head() {
+    let upstream = Upstream::start();
+    let limit = "[[limits]]\nlevel = \"key\"\nname = \"*\"\nrequests = { cap = 100, per = \"1h\" }\n";
+    let gateway = Gateway::before(&upstream, limit);
+    let mut caller = Caller::plain(gateway.addr()).await;
+    for (more, provider, cache) in
+        [(STREAM, "up", "miss"), (",\"temperature\":0", "up", "miss"), (",\"temperature\":0", "up", "hit")]
+    {
+        let body = chat_body("up/sim", "x", more);
+        let answer = caller.send("/v1/chat/completions", &[("x-request-id", "mine")], whole(&body)).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let said = |name| {
+            let values: Vec<_> = answer.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
+            values.join(" and ")
+        };
+        assert_eq!(said("x-request-id"), "mine");
+        assert_eq!(said("x-llmkit-provider"), provider);
+        assert_eq!(said("x-llmkit-cache"), cache);
+        assert_eq!(said("x-ratelimit-limit-requests"), "100");
+        text(answer).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn errors_are_told_and_cost_no_connection() {
     let upstream = Upstream::start();
     let gateway =
