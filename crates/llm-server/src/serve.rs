@@ -159,10 +159,7 @@ fn renew(process: &Process) {
     let Some(certificate) = process.tls.certificate() else { return };
     match certificate.renewed() {
         Ok(None) => {}
-        Ok(certificate) => {
-            process.tls.show(certificate);
-            tracing::info!("certificate reloaded");
-        }
+        Ok(certificate) => process.tls.show(certificate),
         Err(error) => tracing::error!("the certificate is kept, the new one is refused: {error}"),
     }
 }

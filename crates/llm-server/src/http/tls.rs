@@ -35,9 +35,13 @@ impl Tls {
         self.0.load_full()
     }
 
-    /// From here on connections are shown `certificate`.
+    /// From here on connections are shown `certificate`. Says in the log if it takes another's place.
     pub(crate) fn show(&self, certificate: Option<Certificate>) {
-        self.0.store(certificate.map(Arc::new));
+        let digest = certificate.as_ref().map(|certificate| certificate.digest);
+        let old = self.0.swap(certificate.map(Arc::new));
+        if old.zip(digest).is_some_and(|(old, digest)| old.digest != digest) {
+            tracing::info!("certificate reloaded");
+        }
     }
 
     pub(super) fn config(&self) -> Option<Arc<ServerConfig>> {
