@@ -244,18 +244,19 @@ impl Sharer {
     }
 }
 
-/// Everything beside the body that changes the answer. Requests without headers share theirs.
+/// Everything beside the body that changes the answer. Requests that have no more than a body share theirs.
 fn route(envelope: &Envelope, headers: &HeaderMap) -> Bytes {
     const OPERATIONS: usize = Operation::Forward as usize + 1;
     const DIALECTS: usize = Dialect::Bedrock as usize + 1;
     static BARE: [[OnceLock<Bytes>; DIALECTS]; OPERATIONS] =
         [const { [const { OnceLock::new() }; DIALECTS] }; OPERATIONS];
-    let is_in_body = envelope.model.start < envelope.model.end;
-    if !headers.is_empty() || !is_in_body {
-        return route_of(envelope, if is_in_body { "" } else { envelope.model_name() }, headers);
+    // A model that the body names is compared with it.
+    let model = if envelope.model.start < envelope.model.end { "" } else { envelope.model_name() };
+    if !headers.is_empty() || !model.is_empty() {
+        return route_of(envelope, model, headers);
     }
     let bare = &BARE[envelope.operation as usize][envelope.dialect as usize];
-    bare.get_or_init(|| route_of(envelope, "", headers)).clone()
+    bare.get_or_init(|| route_of(envelope, model, headers)).clone()
 }
 
 fn route_of(envelope: &Envelope, model: &str, headers: &HeaderMap) -> Bytes {

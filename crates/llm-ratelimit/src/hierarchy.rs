@@ -118,7 +118,7 @@ pub struct Headroom {
     pub tokens: Option<Room>,
 }
 
-/// Names that a table with `*` keeps apart at most.
+/// Names that a table with `*` keeps apart; however they spread, at most half as many again.
 const MOST_NAMES: usize = 1_000_000;
 
 impl Hierarchy {

@@ -64,7 +64,7 @@ impl<V: Resting> Shard<V> {
 }
 
 impl<V: Resting> Shelf<V> {
-    /// Room for at least `most` things.
+    /// Room for about `most` things: in shards, whose shares are uneven, for up to half as many again.
     pub(crate) fn new(most: usize) -> Self {
         let shards = if most < MANY { 1 } else { SHARDS };
         let hasher = RandomState::default();

@@ -55,6 +55,25 @@ fn what_differs_declines_or_belongs_to_another_tenant_is_not_shared() {
     assert_eq!(upstream.count("requests"), 5);
 }
 
+/// Gemini's callers name the model in the path, all others in the body.
+#[test]
+fn calls_of_different_models_are_not_shared_wherever_the_model_is_named() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(&upstream, "");
+    let gemini = r#"{"contents":[{"role":"user","parts":[{"text":"same"}]}],"generationConfig":{"temperature":0}}"#;
+    for (cache, calls) in [("miss", 4), ("hit", 4)] {
+        for model in ["up/one", "up/two"] {
+            let path = format!("/v1beta/models/{}:generateContent", model.replace('/', "%2F"));
+            let chat = chat_body(model, "same", ",\"temperature\":0");
+            for (path, body) in [(path.as_str(), gemini), ("/v1/chat/completions", &chat)] {
+                let answer = post(gateway.addr(), path, &[], body.as_bytes());
+                assert_eq!((answer.status, answer.header("x-llmkit-cache")), (200, Some(cache)), "{path} {model}");
+            }
+        }
+        assert_eq!(upstream.count("requests"), calls);
+    }
+}
+
 /// Labels change no answer, but one that is stored can be found by them.
 #[test]
 fn calls_that_differ_in_their_labels_are_shared_unless_the_answer_is_stored_with_them() {
