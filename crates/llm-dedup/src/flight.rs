@@ -70,7 +70,7 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
             keep: AtomicU64::new(0),
             key,
             call: Turn::new(Some(call)),
-            state: Mutex::new(State { outcome: None, start: None, waiting: Waiting::new() }),
+            state: Mutex::new(State { outcome: None, start: None, waiting: Waiting::default() }),
             index,
         }
     }
@@ -106,6 +106,7 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
     }
 
     /// Whether a newcomer would still get all of the outcome that is there.
+    #[inline(never)]
     fn is_open(&self) -> bool {
         let state = self.state.lock();
         let outcome = state.outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
@@ -125,19 +126,31 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
         drop(start);
     }
 
-    /// One subscriber less, who was `owed` the start or not. The last cancels the call.
-    pub(crate) fn leave(&self, seat: &mut Seat, owed: bool) {
-        let waker = if seat.is_taken() { self.state.lock().waiting.leave(seat) } else { None };
-        drop(waker);
-        // AcqRel: what subscribers did with the call comes before its end.
-        let less = if owed { 1 + OWED } else { 1 };
-        let before = self.word.fetch_sub(less, Ordering::AcqRel);
-        if before & SUBSCRIBERS > 1 {
-            if owed && before & ALL_OWED == OWED {
-                self.let_go_of_start();
-            }
-            return;
+    /// One subscriber less, whose flagged seat says that it is still owed the start. The last cancels the call.
+    #[inline(always)]
+    pub(crate) fn leave(&self, seat: Seat) {
+        let owed = seat.is_flagged();
+        if seat.is_taken() {
+            self.give_back(seat);
         }
+        // AcqRel: what subscribers did with the call comes before its end.
+        let before = self.word.fetch_sub(if owed { 1 + OWED } else { 1 }, Ordering::AcqRel);
+        if before & SUBSCRIBERS == 1 {
+            self.cancel(before);
+        } else if owed && before & ALL_OWED == OWED {
+            self.let_go_of_start();
+        }
+    }
+
+    #[inline(never)]
+    fn give_back(&self, mut seat: Seat) {
+        let waker = self.state.lock().waiting.leave(&mut seat);
+        drop(waker);
+    }
+
+    /// The last has left, who found the word so.
+    #[inline(never)]
+    fn cancel(&self, before: u64) {
         if before & OVER == 0 {
             self.index.remove(self);
         }

@@ -136,6 +136,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     /// what is kept.
     ///
     /// There is no moment between a flight and its answer that is kept: who asks then finds one of the two.
+    #[inline]
     pub fn claim(
         &self,
         key: &RequestKey,
@@ -149,9 +150,21 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
             return Claim::Hit(answer);
         }
         let joined = shard.table.lock().join(key, self.0.subscribers);
-        if let Some(flight) = joined {
-            return shard.follow(flight, key, keep);
+        match joined {
+            Some(flight) => shard.follow(flight, key, keep),
+            None => self.lead(shard, key, keep, start),
         }
+    }
+
+    /// The claim of a caller who has found nothing. Apart, so that joining stays small where it is inlined.
+    #[inline(never)]
+    fn lead(
+        &self,
+        shard: &Shard<T>,
+        key: &RequestKey,
+        keep: Option<Keep>,
+        start: impl FnOnce() -> BoxFuture<'static, T>,
+    ) -> Claim<T> {
         // The bound may be passed by as many callers as race here.
         if self.0.active.load(Relaxed) >= self.0.max {
             shard.alone.fetch_add(1, Relaxed);
@@ -168,7 +181,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
                 Claim::Hit(answer)
             }
             Entered::Joined(other) => shard.follow(other, key, keep),
-            Entered::Led => Claim::Lead(Subscriber { flight, seat: Seat::default(), owed: true }),
+            Entered::Led => Claim::Lead(Subscriber::new(flight)),
         }
     }
 
@@ -220,19 +233,24 @@ const fn hash(key: &RequestKey) -> u64 {
 
 impl<T: Clone + Send + Sync + 'static> Shard<T> {
     /// The claim of a caller who has joined `flight`.
-    #[inline]
+    #[inline(always)]
     fn follow(&self, flight: Arc<Flight<T>>, key: &RequestKey, keep: Option<Keep>) -> Claim<T> {
-        let subscriber = Subscriber { flight, seat: Seat::default(), owed: true };
+        let subscriber = Subscriber::new(flight);
         if subscriber.flight.key() != key {
-            // Another call of the same fingerprint: so rare that it may go alone.
-            self.table.lock().joined -= 1;
-            self.alone.fetch_add(1, Relaxed);
-            return Claim::Full;
+            return self.part(subscriber);
         }
         if let Some(keep) = keep {
             subscriber.flight.keep_for(keep.ttl);
         }
         Claim::Follow(subscriber)
+    }
+
+    /// The claim of a caller who has joined another call of the same fingerprint: so rare that it may go alone.
+    #[cold]
+    fn part(&self, _stranger: Subscriber<T>) -> Claim<T> {
+        self.table.lock().joined -= 1;
+        self.alone.fetch_add(1, Relaxed);
+        Claim::Full
     }
 }
 
@@ -387,16 +405,20 @@ impl<T> fmt::Debug for FlightsBuilder<T> {
 #[must_use = "a flight moves only while somebody waits for it"]
 pub struct Subscriber<T: Clone + Send + Sync + 'static> {
     flight: Arc<Flight<T>>,
+    /// Its flag is up while the start of an outcome that goes on is kept for it.
     seat: Seat,
-    /// Whether the start of an outcome that goes on is kept for it.
-    owed: bool,
 }
 
 impl<T: Clone + Send + Sync + 'static> Subscriber<T> {
+    const fn new(flight: Arc<Flight<T>>) -> Self {
+        Self { flight, seat: Seat::flagged() }
+    }
+
     /// Says that this one listens to what goes on by now, or is not going to. Until all who subscribed before it began
     /// have said so, or have left, its start is kept: who has waited hears it all, however fast it comes.
     pub fn release_start(&mut self) {
-        if std::mem::take(&mut self.owed) {
+        if self.seat.is_flagged() {
+            self.seat.lower_flag();
             self.flight.release_start();
         }
     }
@@ -412,8 +434,9 @@ impl<T: Clone + Send + Sync + 'static> Future for Subscriber<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> Drop for Subscriber<T> {
+    #[inline(always)]
     fn drop(&mut self) {
-        self.flight.leave(&mut self.seat, self.owed);
+        self.flight.leave(std::mem::take(&mut self.seat));
     }
 }
 

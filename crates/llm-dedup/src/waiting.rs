@@ -3,87 +3,121 @@
 use std::task::Waker;
 
 /// Wakers of tasks that wait. All are woken at once; who still waits then registers again.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    /// Counts how often all were taken: a seat of an earlier round is nobody's.
-    round: u64,
     /// The one who waits alone takes no memory.
     first: Option<Waker>,
     more: Vec<Option<Waker>>,
-    /// Seats in `more` that were given back.
-    vacant: usize,
+    /// Wakers in `more`.
+    asleep: usize,
+    /// Seats there are.
+    seats: usize,
+    /// The places of those that were given back.
+    vacant: Vec<u32>,
 }
 
-/// A place among those who wait. Its owner alone knows it.
+/// A place among those who wait, and a flag of its owner's, who alone knows it. Smaller than a word on purpose: who holds
+/// it beside a pointer is handed over in two registers, or read as it was written.
 #[derive(Debug, Default)]
-pub(crate) struct Seat {
-    /// 0 is before every round.
-    round: u64,
-    at: usize,
-}
+pub(crate) struct Seat(u32);
 
 impl Seat {
-    /// Whether its owner has registered, in whatever round.
+    const FLAG: u32 = 1 << 31;
+
+    /// No place yet, and the flag up.
+    pub(crate) const fn flagged() -> Self {
+        Self(Self::FLAG)
+    }
+
+    pub(crate) const fn is_flagged(&self) -> bool {
+        self.0 & Self::FLAG != 0
+    }
+
+    /// Whether its owner has registered.
     pub(crate) const fn is_taken(&self) -> bool {
-        self.round != 0
+        self.0 & !Self::FLAG != 0
+    }
+
+    pub(crate) const fn lower_flag(&mut self) {
+        self.0 &= !Self::FLAG;
+    }
+
+    fn place(&self) -> Option<usize> {
+        (self.0 & !Self::FLAG).checked_sub(1).map(|place| place as usize)
+    }
+
+    const fn set(&mut self, place: Option<u32>) {
+        let place = match place {
+            Some(place) => place + 1,
+            None => 0,
+        };
+        self.0 = self.0 & Self::FLAG | place;
     }
 }
 
 impl Waiting {
-    pub(crate) const fn new() -> Self {
-        Self { round: 1, first: None, more: Vec::new(), vacant: 0 }
-    }
-
     /// Sees to it that `waker` is woken next time. What comes back is to be dropped when no lock is held.
     pub(crate) fn register(&mut self, seat: &mut Seat, waker: &Waker) -> Option<Waker> {
-        if seat.round == self.round {
-            let known = self.place(seat.at);
-            if known.as_ref().is_some_and(|known| known.will_wake(waker)) {
-                return None;
-            }
-            return known.replace(waker.clone());
+        let place = seat.place().unwrap_or_else(|| {
+            let place = self.vacant();
+            seat.set(Some(place));
+            place as usize
+        });
+        let known = self.place(place);
+        if known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            return None;
         }
-        seat.round = self.round;
-        let waker = Some(waker.clone());
-        if self.first.is_none() {
-            (self.first, seat.at) = (waker, 0);
-        } else if let Some(vacant) = self.vacant() {
-            (self.more[vacant], seat.at) = (waker, vacant + 1);
-        } else {
-            self.more.push(waker);
-            seat.at = self.more.len();
-        }
-        None
+        let replaced = known.replace(waker.clone());
+        self.asleep += usize::from(place > 0 && replaced.is_none());
+        replaced
     }
 
     /// Gives the seat back. What comes back is to be dropped when no lock is held.
     pub(crate) fn leave(&mut self, seat: &mut Seat) -> Option<Waker> {
-        if std::mem::take(&mut seat.round) != self.round {
-            return None;
+        let waker = self.silence(seat);
+        if let Some(place) = seat.place() {
+            seat.set(None);
+            if place + 1 == self.seats {
+                self.seats = place;
+                self.more.pop();
+            } else {
+                self.vacant.push(place as u32);
+            }
         }
-        self.vacant += usize::from(seat.at > 0);
-        self.place(seat.at).take()
+        waker
     }
 
-    /// All of them. Nothing is allocated for one.
+    /// Has its owner not woken next time. What comes back is to be dropped when no lock is held.
+    pub(crate) fn silence(&mut self, seat: &Seat) -> Option<Waker> {
+        let place = seat.place()?;
+        let waker = self.place(place).take();
+        self.asleep -= usize::from(place > 0 && waker.is_some());
+        waker
+    }
+
+    /// All of them, who keep their seats. Nothing is allocated for one.
     pub(crate) fn take(&mut self) -> Wakers {
-        self.round += 1;
-        self.vacant = 0;
-        // As many will come back.
-        let room = Vec::with_capacity(self.more.len());
-        Wakers { first: self.first.take(), more: std::mem::replace(&mut self.more, room) }
+        let more = if std::mem::take(&mut self.asleep) == 0 {
+            Vec::new()
+        } else {
+            let seats = self.more.iter().map(|_| None).collect();
+            std::mem::replace(&mut self.more, seats)
+        };
+        Wakers { first: self.first.take(), more }
     }
 
-    fn place(&mut self, at: usize) -> &mut Option<Waker> {
-        if at == 0 { &mut self.first } else { &mut self.more[at - 1] }
+    fn place(&mut self, place: usize) -> &mut Option<Waker> {
+        if place == 0 { &mut self.first } else { &mut self.more[place - 1] }
     }
 
-    fn vacant(&mut self) -> Option<usize> {
-        if self.vacant == 0 {
-            return None;
-        }
-        self.vacant -= 1;
-        self.more.iter().position(Option::is_none)
+    fn vacant(&mut self) -> u32 {
+        self.vacant.pop().unwrap_or_else(|| {
+            if self.seats > 0 {
+                self.more.push(None);
+            }
+            self.seats += 1;
+            self.seats as u32 - 1
+        })
     }
 }
 
@@ -124,7 +158,7 @@ mod tests {
         /// Whoever has registered since the last time is woken once, and nobody else.
         #[test]
         fn all_who_wait_are_woken_once(steps in proptest::collection::vec((0usize..8, 0u8..8), 1..200)) {
-            let mut waiting = Waiting::new();
+            let mut waiting = Waiting::default();
             let counts: Vec<_> = (0..8).map(|_| Arc::new(Count(AtomicUsize::new(0)))).collect();
             let mut seats: Vec<Seat> = (0..8).map(|_| Seat::default()).collect();
             let mut expected = [(0usize, false); 8];
@@ -136,8 +170,12 @@ mod tests {
                             *times += usize::from(std::mem::take(waits));
                         }
                     }
-                    1 | 2 => {
+                    1 => {
                         drop(waiting.leave(&mut seats[who]));
+                        expected[who].1 = false;
+                    }
+                    2 => {
+                        drop(waiting.silence(&seats[who]));
                         expected[who].1 = false;
                     }
                     _ => {

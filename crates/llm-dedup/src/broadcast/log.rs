@@ -122,7 +122,7 @@ impl<T, E> Part<T, E> {
             open: true,
             stalled: false,
             behind: 0,
-            waiting: Waiting::new(),
+            waiting: Waiting::default(),
             places: Vec::new(),
             free: None,
             listeners: 0,
@@ -164,7 +164,7 @@ impl<T, E> Log<T, E> {
     /// Adds an item on behalf of the owner of `seat`, who looks again without being woken, and ends a turn.
     pub(super) fn append(&self, item: T, weight: usize, seat: &mut Seat, turn: Option<Held<'_, Source<T, E>>>) {
         let mut state = self.lock();
-        let own = state.waiting.leave(seat);
+        let own = state.waiting.silence(seat);
         let wakers = state.push(item, weight, self.most, self.enough());
         let gone = state.trim();
         // Before the state is: who registers next finds the source free.
