@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128_with_secret, xxh3_128_with_seed};
+use twox_hash::{XxHash3_64, XxHash3_128, xxhash3_128};
 
 /// The seed of [`hash128`], different in each process: nobody outside can aim for a collision.
 #[derive(Clone, Copy)]
@@ -35,7 +35,7 @@ impl fmt::Debug for HashKey {
 /// The 64-bit xxh3 of `bytes`, the same everywhere and always: for what is compared by its bits, not looked up by them.
 #[must_use]
 pub fn hash64(bytes: &[u8]) -> u64 {
-    xxh3_64(bytes)
+    XxHash3_64::oneshot(bytes)
 }
 
 /// A 128-bit hash of `parts`, by xxh3, of their number, their lengths and their bytes, so that no two lists of parts
@@ -49,7 +49,7 @@ pub fn hash128(key: HashKey, parts: &[&[u8]]) -> u128 {
     let mut end = 16;
     for part in parts {
         if end + 8 + SHORT > text.len() {
-            let so_far = xxh3_128_with_seed(&text[..end], key.0);
+            let so_far = XxHash3_128::oneshot_with_seed(key.0, &text[..end]);
             text[..16].copy_from_slice(&so_far.to_le_bytes());
             end = 16;
         }
@@ -59,18 +59,24 @@ pub fn hash128(key: HashKey, parts: &[&[u8]]) -> u128 {
             text[end..end + part.len()].copy_from_slice(part);
             end += part.len();
         } else {
-            let part = xxh3_128_with_seed(part, key.0);
+            let part = XxHash3_128::oneshot_with_seed(key.0, part);
             text[end..end + 16].copy_from_slice(&part.to_le_bytes());
             end += 16;
         }
     }
-    xxh3_128_with_seed(&text[..end], key.0)
+    XxHash3_128::oneshot_with_seed(key.0, &text[..end])
 }
+
+/// As long as xxh3's own; 136 bytes would do.
+const SECRET: usize = 192;
+const LONG_ENOUGH: &str = "the secret is long enough";
 
 /// Hashes what has parts: a leaf by its bytes, and two hashes to one. For trees whose bytes may lie in another order
 /// or further apart without meaning something else. What it says is not a proof of equality: compare in full on a match.
 pub struct TreeKey {
-    secret: [u8; 192],
+    /// Up to 240 bytes xxh3 takes the one, and beyond it the other.
+    seed: u64,
+    secret: [u8; SECRET],
     leaf: [u64; 6],
     pair: [u64; 4],
 }
@@ -85,11 +91,12 @@ impl TreeKey {
 
     fn draw() -> Self {
         let random = RandomState::new();
-        let mut secret = [0; 192];
+        let mut secret = [0; SECRET];
         for (place, word) in secret.chunks_exact_mut(8).enumerate() {
             word.copy_from_slice(&random.hash_one(place).to_le_bytes());
         }
         Self {
+            seed: random.hash_one("seed"),
             secret,
             leaf: std::array::from_fn(|place| random.hash_one(("leaf", place))),
             pair: std::array::from_fn(|place| random.hash_one(("pair", place))),
@@ -116,8 +123,9 @@ impl TreeKey {
 
     /// A leaf whose bytes come piece by piece.
     #[must_use]
-    pub const fn pieces(&self) -> Pieces<'_> {
-        Pieces { key: self, all: Xxh3::with_secret(self.secret), start: [0; 16], length: 0 }
+    pub fn pieces(&self) -> Pieces<'_> {
+        let secret = xxhash3_128::SecretBuffer::new(self.seed, &self.secret).expect(LONG_ENOUGH);
+        Pieces { key: self, all: xxhash3_128::RawHasher::new(secret), start: [0; 16], length: 0 }
     }
 
     /// One hash of two; which is the first counts. Both halves are multiplied with their counterparts, so that sums of
@@ -135,7 +143,7 @@ impl TreeKey {
     /// Apart, so that the short way can be part of where it is used.
     #[inline(never)]
     fn long(&self, bytes: &[u8]) -> u128 {
-        xxh3_128_with_secret(bytes, &self.secret)
+        XxHash3_128::oneshot_with_seed_and_secret(self.seed, &self.secret, bytes).expect(LONG_ENOUGH)
     }
 
     #[inline]
@@ -158,7 +166,7 @@ impl fmt::Debug for TreeKey {
 /// A leaf of a [`TreeKey`] in the making.
 pub struct Pieces<'k> {
     key: &'k TreeKey,
-    all: Xxh3,
+    all: xxhash3_128::RawHasher<&'k [u8; SECRET]>,
     start: [u8; 16],
     length: usize,
 }
@@ -171,7 +179,7 @@ impl Pieces<'_> {
             *place = *byte;
         }
         self.length += bytes.len();
-        self.all.update(bytes);
+        self.all.write(bytes);
     }
 
     /// What [`TreeKey::leaf`] says of all the bytes.
@@ -180,7 +188,7 @@ impl Pieces<'_> {
         if self.length <= self.start.len() {
             return self.key.short(words(&self.start), self.length);
         }
-        self.all.digest128()
+        self.all.finish_128()
     }
 }
 
