@@ -139,8 +139,8 @@ pub(super) fn poll_append<T: AsyncRead + Unpin>(
     })
 }
 
-/// What is read at once through the thread's buffer.
-pub(super) const AT_ONCE: usize = 16 << 10;
+/// What is read at once through the thread's buffer: most requests whole.
+pub(super) const AT_ONCE: usize = 64 << 10;
 
 thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; AT_ONCE].into());
