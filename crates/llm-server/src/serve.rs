@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::config::{LoadError, Loaded, Source};
 use crate::http::incoming::IncomingBody;
-use crate::http::listener::{Terms, listen};
+use crate::http::listener::{MAX_CONNECTIONS, Terms, listen};
 use crate::http::tls::{Certificate, Tls};
 use crate::http::{operations, service};
 use crate::process::Process;
@@ -34,7 +34,12 @@ pub(crate) async fn run(source: Source, loaded: Loaded) -> Result<(), Box<dyn st
     let process = Arc::new(Process::new(app, Tls::new(certificate), telemetry.clone(), metrics_key));
     let routes = operations::routes(process.clone());
     let stop = CancellationToken::new();
-    let terms = Terms { header_timeout: server.header_timeout.0, tls: process.tls.clone(), stop: stop.clone() };
+    let terms = Terms {
+        most: MAX_CONNECTIONS,
+        header_timeout: server.header_timeout.0,
+        tls: process.tls.clone(),
+        stop: stop.clone(),
+    };
     let listener = bind(server.listen)?;
     let address = listener.local_addr()?;
     let data = listen(listener, terms.clone(), {

@@ -20,7 +20,7 @@ use super::socket::Socket;
 use super::tls::{self, Tls};
 use super::{http1, http2};
 
-/// Most connections at once on one listener; more wait in the system's queue.
+/// Most connections at once on one listener.
 pub(crate) const MAX_CONNECTIONS: usize = 16_384;
 /// The largest head; a longer one is answered with 431.
 pub(super) const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -30,6 +30,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How connections are taken.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
+    /// Connections at once; more wait in the system's queue.
+    pub(crate) most: usize,
     /// For a head, and for all that comes before the first one.
     pub(crate) header_timeout: Duration,
     pub(crate) tls: Arc<Tls>,
@@ -43,7 +45,7 @@ where
     S: Fn(Arc<Exchange>, Request<IncomingBody>) -> F + Clone + Unpin + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let room = Arc::new(Semaphore::new(terms.most));
     let open = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -82,7 +84,7 @@ where
     S: Fn(Arc<Exchange>, Request<IncomingBody>) -> F + Unpin,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let Terms { header_timeout, tls, stop } = terms;
+    let Terms { header_timeout, tls, stop, .. } = terms;
     let mut timer = Box::pin(tokio::time::sleep(header_timeout));
     let opened = tokio::select! {
         biased;
@@ -143,11 +145,11 @@ async fn sniff<T: AsyncRead + Unpin>(socket: &mut T) -> io::Result<(Bytes, Proto
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-    use futures_util::FutureExt;
-    use tokio::io::{AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
+    use super::super::body::Payload;
     use super::*;
 
     async fn sniffed(pieces: &[&[u8]]) -> (Bytes, Protocol) {
@@ -178,21 +180,53 @@ mod tests {
         }
     }
 
+    /// Asks once on a connection that stays open.
+    async fn ask(caller: &mut TcpStream) {
+        caller.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    }
+
+    /// Reads an answer without a body.
+    async fn answer(caller: &mut TcpStream) {
+        let mut read = Vec::new();
+        while !read.ends_with(b"\r\n\r\n") {
+            assert_ne!(caller.read_buf(&mut read).await.unwrap(), 0, "it is answered");
+        }
+    }
+
     #[tokio::test]
     async fn a_connection_beyond_the_bound_waits_until_another_has_ended() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let room = Arc::new(Semaphore::new(2));
+        let stop = CancellationToken::new();
+        let terms = Terms { most: 2, header_timeout: Duration::from_secs(60), tls: Arc::default(), stop: stop.clone() };
+        let asked = Arc::new(AtomicUsize::new(0));
+        let serve = {
+            let asked = asked.clone();
+            move |exchange, _| {
+                asked.fetch_add(1, Relaxed);
+                std::future::ready(Response::new(Body::new(Payload::Whole(Bytes::new()), exchange)))
+            }
+        };
+        let listening = tokio::spawn(listen(listener, terms, serve));
         let mut callers = Vec::new();
         for _ in 0..3 {
             callers.push(TcpStream::connect(address).await.unwrap());
+            ask(callers.last_mut().unwrap()).await;
         }
-        let (_first, place) = accept(&listener, &room).await.unwrap();
-        let _second = accept(&listener, &room).await.unwrap();
-        let mut third = pin!(accept(&listener, &room));
-        assert!(third.as_mut().now_or_never().is_none());
-        drop(place);
-        let (stream, _place) = third.await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), callers[2].local_addr().unwrap());
+        let mut third = callers.pop().unwrap();
+        for caller in &mut callers {
+            answer(caller).await;
+            // Whoever is accepted at all is by then.
+            for _ in 0..10 {
+                ask(caller).await;
+                answer(caller).await;
+            }
+        }
+        assert_eq!(asked.load(Relaxed), 22);
+        drop(callers.pop());
+        answer(&mut third).await;
+        assert_eq!(asked.load(Relaxed), 23);
+        stop.cancel();
+        listening.await.unwrap();
     }
 }
