@@ -67,12 +67,17 @@ impl Outbox {
     /// The socket's own.
     pub fn poll_write(&mut self, mut socket: Pin<&mut impl AsyncWrite>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.pieces.is_empty() {
-            let mut slices = [IoSlice::new(&[]); PIECES];
-            let count = self.pieces.len().min(PIECES);
-            for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
-                *slice = IoSlice::new(piece);
-            }
-            let written = ready!(socket.as_mut().poll_write_vectored(cx, &slices[..count]))?;
+            // The system takes one piece at less than it takes a list of one.
+            let written = if let ([piece], []) = self.pieces.as_slices() {
+                ready!(socket.as_mut().poll_write(cx, piece))?
+            } else {
+                let mut slices = [IoSlice::new(&[]); PIECES];
+                let count = self.pieces.len().min(PIECES);
+                for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+                    *slice = IoSlice::new(piece);
+                }
+                ready!(socket.as_mut().poll_write_vectored(cx, &slices[..count]))?
+            };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

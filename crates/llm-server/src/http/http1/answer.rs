@@ -201,9 +201,13 @@ impl Answer {
             return Ok(());
         }
         let tail: &'static [u8] = if self.sends == Sends::Chunks && !large.is_empty() { b"\r\n" } else { b"" };
-        let slices = [IoSlice::new(text), IoSlice::new(large), IoSlice::new(tail)];
-        let pieces = if large.is_empty() { 1 } else { 3 };
-        let mut written = match socket.poll_write_vectored(cx, &slices[..pieces]) {
+        // The system takes one piece at less than it takes a list of one.
+        let written = if large.is_empty() {
+            socket.poll_write(cx, text)
+        } else {
+            socket.poll_write_vectored(cx, &[text, large, tail].map(IoSlice::new))
+        };
+        let mut written = match written {
             Poll::Pending => 0,
             Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
             Poll::Ready(written) => written?,
