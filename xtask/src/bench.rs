@@ -8,6 +8,7 @@ mod telemetry;
 use crate::{Outcome, process};
 
 pub(crate) use check::{Act, run as check};
+pub(crate) use gateway::dist::run as dist;
 pub(crate) use gateway::flame::run as flame;
 pub(crate) use gateway::soak::{MINUTES, run as soak};
 pub(crate) use gateway::{Choice, run as gateway};

@@ -124,7 +124,7 @@ fn build() -> Outcome<PathBuf> {
     if process::find("c++").is_none() {
         return Err("fuzz: libFuzzer is C++ and there is no `c++`; Debian's package is g++".to_owned());
     }
-    let host = host()?;
+    let host = process::host()?;
     let target = Metadata::read(Reach::Members)?.target_directory.join("fuzz");
     println!("fuzz: building the targets");
     process::run(
@@ -135,12 +135,6 @@ fn build() -> Outcome<PathBuf> {
             .env("RUSTFLAGS", INSTRUMENTATION.join(" ")),
     )?;
     Ok(target.join(host).join("release"))
-}
-
-fn host() -> Outcome<String> {
-    let told = process::output(&mut process::program("rustc", ["-vV"]))?;
-    let host = told.lines().find_map(|line| line.strip_prefix("host: "));
-    host.map(str::to_owned).ok_or_else(|| "rustc does not say what host it is for".to_owned())
 }
 
 fn fuzzer(programs: &Path, target: &str, seconds: u32) -> Outcome<Command> {

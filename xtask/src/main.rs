@@ -29,6 +29,7 @@ usage: cargo xtask COMMAND
   layers                   crates depend only on layers below their own
   tidy                     source headers, README's crate table, the plot, features, licences and bans
   features                 each feature combination compiles alone, without warnings
+  dist                     target/dist/llmkit, the gateway as it is shipped: built by what ran under load (twelve minutes)
   grafana [--check]        make the dashboard from the list of series, or see whether it is made from it
   loom                     the models of the atomic protocols
   fuzz [--seconds N] [TARGET…]
@@ -41,8 +42,9 @@ usage: cargo xtask COMMAND
   bench router             the router beside tower's balancer, as one table of ratios
   bench check [--bless]    instructions of the hot paths beside those on record, or put these on record (valgrind)
   bench telemetry          what telemetry costs: instructions and CPU a request, beside a build without it
-  bench gateway [--quick] [--only TEXT]
-                           the gateway beside nginx and the bare floor, as one table; with TEXT the loads of that title
+  bench gateway [--dist] [--quick] [--only TEXT]
+                           the gateway beside nginx and the bare floor, as one table; with TEXT the loads of that title,
+                           with --dist the gateway that `dist` has made
   bench flame              docs/flamegraph.svg anew: where the gateway's CPU time goes, by perf and inferno
   bench plot               docs/benchmarks.svg anew, from the table in docs/benchmarks.md
   bench soak [--minutes N] mixed load on the gateway for N minutes (default 10): whether its memory has a plateau
@@ -68,6 +70,7 @@ fn command(words: &[&str]) -> Outcome {
         ["layers"] => layers::run(),
         ["tidy"] => tidy::run(),
         ["features"] => features::run(),
+        ["dist"] => bench::dist(),
         ["grafana"] => grafana::run(grafana::Act::Write),
         ["grafana", "--check"] => grafana::run(grafana::Act::Check),
         ["loom"] => loom::run(),

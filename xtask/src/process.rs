@@ -24,6 +24,13 @@ pub(crate) fn program<S: AsRef<OsStr>>(name: impl AsRef<OsStr>, arguments: impl 
     command
 }
 
+/// What this machine's programs are compiled for.
+pub(crate) fn host() -> Outcome<String> {
+    let told = output(&mut program("rustc", ["-vV"]))?;
+    let host = told.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).ok_or_else(|| "rustc does not say what host it is for".to_owned())
+}
+
 /// Runs to the end with the terminal's own output.
 pub(crate) fn run(command: &mut Command) -> Outcome {
     let status = command.status().map_err(|error| format!("cannot start `{}`: {error}", line(command)))?;

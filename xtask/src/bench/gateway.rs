@@ -4,6 +4,7 @@
 //! share the machine with the system under test, so requests per second say more about the machine than about the system.
 
 pub(super) mod accounts;
+pub(super) mod dist;
 pub(super) mod flame;
 pub(super) mod load;
 mod report;
@@ -40,15 +41,18 @@ pub(crate) struct Choice<'a> {
     pub(crate) pace: Pace,
     /// Only the loads whose title has this in it.
     pub(crate) only: Option<&'a str>,
+    /// The gateway as it is shipped, not as `cargo build --release` makes it.
+    pub(crate) shipped: bool,
 }
 
 impl<'a> Choice<'a> {
-    /// Reads `--quick` and `--only TEXT`.
+    /// Reads `--dist`, `--quick` and `--only TEXT`.
     pub(crate) fn read(words: &[&'a str]) -> Outcome<Self> {
-        let mut choice = Self { pace: Pace::Full, only: None };
+        let mut choice = Self { pace: Pace::Full, only: None, shipped: false };
         let mut words = words.iter();
         while let Some(&word) = words.next() {
             match word {
+                "--dist" => choice.shipped = true,
                 "--quick" => choice.pace = Pace::Quick,
                 "--only" => choice.only = Some(words.next().ok_or("`bench gateway --only` takes a part of a title")?),
                 other => return Err(format!("`bench gateway` does not know `{other}`")),
@@ -75,7 +79,13 @@ const SETTLED: Duration = Duration::from_millis(100);
 /// Builds, starts, drives, reports, and ends what it started.
 pub(crate) fn run(choice: Choice<'_>) -> Outcome {
     setup::run(Need::Bench)?;
-    let programs = build()?;
+    let mut programs = build()?;
+    if choice.shipped {
+        programs.llmkit = dist::shipped(&programs.scratch);
+        if !programs.llmkit.exists() {
+            return Err("there is no shipped gateway: `cargo xtask dist` makes it".to_owned());
+        }
+    }
     let watch = Stopwatch::start();
     let accounts = Accounts::open()?;
     let upstream = systems::upstream(&programs)?;
@@ -185,7 +195,7 @@ mod tests {
     #[test]
     fn a_load_is_chosen_by_a_part_of_its_title() {
         let choice = Choice::read(&["--only", "32 KB", "--quick"]).expect("a title has it");
-        assert_eq!(choice.pace, Pace::Quick);
+        assert_eq!((choice.pace, choice.shipped), (Pace::Quick, false));
         assert!(choice.takes(LARGE.title) && !choice.takes(SMALL.title));
         assert!(Choice::read(&[]).expect("all").takes(LOW.title));
     }

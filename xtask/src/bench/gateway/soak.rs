@@ -33,12 +33,8 @@ pub(crate) fn run(minutes: u32) -> Outcome {
     let programs = super::build()?;
     let accounts = Accounts::open()?;
     let upstream = systems::upstream(&programs)?;
-    let (mut gateway, address) = started(&programs, upstream.address)?;
-    gateway.listens_on(address)?;
     let time = Duration::from_secs(60) * minutes;
-    let mut command = process::program(&programs.loadgen, ["soak", "--connections", CONNECTIONS]);
-    command.args(["--target", &address.to_string(), "--milliseconds", &time.as_millis().to_string()]);
-    let mut load = Load::connected(command, "soak")?;
+    let (gateway, mut load) = start(&programs, upstream.address, time)?;
     let (idle, watch) = (accounts.memory(gateway.id())?, Stopwatch::start());
     load.begin()?;
     println!("bench: {minutes} minutes of mixed load");
@@ -59,12 +55,17 @@ pub(crate) fn run(minutes: u32) -> Outcome {
     }
 }
 
-fn started(programs: &Programs, upstream: SocketAddr) -> Outcome<(Running, SocketAddr)> {
+/// A gateway, and its mixed load for so long, which waits for the word.
+pub(super) fn start(programs: &Programs, upstream: SocketAddr, time: Duration) -> Outcome<(Running, Load)> {
     let address = free_address()?;
     let file = programs.scratch.join("soak.toml");
     std::fs::write(&file, configuration(address, upstream)).map_err(|error| format!("{}: {error}", file.display()))?;
     let arguments = [OsStr::new("serve"), OsStr::new("--config"), file.as_os_str()];
-    Ok((Running::start("soak", &programs.scratch, &programs.llmkit, &arguments)?, address))
+    let mut gateway = Running::start("soak", &programs.scratch, &programs.llmkit, &arguments)?;
+    gateway.listens_on(address)?;
+    let mut command = process::program(&programs.loadgen, ["soak", "--connections", CONNECTIONS]);
+    command.args(["--target", &address.to_string(), "--milliseconds", &time.as_millis().to_string()]);
+    Ok((gateway, Load::connected(command, "soak")?))
 }
 
 /// Eight tenants, limits by user and by tenant, an upstream that answers and one that fails.

@@ -11,7 +11,7 @@ use crate::stopwatch::Stopwatch;
 use crate::{Outcome, process};
 
 /// What the bench starts, and where it may write.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Programs {
     pub(crate) llmkit: PathBuf,
     pub(crate) loadgen: PathBuf,
