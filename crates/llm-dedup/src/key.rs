@@ -112,7 +112,7 @@ impl RequestKey {
     }
 }
 
-/// Whether both are equal, of which most are the same piece of memory.
+/// Whether both are equal: most of them are one piece of memory.
 #[inline]
 fn is_one(one: &[u8], other: &[u8]) -> bool {
     std::ptr::eq(one, other) || one == other
