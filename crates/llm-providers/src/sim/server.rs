@@ -14,6 +14,7 @@ mod other;
 mod request;
 pub(super) mod served;
 mod shared;
+mod wait;
 mod writer;
 
 use std::io;

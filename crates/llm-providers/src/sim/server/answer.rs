@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use llm_core::{Dialect, Envelope, Error, ErrorKind, Operation};
 use tokio::net::tcp::WriteHalf;
-use tokio::time::sleep;
 
 use super::asked::{Asked, VERTEX};
 use super::grant;
@@ -18,6 +17,7 @@ use super::log::Entry;
 use super::other::Other;
 use super::request::{LastTarget, Request};
 use super::shared::Shared;
+use super::wait::{pass, pass_exactly};
 use super::writer::Writer;
 use crate::exchange::{self, Chat, FrameWriter, Wire};
 use crate::prompt::input_tokens;
@@ -205,7 +205,7 @@ impl<'a, 'b> Answerer<'a, 'b> {
         let encoded = self.shared.simulator.encoded(target);
         let served = self.shared.simulator.served(target);
         in_flight.tokens(encoded.usage.map_or(0, |usage| usage.input), 0);
-        pass(script.ttft).await;
+        pass_exactly(script.ttft).await;
         if !envelope.stream {
             pass(whole_gap(script, encoded.tokens)).await;
             in_flight.tokens(0, encoded.tokens);
@@ -337,7 +337,7 @@ impl<'a, 'b> Answerer<'a, 'b> {
         if script.stall == Some(true) {
             std::future::pending::<()>().await;
         }
-        pass(script.ttft).await;
+        pass_exactly(script.ttft).await;
         if script.hangup == Some(true) {
             return Err(Broken::Cut);
         }
@@ -513,12 +513,6 @@ pub(super) fn after(script: &SimScript) -> Then {
 fn whole_gap(script: &SimScript, tokens: u64) -> Option<Duration> {
     let gaps = u32::try_from(tokens.saturating_sub(1)).unwrap_or(u32::MAX);
     script.gap.map(|gap| gap.saturating_mul(gaps))
-}
-
-pub(super) async fn pass(span: Option<Duration>) {
-    if let Some(span) = span.filter(|span| !span.is_zero()) {
-        sleep(span).await;
-    }
 }
 
 /// An error that blames the request.

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use llm_core::{Error, ErrorKind};
 use serde_json::{Value, json};
 
-use super::answer::{Answerer, Broken, Then, after, headers, pass};
+use super::answer::{Answerer, Broken, Then, after, headers};
 use super::form::{Field, fields};
 use super::head::{Framing, Method};
 use super::objects::{Answer, Asked};
 use super::request::{LastTarget, Request};
+use super::wait::pass;
 use crate::sim::ledger::InFlight;
 use crate::sim::script::SimScript;
 use crate::sim::simulator::CREATED;
