@@ -12,6 +12,10 @@ use crate::{Outcome, process};
 /// How long the mixed load lasts, in which everything a day brings comes up.
 const MIXED: Duration = Duration::from_secs(20);
 
+/// What of a function never ran stands apart from what did: a request that finds no code in the processor's caches has the
+/// less to bring in.
+const APART: &str = "-Cllvm-args=-split-machine-functions";
+
 /// The shipped program, beside the folder of the bench's other files.
 pub(super) fn shipped(scratch: &Path) -> PathBuf {
     folder(scratch).join("llmkit")
@@ -36,11 +40,11 @@ pub(crate) fn run() -> Outcome {
         std::fs::remove_dir_all(&counts).map_err(|error| format!("{}: {error}", counts.display()))?;
     }
     println!("dist: building with counters");
-    let counting = built(&folder, &format!("-Cprofile-generate={}", counts.display()))?;
+    let counting = built(&folder, &[&format!("-Cprofile-generate={}", counts.display())])?;
     drive(&programs, Programs { llmkit: counting, ..programs.clone() })?;
     process::run(process::program(merge, ["merge", "--output"].map(OsStr::new)).arg(&profile).arg(&counts))?;
     println!("dist: building by the counts");
-    let llmkit = built(&folder, &format!("-Cprofile-use={}", profile.display()))?;
+    let llmkit = built(&folder, &[&format!("-Cprofile-use={}", profile.display()), APART])?;
     std::fs::copy(llmkit, &shipped).map_err(|error| format!("{}: {error}", shipped.display()))?;
     println!("dist: {}", shipped.display());
     Ok(())
@@ -68,11 +72,11 @@ fn drive(programs: &Programs, counting: Programs) -> Outcome {
     Ok(())
 }
 
-/// The gateway, compiled with `flag`; what runs while it is built is compiled without.
-fn built(folder: &Path, flag: &str) -> Outcome<PathBuf> {
+/// The gateway, compiled with `flags`; what runs while it is built is compiled without.
+fn built(folder: &Path, flags: &[&str]) -> Outcome<PathBuf> {
     let (host, target) = (process::host()?, folder.join("build"));
     let mut cargo = process::cargo(["build", "--quiet", "--release", "--package", "llm-server", "--bin", "llmkit"]);
-    cargo.args(["--target", &host, "--target-dir"]).arg(&target).env("CARGO_ENCODED_RUSTFLAGS", flag);
+    cargo.args(["--target", &host, "--target-dir"]).arg(&target).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     process::run(&mut cargo)?;
     Ok(target.join(host).join("release/llmkit"))
 }
