@@ -22,14 +22,14 @@ use crate::workspace::{Metadata, Reach};
 use crate::{Outcome, process};
 
 use accounts::Accounts;
-use load::{LARGE, LOW, Load, PACED, SLOW, SMALL, STREAM, Scenario};
+use load::{LARGE, LOW, LOW_AT_ONCE, LOW_STREAM, Load, PACED, SLOW, SMALL, STREAM, Scenario};
 use report::{Report, Sample};
 use systems::{Programs, System};
 
 /// How long it may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// About four minutes.
+    /// About five minutes.
     Full,
     /// About a minute, for a first look.
     Quick,
@@ -71,7 +71,10 @@ impl<'a> Choice<'a> {
 }
 
 /// What each round drives at each system.
-const SCENARIOS: &[Scenario] = &[SMALL, LARGE, STREAM, PACED, LOW];
+const SCENARIOS: &[Scenario] = &[SMALL, LARGE, STREAM, PACED, LOW, LOW_STREAM, LOW_AT_ONCE];
+
+/// Those of them whose latency counts; it is compared with that of a direct call.
+const LATENT: &[Scenario] = &[LOW, LOW_STREAM, LOW_AT_ONCE];
 
 /// Connections have been accepted, and idle memory has been reached, after this.
 const SETTLED: Duration = Duration::from_millis(100);
@@ -146,9 +149,9 @@ impl Bench<'_> {
                     report.note(scenario, at, sample);
                 }
             }
-            if driven.contains(&&LOW) {
-                let direct = self.load(&LOW, upstream, systems::upstream_model(LOW.model))?.go()?;
-                report.note_direct(direct);
+            for scenario in LATENT.iter().filter(|scenario| driven.contains(scenario)) {
+                let direct = self.load(scenario, upstream, systems::upstream_model(scenario.model))?.go()?;
+                report.note_direct(scenario, direct);
             }
         }
         Ok(report)

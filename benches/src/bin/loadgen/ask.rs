@@ -1,6 +1,7 @@
 //! One connection, one request after the other.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -9,6 +10,8 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+
+use crate::measured::now;
 
 /// What an OpenAI stream ends with.
 const DONE: &[u8] = b"data: [DONE]\n\n";
@@ -21,6 +24,14 @@ pub(crate) struct Asked<'a> {
     /// What the caller calls the request, if anything.
     pub(crate) name: Option<&'a str>,
     pub(crate) body: Bytes,
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answered {
+    pub(crate) events: u64,
+    /// From when the request was handed to its connection to its answer's end, or to the first bytes of a stream.
+    pub(crate) latency: Duration,
 }
 
 /// A kept connection to the target.
@@ -37,23 +48,27 @@ impl Connection {
         Ok(Self { sender: connect(target).await?, target, is_stream })
     }
 
-    /// Sends the body and reads the answer to its end; returns the number of events in it.
+    /// Sends the body and reads the answer to its end.
     ///
     /// # Errors
     /// Any answer but a whole 200: a bench of failures measures nothing.
-    pub(crate) async fn ask(&mut self, body: Bytes) -> Result<u64, String> {
+    pub(crate) async fn ask(&mut self, body: Bytes) -> Result<Answered, String> {
+        let sent = now();
         let mut answer = self.send(body).await?;
         let mut events = Events::default();
+        let mut begun = None;
         while let Some(frame) = answer.body_mut().frame().await {
             let frame = frame.map_err(|error| format!("the answer broke off: {error}"))?;
             if let Some(data) = frame.data_ref() {
+                begun = begun.or_else(|| Some(sent.elapsed()));
                 events.read(data);
             }
         }
         if self.is_stream && !events.is_done() {
             return Err("a stream ended without its terminal event".to_owned());
         }
-        Ok(events.count)
+        let latency = begun.filter(|_| self.is_stream).unwrap_or_else(|| sent.elapsed());
+        Ok(Answered { events: events.count, latency })
     }
 
     /// Sends the body; the answer's head is there when this returns.

@@ -65,9 +65,7 @@ async fn closed(options: &Options, connections: Vec<Connection>) -> Result<(Meas
             sleep(wait).await;
             let mut measured = Measured::default();
             while started.elapsed() < duration {
-                let sent = now();
-                let events = connection.ask(prompts.body()).await?;
-                measured.note(events, sent.elapsed());
+                measured.note(connection.ask(prompts.body()).await?);
             }
             Ok::<_, String>((measured, connection))
         });
@@ -84,8 +82,8 @@ async fn closed(options: &Options, connections: Vec<Connection>) -> Result<(Meas
 
 /// A request at each tick, on whichever connection is idle.
 ///
-/// Latency counts from when the request is handed to its connection: at the low rates this is for, none waits for another, and
-/// the runtime's timer, which is a millisecond coarse, stays out of it.
+/// Latency does not count from the tick: at the low rates this is for, none waits for another, and the runtime's timer, which
+/// is a millisecond coarse, stays out of it.
 async fn open(
     options: &Options,
     mut idle: Vec<Connection>,
@@ -105,14 +103,13 @@ async fn open(
                 };
                 let body = prompts.body();
                 asked.spawn(async move {
-                    let sent = now();
-                    let events = connection.ask(body).await?;
-                    Ok::<_, String>((events, sent.elapsed(), connection))
+                    let answered = connection.ask(body).await?;
+                    Ok::<_, String>((answered, connection))
                 });
             }
             Some(ended) = asked.join_next() => {
-                let (events, latency, connection) = ended.map_err(|error| error.to_string())??;
-                all.note(events, latency);
+                let (answered, connection) = ended.map_err(|error| error.to_string())??;
+                all.note(answered);
                 idle.push(connection);
             }
         }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::ask::Answered;
+
 /// Counts and latencies of answered requests.
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
@@ -12,10 +14,10 @@ pub(crate) struct Measured {
 
 impl Measured {
     /// Notes one answer.
-    pub(crate) fn note(&mut self, events: u64, latency: Duration) {
+    pub(crate) fn note(&mut self, answered: Answered) {
         self.requests += 1;
-        self.events += events;
-        self.latencies.push(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX));
+        self.events += answered.events;
+        self.latencies.push(u32::try_from(answered.latency.as_micros()).unwrap_or(u32::MAX));
     }
 
     /// Adds what another connection saw.
@@ -64,7 +66,7 @@ mod tests {
         let mut all = Measured::default();
         for micros in [10, 30] {
             let mut one = Measured::default();
-            one.note(50, Duration::from_micros(micros));
+            one.note(Answered { events: 50, latency: Duration::from_micros(micros) });
             all.add(one);
         }
         let line = all.line(Duration::from_millis(500));

@@ -17,6 +17,10 @@ use crate::Outcome;
 pub(crate) enum Model {
     /// The same answer at once; streamed, 50 chunks at full speed.
     Fixed,
+    /// The same after 20 ms.
+    Delayed,
+    /// Two tokens, the first after 20 ms, the second 20 ms later.
+    Spoken,
     /// 50 chunks, one every 20 ms.
     Paced,
     /// One chunk a second.
@@ -67,13 +71,26 @@ pub(crate) const PACED: Scenario = Scenario {
 };
 
 pub(crate) const LOW: Scenario = Scenario {
-    title: "200 requests a second",
+    title: "200 requests a second, answered after 20 ms",
+    model: Model::Delayed,
     connections: 8,
     full_ms: 2000,
     quick_ms: 1000,
     options: &["--rate", "200"],
     ..SMALL
 };
+
+pub(crate) const LOW_STREAM: Scenario = Scenario {
+    title: "200 streams a second, begun after 20 ms",
+    model: Model::Spoken,
+    options: &["--rate", "200", "--stream"],
+    is_stream: true,
+    ..LOW
+};
+
+/// Nothing is waited for: whatever a system does for a request is in its caller's way.
+pub(crate) const LOW_AT_ONCE: Scenario =
+    Scenario { title: "200 requests a second, answered at once", model: Model::Fixed, ..LOW };
 
 pub(crate) const SLOW: Scenario = Scenario {
     title: "1,000 slow streams",
@@ -89,6 +106,7 @@ pub(crate) struct Seen {
     pub(crate) requests: f64,
     pub(crate) events: f64,
     pub(crate) seconds: f64,
+    /// To an answer's end, or to a stream's beginning.
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
 }

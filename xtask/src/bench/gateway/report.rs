@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::load::{LARGE, LOW, PACED, SMALL, STREAM, Scenario, Seen};
+use super::LATENT;
+use super::load::{LARGE, PACED, SMALL, STREAM, Scenario, Seen};
 use super::systems::{System, cores};
 
 /// One load on one system.
@@ -22,8 +23,13 @@ pub(crate) struct Report {
     pub(crate) idle_bytes: Vec<u64>,
     pub(crate) stream_bytes: Vec<u64>,
     samples: Vec<(&'static str, usize, Sample)>,
-    direct: Vec<Seen>,
+    direct: Vec<(&'static str, Seen)>,
 }
+
+type Latency = fn(&Seen) -> Duration;
+
+/// Of latencies, what is told.
+const QUANTILES: [(&str, Latency); 2] = [("p50", |seen| seen.p50), ("p99", |seen| seen.p99)];
 
 /// How a figure stands beside the yardstick's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +55,8 @@ impl Report {
     }
 
     /// Without a system between: what latency is added to.
-    pub(crate) fn note_direct(&mut self, seen: Seen) {
-        self.direct.push(seen);
+    pub(crate) fn note_direct(&mut self, scenario: &Scenario, seen: Seen) {
+        self.direct.push((scenario.title, seen));
     }
 
     /// The figure of each system in each round.
@@ -61,14 +67,21 @@ impl Report {
     }
 
     /// The latency of each system in each round, less that of a direct call in the same round.
-    fn added(&self, latency: impl Fn(&Seen) -> Duration) -> Vec<Vec<f64>> {
-        let mut rounds = self.of(&LOW, |sample| micros(latency(&sample.seen)));
+    fn added(&self, scenario: &Scenario, latency: Latency) -> Vec<Vec<f64>> {
+        let direct = self.direct(scenario, latency);
+        let mut rounds = self.of(scenario, |sample| micros(latency(&sample.seen)));
         for system in &mut rounds {
-            for (value, direct) in system.iter_mut().zip(&self.direct) {
-                *value -= micros(latency(direct));
+            for (value, direct) in system.iter_mut().zip(&direct) {
+                *value -= direct;
             }
         }
         rounds
+    }
+
+    /// The latency of a direct call in each round.
+    fn direct(&self, scenario: &Scenario, latency: Latency) -> Vec<f64> {
+        let calls = self.direct.iter().filter(|(title, _)| *title == scenario.title);
+        calls.map(|(_, seen)| micros(latency(seen))).collect()
     }
 }
 
@@ -89,9 +102,12 @@ impl fmt::Display for Report {
                 row(f, &format!("{}: {unit}s per second", scenario.title), &speed, Beside::Ratio)?;
             }
         }
-        if is_driven(&LOW) {
-            row(f, &format!("{}: added latency, p50 µs", LOW.title), &self.added(|seen| seen.p50), Beside::Difference)?;
-            row(f, &format!("{}: added latency, p99 µs", LOW.title), &self.added(|seen| seen.p99), Beside::Difference)?;
+        for scenario in LATENT.iter().filter(|scenario| is_driven(scenario)) {
+            let what = if scenario.is_stream { "time to the first event" } else { "latency" };
+            for (name, latency) in QUANTILES {
+                let label = format!("{}: added {what}, {name} µs", scenario.title);
+                row(f, &label, &self.added(scenario, latency), Beside::Difference)?;
+            }
         }
         let once = |bytes: &[u64], unit: f64| bytes.iter().map(|&bytes| vec![bytes as f64 / unit]).collect::<Vec<_>>();
         if self.stream_bytes.iter().any(|&bytes| bytes > 0) {
@@ -110,13 +126,11 @@ is the honest figure, requests per second are not. Memory is proportional set si
 threads: {cores}.
 "
         )?;
-        if self.direct.is_empty() {
-            return Ok(());
+        for scenario in LATENT.iter().filter(|scenario| is_driven(scenario)) {
+            let [p50, p99] = QUANTILES.map(|(_, latency)| median(self.direct(scenario, latency)));
+            writeln!(f, "{}: a direct call takes {p50:.0} µs at p50 and {p99:.0} µs at p99.", scenario.title)?;
         }
-        let direct =
-            |latency: fn(&Seen) -> Duration| median(self.direct.iter().map(|seen| micros(latency(seen))).collect());
-        let (p50, p99) = (direct(|seen| seen.p50), direct(|seen| seen.p99));
-        writeln!(f, "Added latency is to a direct call, which took {p50:.0} µs at p50 and {p99:.0} µs at p99.")
+        Ok(())
     }
 }
 
@@ -179,11 +193,13 @@ mod tests {
         for micros in [1000, 3000, 2000] {
             for (at, factor) in [(0, 1), (1, 2)] {
                 let sample = Sample { cpu: Duration::from_micros(micros * factor), seen: seen(100 + 50 * factor) };
-                for scenario in [SMALL, LARGE, STREAM, PACED, LOW] {
-                    report.note(&scenario, at, sample);
+                for scenario in [SMALL, LARGE, STREAM, PACED].iter().chain(LATENT) {
+                    report.note(scenario, at, sample);
                 }
             }
-            report.note_direct(seen(100));
+            for (scenario, micros) in LATENT.iter().zip([100, 90, 80]) {
+                report.note_direct(scenario, seen(micros));
+            }
         }
         report
     }
@@ -207,8 +223,15 @@ mod tests {
     #[test]
     fn latency_is_what_is_added_to_a_direct_call() {
         let text = report().to_string();
-        assert!(text.contains("added latency, p50 µs | 50.0 | 100 | +50 |"), "{text}");
-        assert!(text.contains("added latency, p99 µs | 500 | 1000 | +500 |"), "{text}");
+        for row in [
+            "answered after 20 ms: added latency, p50 µs | 50.0 | 100 | +50 |",
+            "answered after 20 ms: added latency, p99 µs | 500 | 1000 | +500 |",
+            "begun after 20 ms: added time to the first event, p50 µs | 60.0 | 110 | +50 |",
+            "answered at once: added latency, p50 µs | 70.0 | 120 | +50 |",
+            "answered at once: a direct call takes 80 µs at p50 and 800 µs at p99.",
+        ] {
+            assert!(text.contains(row), "{row}: {text}");
+        }
     }
 
     #[test]
@@ -218,7 +241,7 @@ mod tests {
         report.direct.clear();
         let text = report.to_string();
         assert!(
-            text.contains("32 KB") && !["1 KB", "50-chunk", "latency,"].iter().any(|row| text.contains(row)),
+            text.contains("32 KB") && !["1 KB", "50-chunk", "latency,", "direct"].iter().any(|row| text.contains(row)),
             "{text}"
         );
     }

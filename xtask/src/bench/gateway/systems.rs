@@ -41,6 +41,8 @@ pub(crate) struct Upstream {
 pub(crate) fn upstream_model(model: Model) -> String {
     match model {
         Model::Fixed => "sim?fixed&tokens=50",
+        Model::Delayed => "sim?fixed&tokens=50&ttft=20ms",
+        Model::Spoken => "sim?fixed&tokens=2&ttft=20ms&gap=20ms",
         Model::Paced => "sim?fixed&tokens=50&gap=20ms",
         Model::Slow => "sim?fixed&tokens=600&gap=1s",
     }
@@ -50,6 +52,8 @@ pub(crate) fn upstream_model(model: Model) -> String {
 fn gateway_model(model: Model) -> String {
     match model {
         Model::Fixed => "fixed",
+        Model::Delayed => "delayed",
+        Model::Spoken => "spoken",
         Model::Paced => "paced",
         Model::Slow => "slow",
     }
@@ -158,7 +162,7 @@ http {{
 }
 
 fn gateway_configuration(address: SocketAddr, provider: &str) -> String {
-    let models: String = [Model::Fixed, Model::Paced, Model::Slow]
+    let models: String = [Model::Fixed, Model::Delayed, Model::Spoken, Model::Paced, Model::Slow]
         .map(|model| {
             let (name, at) = (gateway_model(model), upstream_model(model));
             format!("[[models]]\nname = \"{name}\"\ntargets = [{{ provider = \"upstream\", model = \"{at}\" }}]\n\n")
@@ -194,6 +198,6 @@ mod tests {
             gateway_configuration(at(1), "kind = \"anthropic\"\nbase_url = \"http://x\"").parse().expect("toml");
         assert_eq!(table["server"]["listen"].as_str(), Some("127.0.0.1:1"));
         assert_eq!(table["providers"][0]["base_url"].as_str(), Some("http://x"));
-        assert_eq!(table["models"].as_array().map(Vec::len), Some(3));
+        assert_eq!(table["models"].as_array().map(Vec::len), Some(5));
     }
 }
