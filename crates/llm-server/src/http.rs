@@ -21,6 +21,5 @@ pub(crate) mod overview;
 mod quota;
 pub(crate) mod service;
 pub(crate) mod sessions;
-mod socket;
 pub(crate) mod tls;
 mod upload;

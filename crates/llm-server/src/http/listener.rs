@@ -9,6 +9,8 @@ use http::{Request, Response};
 use tokio::io::AsyncRead;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,7 +18,6 @@ use super::body::Body;
 use super::drive::{Bounds, Opened};
 use super::inbound::{Exchange, poll_append};
 use super::incoming::IncomingBody;
-use super::socket::Socket;
 use super::tls::{self, Tls};
 use super::{http1, http2};
 
@@ -111,17 +112,20 @@ enum Protocol {
     Http2,
 }
 
+/// The byte stream of a caller, plain or encrypted.
+type Socket = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
 /// Encrypts the connection where that is configured, and finds its protocol out: by the handshake, else by its first
 /// bytes.
 async fn open(stream: TcpStream, tls: &Tls) -> io::Result<(Socket, Bytes, Protocol)> {
     let mut socket = match tls.config() {
-        None => Socket::Plain(stream),
+        None => Either::Left(stream),
         Some(config) => {
             let stream = Box::pin(tls::accept(stream, config)).await?;
             if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2) {
-                return Ok((Socket::Tls(stream), Bytes::new(), Protocol::Http2));
+                return Ok((Either::Right(stream), Bytes::new(), Protocol::Http2));
             }
-            Socket::Tls(stream)
+            Either::Right(stream)
         }
     };
     let (ahead, protocol) = sniff(&mut socket).await?;
