@@ -22,14 +22,15 @@ use crate::workspace::{Metadata, Reach};
 use crate::{Outcome, process};
 
 use accounts::Accounts;
-use load::{LARGE, LOW, LOW_AT_ONCE, LOW_STREAM, Load, PACED, SLOW, SMALL, STREAM, Scenario};
+use load::{LARGE, LOW, LOW_AT_ONCE, LOW_AWAKE, LOW_STREAM, Load, PACED, SLOW, SMALL, STREAM, Scenario};
 use report::{Report, Sample};
+use running::Running;
 use systems::{Programs, System};
 
 /// How long it may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// About five minutes.
+    /// About six minutes.
     Full,
     /// About a minute, for a first look.
     Quick,
@@ -71,10 +72,10 @@ impl<'a> Choice<'a> {
 }
 
 /// What each round drives at each system.
-const SCENARIOS: &[Scenario] = &[SMALL, LARGE, STREAM, PACED, LOW, LOW_STREAM, LOW_AT_ONCE];
+const SCENARIOS: &[Scenario] = &[SMALL, LARGE, STREAM, PACED, LOW, LOW_STREAM, LOW_AT_ONCE, LOW_AWAKE];
 
 /// Those of them whose latency counts; it is compared with that of a direct call.
-const LATENT: &[Scenario] = &[LOW, LOW_STREAM, LOW_AT_ONCE];
+const LATENT: &[Scenario] = &[LOW, LOW_STREAM, LOW_AT_ONCE, LOW_AWAKE];
 
 /// Connections have been accepted, and idle memory has been reached, after this.
 const SETTLED: Duration = Duration::from_millis(100);
@@ -150,7 +151,9 @@ impl Bench<'_> {
                 }
             }
             for scenario in LATENT.iter().filter(|scenario| driven.contains(scenario)) {
+                let wakers = self.wakers(scenario)?;
                 let direct = self.load(scenario, upstream, systems::upstream_model(scenario.model))?.go()?;
+                drop(wakers);
                 report.note_direct(scenario, direct);
             }
         }
@@ -163,12 +166,17 @@ impl Bench<'_> {
     }
 
     fn sample(&mut self, scenario: &Scenario, system: &System) -> Outcome<Sample> {
+        let _wakers = self.wakers(scenario)?;
         let mut load = self.load(scenario, system.address, (system.model)(scenario.model))?;
         settle();
         let before = self.accounts.cpu(system.process.id())?;
         let seen = load.go()?;
         let cpu = self.accounts.cpu(system.process.id())?.saturating_sub(before);
         Ok(Sample { cpu, seen })
+    }
+
+    fn wakers(&self, scenario: &Scenario) -> Outcome<Vec<Running>> {
+        running::wakers(&self.programs.scratch, if scenario.awake { systems::cores() } else { 0 })
     }
 
     fn memory_of_a_stream(&mut self, system: &System) -> Outcome<u64> {

@@ -40,6 +40,8 @@ pub(crate) struct Scenario {
     pub(crate) options: &'static [&'static str],
     /// Streams are counted by their events.
     pub(crate) is_stream: bool,
+    /// Whether no core may halt meanwhile.
+    pub(crate) awake: bool,
 }
 
 pub(crate) const SMALL: Scenario = Scenario {
@@ -50,6 +52,7 @@ pub(crate) const SMALL: Scenario = Scenario {
     quick_ms: 600,
     options: &["--body-bytes", "1024"],
     is_stream: false,
+    awake: false,
 };
 
 pub(crate) const LARGE: Scenario =
@@ -68,6 +71,7 @@ pub(crate) const PACED: Scenario = Scenario {
     // Streams that began together would send together: a wave every 20 ms.
     options: &["--stream", "--stagger-milliseconds", "1000"],
     is_stream: true,
+    awake: false,
 };
 
 pub(crate) const LOW: Scenario = Scenario {
@@ -91,6 +95,10 @@ pub(crate) const LOW_STREAM: Scenario = Scenario {
 /// Nothing is waited for: whatever a system does for a request is in its caller's way.
 pub(crate) const LOW_AT_ONCE: Scenario =
     Scenario { title: "200 requests a second, answered at once", model: Model::Fixed, ..LOW };
+
+/// A virtual core that halts between two requests finds its caches empty; this one does not.
+pub(crate) const LOW_AWAKE: Scenario =
+    Scenario { title: "200 requests a second, answered at once, cores awake", awake: true, ..LOW_AT_ONCE };
 
 pub(crate) const SLOW: Scenario = Scenario {
     title: "1,000 slow streams",

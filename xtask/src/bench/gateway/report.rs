@@ -197,7 +197,7 @@ mod tests {
                     report.note(scenario, at, sample);
                 }
             }
-            for (scenario, micros) in LATENT.iter().zip([100, 90, 80]) {
+            for (scenario, micros) in LATENT.iter().zip([100, 90, 80, 70]) {
                 report.note_direct(scenario, seen(micros));
             }
         }

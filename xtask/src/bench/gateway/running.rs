@@ -76,6 +76,16 @@ impl Drop for Running {
     }
 }
 
+/// Tasks that run wherever nothing else does: until they are dropped no core halts.
+pub(crate) fn wakers(folder: &Path, cores: usize) -> Outcome<Vec<Running>> {
+    let waker = |core: usize| {
+        let core = core.to_string();
+        let arguments = ["--idle", "0", "taskset", "--cpu-list", &core, "sh", "-c", "while :; do :; done"];
+        Running::start(&format!("waker-{core}"), folder, Path::new("chrt"), &arguments.map(OsStr::new))
+    };
+    (0..cores).map(waker).collect()
+}
+
 /// A thousand streams take more open files than most shells allow at first.
 pub(crate) fn with_many_files(command: &Path, arguments: &[&OsStr]) -> Command {
     let mut shell = program("sh", ["-c", "ulimit -n \"$(ulimit -H -n)\"; exec \"$0\" \"$@\""]);
