@@ -22,7 +22,7 @@ use crate::workspace::{Metadata, Reach};
 use crate::{Outcome, process};
 
 use accounts::Accounts;
-use load::{LARGE, LOW, LOW_AT_ONCE, LOW_AWAKE, LOW_STREAM, Load, PACED, SLOW, SMALL, STREAM, Scenario};
+use load::{LARGE, LATENT, LOW, LOW_AT_ONCE, LOW_AWAKE, LOW_STREAM, Load, PACED, SLOW, SMALL, STREAM, Scenario};
 use report::{Report, Sample};
 use running::Running;
 use systems::{Programs, System};
@@ -73,9 +73,6 @@ impl<'a> Choice<'a> {
 
 /// What each round drives at each system.
 const SCENARIOS: &[Scenario] = &[SMALL, LARGE, STREAM, PACED, LOW, LOW_STREAM, LOW_AT_ONCE, LOW_AWAKE];
-
-/// Those of them whose latency counts; it is compared with that of a direct call.
-const LATENT: &[Scenario] = &[LOW, LOW_STREAM, LOW_AT_ONCE, LOW_AWAKE];
 
 /// Connections have been accepted, and idle memory has been reached, after this.
 const SETTLED: Duration = Duration::from_millis(100);

@@ -100,6 +100,9 @@ pub(crate) const LOW_AT_ONCE: Scenario =
 pub(crate) const LOW_AWAKE: Scenario =
     Scenario { title: "200 requests a second, answered at once, cores awake", awake: true, ..LOW_AT_ONCE };
 
+/// Those whose latency counts; it is compared with that of a direct call.
+pub(crate) const LATENT: &[Scenario] = &[LOW, LOW_STREAM, LOW_AT_ONCE, LOW_AWAKE];
+
 pub(crate) const SLOW: Scenario = Scenario {
     title: "1,000 slow streams",
     model: Model::Slow,

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::LATENT;
-use super::load::{LARGE, PACED, SMALL, STREAM, Scenario, Seen};
+use super::load::{LARGE, LATENT, PACED, SMALL, STREAM, Scenario, Seen};
 use super::systems::{System, cores};
 
 /// One load on one system.

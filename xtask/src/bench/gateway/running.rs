@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::Outcome;
-use crate::process::{program, succeeds};
+use crate::process::{find, program, succeeds};
 use crate::stopwatch::wait_for;
 
 const START: Duration = Duration::from_secs(30);
@@ -79,9 +79,10 @@ impl Drop for Running {
 /// Tasks that run wherever nothing else does: until they are dropped no core halts.
 pub(crate) fn wakers(folder: &Path, cores: usize) -> Outcome<Vec<Running>> {
     let waker = |core: usize| {
+        let chrt = find("chrt").ok_or("cores are kept awake by util-linux' chrt and taskset, which are missing")?;
         let core = core.to_string();
         let arguments = ["--idle", "0", "taskset", "--cpu-list", &core, "sh", "-c", "while :; do :; done"];
-        Running::start(&format!("waker-{core}"), folder, Path::new("chrt"), &arguments.map(OsStr::new))
+        Running::start(&format!("waker-{core}"), folder, &chrt, &arguments.map(OsStr::new))
     };
     (0..cores).map(waker).collect()
 }
