@@ -217,7 +217,7 @@ impl Provider for Ready {
     fn send(&self, _: Call) -> BoxFuture<'_, Result<Answer, Error>> {
         let usage = Some(Usage { input: 300, output: 1, ..Usage::default() });
         let body = WireBody::Whole { bytes: Bytes::from_static(b"{}"), usage };
-        Box::pin(async { Ok(Answer::Wire(WireAnswer { headers: HeaderMap::new(), body })) })
+        Box::pin(async { Ok(Answer::from(WireAnswer { headers: HeaderMap::new(), body })) })
     }
 }
 
@@ -235,7 +235,7 @@ fn path() {
     let ask = |body: Bytes, received: Tick| Request {
         caller: caller.clone(),
         id: RequestId::from_random(4711),
-        body: CallBody::Wire(read_chat(body).expect("a request")),
+        body: CallBody::from(read_chat(body).expect("a request")),
         headers: HeaderMap::new(),
         cache: CacheUse::default(),
         idempotency_key: None,

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::{
     CompletionRequest, CompletionResponse, EmbeddingRequest, EmbeddingResponse, Envelope, Error, Forward, Forwarded,
-    Model, ModelId, Operation, RequestId, StreamEvent, Usage,
+    Model, ModelId, Operation, RequestId, StreamEvent, Usage, boxed,
 };
 
 /// A future that a trait object returns.
@@ -75,7 +75,7 @@ pub enum Strictness {
 #[derive(Clone, Debug)]
 pub enum CallBody {
     /// A body of a dialect that the provider speaks.
-    Wire(Envelope),
+    Wire(Arc<Envelope>),
     /// A completion.
     Completion(Box<CompletionRequest>),
     /// A completion, answered event by event.
@@ -91,7 +91,7 @@ pub enum CallBody {
 impl CallBody {
     /// What the call is for.
     #[must_use]
-    pub const fn operation(&self) -> Operation {
+    pub fn operation(&self) -> Operation {
         match self {
             Self::Wire(envelope) => envelope.operation,
             Self::Completion(_) | Self::Stream(_) => Operation::Chat,
@@ -103,7 +103,7 @@ impl CallBody {
 
     /// Whether the answer is a stream.
     #[must_use]
-    pub const fn stream(&self) -> bool {
+    pub fn stream(&self) -> bool {
         match self {
             Self::Wire(envelope) => envelope.stream,
             Self::Stream(_) => true,
@@ -112,11 +112,16 @@ impl CallBody {
     }
 }
 
+impl From<Envelope> for CallBody {
+    fn from(envelope: Envelope) -> Self {
+        Self::Wire(Arc::new(envelope))
+    }
+}
+
 /// A provider's answer, in the form of the call.
-#[expect(clippy::large_enum_variant, reason = "moved a few times a request, which costs less than a box")]
 pub enum Answer {
     /// To [`CallBody::Wire`].
-    Wire(WireAnswer),
+    Wire(Box<WireAnswer>),
     /// To [`CallBody::Completion`].
     Completion(Box<CompletionResponse>),
     /// To [`CallBody::Stream`]. It ends after the last event; an upstream that stops early yields an error last.
@@ -134,11 +139,20 @@ impl Answer {
     #[must_use]
     pub fn usage(&self) -> Option<&Usage> {
         match self {
-            Self::Wire(WireAnswer { body: WireBody::Whole { usage, .. }, .. }) => usage.as_ref(),
+            Self::Wire(answer) => match &answer.body {
+                WireBody::Whole { usage, .. } => usage.as_ref(),
+                WireBody::Frames(_) => None,
+            },
             Self::Completion(response) => response.usage.as_ref(),
             Self::Embeddings(response) => response.usage.as_ref(),
-            Self::Wire(_) | Self::Events(_) | Self::Models(_) | Self::Forwarded(_) => None,
+            Self::Events(_) | Self::Models(_) | Self::Forwarded(_) => None,
         }
+    }
+}
+
+impl From<WireAnswer> for Answer {
+    fn from(answer: WireAnswer) -> Self {
+        Self::Wire(boxed(|| answer))
     }
 }
 

@@ -13,7 +13,7 @@ use llm_breaker::{CircuitBreaker, Outcome, Permit, Timing};
 use llm_core::{
     Answer, AttemptBegun, AttemptObserver, AttemptRecord, BoxFuture, BoxStream, Call, CallBody, Clock, Error,
     ErrorKind, FaultClass, Forwarded, Frame, Operation, Piece, ProviderId, RequestObserver, StreamEvent,
-    TargetObserver, Tick, Usage, WireAnswer, WireBody,
+    TargetObserver, Tick, Usage, WireAnswer, WireBody, boxed,
 };
 use llm_providers::wire::openai::UsageReader;
 use llm_router::{Observed, Ticket};
@@ -62,7 +62,7 @@ impl Attempt {
         now: Tick,
     ) -> Box<Self> {
         target.observer.attempt_started();
-        Box::new(Self {
+        boxed(|| Self {
             permit: Some(permit),
             ticket: Some(ticket),
             meter,
@@ -122,15 +122,17 @@ impl Attempt {
             }
         };
         Ok(match answer {
-            Answer::Wire(WireAnswer { headers, body: WireBody::Whole { bytes, usage } }) => {
-                self.entrust(holds)?;
-                self.hears(Piece::Bytes(&bytes));
-                self.succeeded(usage);
-                Reply::Whole(Arc::new(Whole { headers, bytes, usage }))
-            }
-            Answer::Wire(WireAnswer { headers, body: WireBody::Frames(frames) }) => {
-                Reply::Frames { headers, frames: begun(self.watch(frames), holds).await? }
-            }
+            Answer::Wire(answer) => match *answer {
+                WireAnswer { headers, body: WireBody::Whole { bytes, usage } } => {
+                    self.entrust(holds)?;
+                    self.hears(Piece::Bytes(&bytes));
+                    self.succeeded(usage);
+                    Reply::Whole(Arc::new(Whole { headers, bytes, usage }))
+                }
+                WireAnswer { headers, body: WireBody::Frames(frames) } => {
+                    Reply::Frames { headers: Arc::new(headers), frames: begun(self.watch(frames), holds).await? }
+                }
+            },
             Answer::Completion(mut response) => {
                 self.entrust(holds)?;
                 response.latency = Some(self.clock.now().since(self.started));

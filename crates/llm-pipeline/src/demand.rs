@@ -249,7 +249,7 @@ mod tests {
             Terms { price: Some(Price::per_token(Money::from_units(1), Money::from_units(1))), max_output: Some(9) };
         let bounded = |envelope: Result<llm_core::Envelope, Error>| {
             let envelope = envelope.expect("a request");
-            Demand::of(&CallBody::Wire(envelope)).cost(&terms).1
+            Demand::of(&CallBody::from(envelope)).cost(&terms).1
         };
         let chat = |part: &str| {
             openai::read_chat(format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{part}]}}]}}"#).into())

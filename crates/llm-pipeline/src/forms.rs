@@ -59,13 +59,13 @@ pub(crate) fn of_whole(dialect: Dialect, whole: Arc<Whole>, form: Form) -> Resul
     }
     let frames = replay(dialect, &whole.bytes)?;
     let frames = shown(stream::iter(frames.into_iter().map(Ok)), form);
-    Ok(Reply::Frames { headers: without_length(&whole.headers), frames })
+    Ok(Reply::Frames { headers: Arc::new(without_length(&whole.headers)), frames })
 }
 
 /// A stream that is whole as `form` wants it.
 pub(crate) fn of_frames(
     dialect: Dialect,
-    headers: &HeaderMap,
+    headers: &Arc<HeaderMap>,
     frames: Arc<[Frame]>,
     form: Form,
 ) -> Result<Reply, Error> {

@@ -5,7 +5,10 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use llm_breaker::{CircuitBreaker, Permit, Refused};
-use llm_core::{Answer, BoxFuture, Call, CallBody, Clock, Error, ErrorKind, Model, Observer, Sharing, TenantId, Tick};
+use llm_core::{
+    Answer, BoxFuture, Call, CallBody, Clock, Envelope, Error, ErrorKind, Model, Observer, Sharing, TenantId, Tick,
+    boxed,
+};
 use llm_dedup::{CacheStats, DedupStats, ResponseCache, SimilarityStats};
 use llm_ratelimit::{Admission, Cost, Headroom, LimitStats, Tightest};
 use llm_router::{Plan, Reason, Strategy};
@@ -59,11 +62,8 @@ impl Pipeline {
     /// # Errors
     /// What kept the request from being answered, with the chain of reasons. What goes wrong after the answer
     /// has begun is the last item of its stream.
-    #[expect(
-        clippy::manual_async_fn,
-        reason = "an async fn holds its arguments twice, and this one is in many futures"
-    )]
-    pub fn handle(&self, request: Request) -> impl Future<Output = Result<Response, Error>> + Send {
+    pub fn handle(&self, request: impl Into<Arc<Request>>) -> impl Future<Output = Result<Response, Error>> + Send {
+        let request = request.into();
         async move {
             let mut ending = Ending::begin(&self.0, &request);
             let route = self.0.routes.of(&request.body);
@@ -82,7 +82,7 @@ impl Pipeline {
     }
 
     /// A finished answer or an identical call in flight answers for this one too; else this one leads, or goes alone.
-    async fn claim(&self, request: &Request, route: &Arc<Route>) -> Result<Response, Error> {
+    async fn claim(&self, request: &Arc<Request>, route: &Arc<Route>) -> Result<Response, Error> {
         if let Some(claimed) = self.claimed(request, route)?
             && let Some(response) = claimed.response().await?
         {
@@ -93,11 +93,11 @@ impl Pipeline {
             return Ok(response);
         }
         // On the heap like a shared one: a future of its size is not moved about for each request that needs none.
-        Box::pin(self.infer(request, route, Sharing::Bypass)).await
+        Box::into_pin(boxed(|| self.infer(request, route, Sharing::Bypass))).await
     }
 
     /// What others share with the request, if it is to be shared.
-    fn claimed(&self, request: &Request, route: &Arc<Route>) -> Result<Option<Claimed>, Error> {
+    fn claimed(&self, request: &Arc<Request>, route: &Arc<Route>) -> Result<Option<Claimed>, Error> {
         let (Some(sharer), CallBody::Wire(envelope)) = (&self.0.sharer, &request.body) else { return Ok(None) };
         let Some(wanted) = sharer.wanted(request)? else { return Ok(None) };
         let (path, request, route) = (self.clone(), asked_for_all(request), route.clone());
@@ -106,7 +106,7 @@ impl Pipeline {
 
     /// The call that others may join, which may outlive its request.
     #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
-    fn lead(self, request: Request, route: Arc<Route>) -> impl Future<Output = Result<Response, Error>> + Send {
+    fn lead(self, request: Arc<Request>, route: Arc<Route>) -> impl Future<Output = Result<Response, Error>> + Send {
         async move { self.infer(&request, &route, Sharing::Miss).await }
     }
 
@@ -175,7 +175,7 @@ impl Pipeline {
                     let (leader, attempts) = (request.id.clone(), tries.made());
                     let (sharing, price) = (Sharing::Bypass, target.price.clone());
                     let served = Served { provider, sharing, leader, attempts, upstream, price };
-                    return Ok(Response { reply, served });
+                    return Ok(Response { reply, served: Box::new(served) });
                 }
                 Err(error) => error.with_provider(target.provider().clone()).with_attempts(tries.made()),
             };
@@ -473,7 +473,7 @@ struct Placed {
     /// Which of the provider's keys.
     key: usize,
     permit: Permit,
-    admission: Option<Admission>,
+    admission: Option<Box<Admission>>,
     /// How many output tokens its money is reserved for; none when it does not matter what it costs.
     output: Option<u64>,
     reason: Option<Reason>,
@@ -494,12 +494,14 @@ fn dearest(demand: &Demand, route: &Route) -> (Cost, Why) {
 }
 
 /// The request with all that anybody who joins it may want: a stream's usage.
-fn asked_for_all(request: &Request) -> Request {
-    let mut request = request.clone();
-    if let CallBody::Wire(envelope) = &mut request.body {
-        envelope.wants_usage = true;
+fn asked_for_all(request: &Arc<Request>) -> Arc<Request> {
+    match &request.body {
+        CallBody::Wire(envelope) if envelope.stream && !envelope.wants_usage => {
+            let envelope = Envelope { wants_usage: true, ..Envelope::clone(envelope) };
+            Arc::new(Request { body: CallBody::from(envelope), ..Request::clone(request) })
+        }
+        _ => request.clone(),
     }
-    request
 }
 
 /// Whether another key of the same provider may fare better.

@@ -2,13 +2,17 @@
 
 use std::fmt;
 
-use llm_core::{Error, ErrorKind, Tick};
+use llm_core::{Error, ErrorKind, Tick, boxed};
 use llm_ratelimit::{Admission, Charge, Cost, Exhausted};
 
 /// What a request holds of its caller's limits, from its admission to the end of its answer. Dropped before anything
-/// was sent, all of it is given back; afterwards what was reserved stays spent unless it is settled.
+/// was sent, all of it is given back; afterwards what was reserved stays spent unless it is settled. Where nothing is
+/// limited it is nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Hold(Option<Box<Held>>);
+
 #[derive(Default)]
-pub(crate) struct Hold {
+struct Held {
     admission: Option<Admission>,
     charge: Option<Charge>,
     /// What is reserved for an attempt.
@@ -23,11 +27,49 @@ pub(crate) struct Hold {
 
 impl Hold {
     pub(crate) fn new(admission: Option<Admission>, charge: Option<Charge>, cost: Cost) -> Self {
-        Self { admission, charge, cost, ..Self::default() }
+        if admission.is_none() && charge.is_none() {
+            return Self(None);
+        }
+        Self(Some(boxed(|| Held { admission, charge, cost, ..Held::default() })))
     }
 
     /// An attempt begins. When one before it may have been charged without saying, it needs a reservation of its own.
     pub(crate) fn begin(&mut self, now: Tick) -> Result<(), Exhausted> {
+        self.0.as_mut().map_or(Ok(()), |held| held.begin(now))
+    }
+
+    /// The attempt failed.
+    pub(crate) fn failed(&mut self, error: &Error) {
+        if let Some(held) = &mut self.0 {
+            held.failed(error);
+        }
+    }
+
+    /// There will be no further attempt.
+    pub(crate) fn close(&mut self, now: Tick) {
+        if let Some(held) = self.0.as_mut().filter(|held| held.sent) {
+            held.settle(Cost::default(), now);
+        }
+    }
+
+    /// The answer has ended and `used` so much; none where nobody said: then what was reserved stays spent.
+    pub(crate) fn end(&mut self, used: Option<Cost>, now: Tick) {
+        let Some(held) = &mut self.0 else { return };
+        match used {
+            Some(used) => held.settle(used, now),
+            None => held.settled = true,
+        }
+    }
+
+    /// Reserves more for an answer that is longer than what was reserved.
+    pub(crate) fn extend(&mut self, more: Cost, now: Tick) -> Result<(), Exhausted> {
+        let admission = self.0.as_mut().and_then(|held| held.admission.as_mut());
+        admission.map_or(Ok(()), |admission| admission.extend(more, now))
+    }
+}
+
+impl Held {
+    fn begin(&mut self, now: Tick) -> Result<(), Exhausted> {
         if let Some(admission) = &mut self.admission {
             if self.used_up {
                 admission.extend(self.cost, now)?;
@@ -41,8 +83,7 @@ impl Hold {
         Ok(())
     }
 
-    /// The attempt failed.
-    pub(crate) fn failed(&mut self, error: &Error) {
+    fn failed(&mut self, error: &Error) {
         if error.is_unsent() {
             if !self.sent {
                 self.admission.iter_mut().for_each(Admission::unsent);
@@ -59,21 +100,6 @@ impl Hold {
         }
     }
 
-    /// There will be no further attempt.
-    pub(crate) fn close(&mut self, now: Tick) {
-        if self.sent {
-            self.settle(Cost::default(), now);
-        }
-    }
-
-    /// The answer has ended and `used` so much; none where nobody said: then what was reserved stays spent.
-    pub(crate) fn end(&mut self, used: Option<Cost>, now: Tick) {
-        match used {
-            Some(used) => self.settle(used, now),
-            None => self.settled = true,
-        }
-    }
-
     fn settle(&mut self, used: Cost, now: Tick) {
         if let Some(admission) = self.admission.as_mut().filter(|_| !self.settled) {
             let money = self.owed.money.saturating_add(used.money);
@@ -81,16 +107,11 @@ impl Hold {
         }
         self.settled = true;
     }
-
-    /// Reserves more for an answer that is longer than what was reserved.
-    pub(crate) fn extend(&mut self, more: Cost, now: Tick) -> Result<(), Exhausted> {
-        self.admission.as_mut().map_or(Ok(()), |admission| admission.extend(more, now))
-    }
 }
 
-impl fmt::Debug for Hold {
+impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hold").field("cost", &self.cost).field("owed", &self.owed).finish_non_exhaustive()
+        f.debug_struct("Held").field("cost", &self.cost).field("owed", &self.owed).finish_non_exhaustive()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use llm_core::sync::Mutex;
-use llm_core::{Error, ErrorKind, ModelId, ProviderId, RequestId, Sharing, Tick};
+use llm_core::{Error, ErrorKind, ModelId, ProviderId, RequestId, Sharing, Tick, boxed};
 use llm_router::{Candidate, Demand, Reason, Strategy};
 use serde::Serialize;
 
@@ -20,7 +20,8 @@ pub(crate) struct Journal {
 }
 
 struct Pages {
-    stories: Vec<Story>,
+    #[expect(clippy::vec_box, reason = "a story stays where it was begun")]
+    stories: Vec<Box<Story>>,
     next: usize,
 }
 
@@ -35,7 +36,7 @@ impl Journal {
         self.fallbacks.load(Relaxed)
     }
 
-    pub(crate) fn keep(&self, story: Story) {
+    pub(crate) fn keep(&self, story: Box<Story>) {
         if let fallbacks @ 1.. = story.fallbacks() {
             // Relaxed: a count for people.
             self.fallbacks.fetch_add(fallbacks, Relaxed);
@@ -63,7 +64,7 @@ impl Journal {
     }
 }
 
-/// What is decided for one request while it is decided. It holds names alone: a configuration may go before it.
+/// What is decided for one request while it is decided, on the heap from the start. It holds names alone: a configuration may go before it.
 pub(crate) struct Story {
     id: RequestId,
     model: Option<ModelId>,
@@ -90,8 +91,8 @@ struct Try {
 }
 
 impl Story {
-    pub(crate) fn begin(id: &RequestId, route: &Route, sharing: Sharing) -> Self {
-        Self {
+    pub(crate) fn begin(id: &RequestId, route: &Route, sharing: Sharing) -> Box<Self> {
+        boxed(|| Self {
             id: id.clone(),
             model: route.name.clone(),
             strategy: route.router.config().strategy,
@@ -102,11 +103,11 @@ impl Story {
             limited: 0,
             tries: Vec::new(),
             error: None,
-        }
+        })
     }
 
     /// The story of a request that another's call answered.
-    pub(crate) fn followed(mut self, leader: RequestId) -> Self {
+    pub(crate) fn followed(mut self: Box<Self>, leader: RequestId) -> Box<Self> {
         self.followed = Some(leader);
         self
     }

@@ -67,14 +67,14 @@ impl Limits {
         cost: Cost,
         why: Why,
         now: Tick,
-    ) -> Result<Option<Admission>, Error> {
+    ) -> Result<Option<Box<Admission>>, Error> {
         if !self.targets {
             return Ok(None);
         }
         let names = names();
         let names = names.each_ref().map(|(level, name)| (*level, name.as_str()));
         match self.hierarchy.admit(&names, cost, now) {
-            Ok(admission) => Ok(Some(admission)),
+            Ok(admission) => Ok(Some(Box::new(admission))),
             Err(denial) => Err(self.denied(&denial, why)),
         }
     }

@@ -10,7 +10,7 @@ use crate::hold::{Hold, is_free};
 /// What an attempt holds of its target's limits and, once it answers, of its caller's.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    target: Option<Admission>,
+    target: Option<Box<Admission>>,
     caller: Option<Hold>,
     price: Option<Arc<Price>>,
     /// Whether what is said is counted against what is reserved.
@@ -31,8 +31,8 @@ const STEP: u64 = 64;
 impl Meter {
     /// A meter of an attempt that goes out now. `output` is how many output tokens its money is reserved for; none
     /// when it does not matter what the attempt costs.
-    pub(crate) fn new(mut target: Option<Admission>, price: Option<Arc<Price>>, output: Option<u64>) -> Self {
-        target.iter_mut().for_each(Admission::sent);
+    pub(crate) fn new(mut target: Option<Box<Admission>>, price: Option<Arc<Price>>, output: Option<u64>) -> Self {
+        target.iter_mut().for_each(|target| target.sent());
         Self {
             target,
             caller: None,
@@ -93,7 +93,7 @@ impl Meter {
     pub(crate) fn failed(&mut self, error: &Error) {
         self.free = is_free(error);
         if error.is_unsent() {
-            self.target.iter_mut().for_each(Admission::unsent);
+            self.target.iter_mut().for_each(|target| target.unsent());
         }
     }
 

@@ -85,8 +85,8 @@ impl Default for CacheUse {
 pub struct Response {
     /// The answer.
     pub reply: Reply,
-    /// How it came about.
-    pub served: Served,
+    /// How it came about. On the heap, as what else is large in here: an answer goes through many hands.
+    pub served: Box<Served>,
 }
 
 /// How an answer came about.
@@ -113,7 +113,7 @@ pub enum Reply {
     /// Bytes, frame by frame.
     Frames {
         /// The provider's headers for the caller.
-        headers: HeaderMap,
+        headers: Arc<HeaderMap>,
         /// The frames.
         frames: Frames,
     },

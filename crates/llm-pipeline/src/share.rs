@@ -9,7 +9,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_core::Stream;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue};
-use llm_core::{BoxFuture, CallBody, Clock, Dialect, Envelope, Error, ErrorKind, Frame, Operation, Sharing, Tick};
+use llm_core::{
+    BoxFuture, CallBody, Clock, Dialect, Envelope, Error, ErrorKind, Frame, Operation, Sharing, Tick, boxed,
+};
 use llm_dedup::{
     Broadcast, CacheConfig, Claim, DedupStats, Flights, IdempotencyKeys, Keep, Ongoing, RequestKey, ResponseCache,
     SimilarityStats, Subscriber,
@@ -72,19 +74,19 @@ pub(crate) type Answer = Result<Arc<Shared>, Error>;
 pub(crate) struct Shared {
     dialect: Dialect,
     content: Content,
-    served: Served,
+    served: Box<Served>,
 }
 
 #[derive(Debug)]
 enum Content {
     Whole(Arc<Whole>),
     Stream {
-        headers: HeaderMap,
+        headers: Arc<HeaderMap>,
         frames: Broadcast<Frame, Error>,
     },
     /// A stream that has come to its end.
     Frames {
-        headers: HeaderMap,
+        headers: Arc<HeaderMap>,
         frames: Arc<[Frame]>,
     },
 }
@@ -217,7 +219,8 @@ impl Sharer {
             .map(|((index, question), keep)| (index, question, keep, key.clone()));
         // The call is made where it stays: it is too large to be moved about.
         let start = || -> BoxFuture<'static, _> {
-            Box::pin(async move { lead().await.and_then(|response| shareable(response, dialect)) })
+            let led = || async move { lead().await.and_then(|response| shareable(response, dialect)) };
+            Box::into_pin(boxed(led))
         };
         let (found, sharing) = match self.flights.claim(&key, keep, start) {
             Claim::Hit(answer) => (Found::Finished(answer), Sharing::Hit),
@@ -312,7 +315,7 @@ impl Claimed {
             }
         };
         let Shared { dialect, content, served } = &*shared;
-        let (dialect, served) = (*dialect, served.clone());
+        let (dialect, mut served) = (*dialect, served.clone());
         let reply = match content {
             Content::Whole(whole) => forms::of_whole(dialect, whole.clone(), form)?,
             Content::Frames { headers, frames } => forms::of_frames(dialect, headers, frames.clone(), form)?,
@@ -331,11 +334,11 @@ impl Claimed {
                 }
             }
         };
-        let served = match sharing {
-            Sharing::Hit => Served { attempts: 0, upstream: Duration::ZERO, ..served },
-            _ => served,
-        };
-        Ok(Some(Response { reply, served: Served { sharing, ..served } }))
+        served.sharing = sharing;
+        if sharing == Sharing::Hit {
+            (served.attempts, served.upstream) = (0, Duration::ZERO);
+        }
+        Ok(Some(Response { reply, served }))
     }
 }
 
@@ -343,7 +346,7 @@ impl Claimed {
 async fn heard_as(
     mut heard: impl Stream<Item = Result<Frame, Error>> + Send + Unpin + 'static,
     dialect: Dialect,
-    headers: &HeaderMap,
+    headers: &Arc<HeaderMap>,
     form: Form,
 ) -> Result<Reply, Error> {
     if form != Form::Whole {
@@ -429,7 +432,8 @@ fn shareable(response: Response, dialect: Dialect) -> Answer {
     let content = match reply {
         Reply::Whole(whole) => Content::Whole(whole),
         Reply::Frames { headers, frames } => {
-            Content::Stream { headers: own(&headers), frames: Broadcast::new(frames, KEPT, |frame| frame.bytes.len()) }
+            let frames = Broadcast::new(frames, KEPT, |frame| frame.bytes.len());
+            Content::Stream { headers: Arc::new(own(&headers)), frames }
         }
         other => {
             let message = format!("an answer in neutral form cannot be shared: {other:?}");
@@ -461,7 +465,7 @@ mod tests {
         Request {
             caller: Arc::new(Caller::new("t")),
             id: RequestId::from("r"),
-            body: CallBody::Wire(Envelope {
+            body: CallBody::from(Envelope {
                 dialect: Dialect::OpenAi,
                 operation: Operation::Chat,
                 body,

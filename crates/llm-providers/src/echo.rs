@@ -100,7 +100,7 @@ fn streamed(chat: &Chat, now: u64) -> Answer {
         None => writer.done(),
     });
     let body = WireBody::Frames(Box::pin(stream::iter(frames.map(Ok))));
-    Answer::Wire(WireAnswer { headers: exchange::headers("text/event-stream"), body })
+    Answer::from(WireAnswer { headers: exchange::headers("text/event-stream"), body })
 }
 
 fn echo(request: &CompletionRequest, created: u64) -> Reply {

@@ -161,7 +161,8 @@ pub(crate) fn models(models: Vec<Model>, wire: bool) -> Answer {
 
 /// A whole answer in bytes.
 pub(crate) fn whole(bytes: Bytes, usage: Option<Usage>) -> Answer {
-    Answer::Wire(WireAnswer { headers: headers("application/json"), body: WireBody::Whole { bytes, usage } })
+    let body = WireBody::Whole { bytes, usage };
+    Answer::from(WireAnswer { headers: headers("application/json"), body })
 }
 
 /// The headers of a wire answer.

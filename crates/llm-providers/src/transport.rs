@@ -37,7 +37,7 @@ pub trait Transport: Send + Sync + 'static {
     /// # Errors
     /// `Connection` when none was made or it broke before the answer, `Timeout` when it was not made in time,
     /// `BadAnswer` when what came back is not HTTP.
-    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpAnswer, Error>>;
+    fn send(&self, request: Box<HttpRequest>) -> BoxFuture<'_, Result<HttpAnswer, Error>>;
 }
 
 /// A request. The endpoint's name and the body's length are the transport's to add.

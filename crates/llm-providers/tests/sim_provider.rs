@@ -25,7 +25,7 @@ fn ask(model: &str) -> CompletionRequest {
 
 fn wire(body: &str) -> Call {
     let envelope = read_chat(Bytes::copy_from_slice(body.as_bytes())).unwrap();
-    Call::new(envelope.model_name().into(), CallBody::Wire(envelope))
+    Call::new(envelope.model_name().into(), CallBody::from(envelope))
 }
 
 async fn frames(provider: &impl Provider, call: Call) -> (Vec<llm_core::Frame>, Option<Error>) {

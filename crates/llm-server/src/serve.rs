@@ -6,14 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::config::{LoadError, Loaded, Source};
-use crate::http::incoming::IncomingBody;
 use crate::http::listener::{MAX_CONNECTIONS, Terms, listen};
 use crate::http::tls::{Certificate, Tls};
 use crate::http::{operations, service};
@@ -50,8 +48,7 @@ pub(crate) async fn run(source: Source, loaded: Loaded) -> Result<(), Box<dyn st
     if let Some(port) = loaded.config.observability.metrics_port {
         let listener = bind(SocketAddr::new(server.listen.ip(), port))?;
         let routes = operations::metrics_only(process.clone());
-        let serve =
-            move |exchange, request: Request<IncomingBody>| service::serve_routes(routes.clone(), exchange, request);
+        let serve = move |exchange, request| service::serve_routes(routes.clone(), exchange, request);
         tokio::spawn(listen(listener, terms, serve));
     }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use llm_core::{Answer, BoxFuture, BoxStream, Call, Dialect, Error, Provider, ProviderId, WireAnswer, WireBody};
+use llm_core::{Answer, BoxFuture, BoxStream, Call, Dialect, Error, Provider, ProviderId, WireBody};
 
 /// Providers that answer alike, such as the replicas of one server, as one [`Provider`]. Each call goes to one of them:
 /// by turns, or to the one with the fewest calls under way, streams to their end included. One that fails is not asked
@@ -109,8 +109,12 @@ impl Provider for LoadBalancedWorker {
         Box::pin(async move {
             Ok(match worker.provider.send(call).await? {
                 Answer::Events(events) => Answer::Events(Held::to_the_end(events, held)),
-                Answer::Wire(WireAnswer { headers, body: WireBody::Frames(frames) }) => {
-                    Answer::Wire(WireAnswer { headers, body: WireBody::Frames(Held::to_the_end(frames, held)) })
+                Answer::Wire(mut answer) => {
+                    answer.body = match answer.body {
+                        WireBody::Frames(frames) => WireBody::Frames(Held::to_the_end(frames, held)),
+                        whole @ WireBody::Whole { .. } => whole,
+                    };
+                    Answer::Wire(answer)
                 }
                 whole => whole,
             })

@@ -109,7 +109,7 @@ impl Provider for Scripted {
             };
             tokio::time::sleep(Duration::from_millis(1)).await;
             std::mem::forget(left);
-            Ok(Answer::Wire(WireAnswer { headers: HeaderMap::new(), body }))
+            Ok(Answer::from(WireAnswer { headers: HeaderMap::new(), body }))
         })
     }
 }
@@ -124,7 +124,7 @@ pub(crate) fn broken(status: u16) -> Error {
 
 pub(crate) fn body(model: &str, text: &str, stream: bool) -> CallBody {
     let body = format!("{{\"model\":\"{model}\",\"x\":\"{text}\"}}");
-    CallBody::Wire(Envelope {
+    CallBody::from(Envelope {
         dialect: Dialect::OpenAi,
         operation: Operation::Chat,
         digest: Digest::new(hash128(HashKey::process(), &[body.as_bytes()])),

@@ -18,7 +18,7 @@ const BEYOND: usize = 50;
 
 async fn served(bench: &Bench, id: usize, body: CallBody) -> Served {
     let request = Request { id: RequestId::from(id.to_string().as_str()), ..bench.request("a", body) };
-    bench.path.handle(request).await.expect("an answer").served
+    *bench.path.handle(request).await.expect("an answer").served
 }
 
 #[tokio::test(start_paused = true)]

@@ -194,7 +194,9 @@ async fn a_hard_budget_reserves_what_the_request_cannot_exceed() {
     let denied = bench.ask("").await.unwrap_err();
     assert_eq!((denied.code(), denied.retry_after(), provider.calls()), (Some("insufficient_quota"), None, 0));
     let CallBody::Wire(envelope) = body("fast", "", false) else { panic!("a body") };
-    let bounded = |max_output, choices| CallBody::Wire(llm_core::Envelope { max_output, choices, ..envelope.clone() });
+    let bounded = |max_output, choices| {
+        CallBody::from(llm_core::Envelope { max_output, choices, ..llm_core::Envelope::clone(&envelope) })
+    };
     bench.path.handle(bench.request("a", bounded(Some(10), 1))).await.unwrap();
     assert!(bench.path.handle(bench.request("a", bounded(Some(10), 10))).await.is_err());
 }

@@ -3,6 +3,7 @@
 mod forward;
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -13,7 +14,7 @@ use http::{HeaderMap, Method};
 use llm_core::{
     Answer, BoxFuture, BoxStream, Call, CallBody, Clock, CompletionRequest, CompletionResponse, Dialect,
     EmbeddingRequest, Envelope, Error, ErrorKind, Frame, Operation, Provider, ProviderId, RequestId, StreamEvent,
-    Strictness, SystemClock, Usage, WireAnswer, WireBody,
+    Strictness, SystemClock, Usage, WireAnswer, WireBody, boxed,
 };
 use secrecy::SecretString;
 use tokio::time::Instant;
@@ -153,19 +154,21 @@ impl HttpProvider {
         self
     }
 
-    async fn answer(&self, call: Call) -> Result<Answer, Error> {
-        let Call { model, mut body, request_id, headers: sent, strictness, show_thoughts, max_output } = call;
-        let dialect = match &body {
+    async fn answer(&self, mut call: Call) -> Result<Answer, Error> {
+        // Not taken out of the call: it would lie in here twice.
+        let Call { model, body, request_id, headers: sent, strictness, show_thoughts, max_output } = &mut call;
+        let (sent, request_id, max_output) = (&*sent, request_id.as_ref(), *max_output);
+        let (strictness, show_thoughts) = (*strictness, *show_thoughts);
+        let dialect = match &*body {
             CallBody::Wire(envelope) if self.speaks(envelope.dialect) => envelope.dialect,
             _ => self.api.dialect(),
         };
-        let request_id = request_id.as_ref();
         let asking = Asking { model: model.as_str(), dialect, request_id, strictness, show_thoughts, max_output };
         // What passes through is the usual case: a future of its size is moved about for each call, the others' are not in it.
-        match &mut body {
+        match body {
             CallBody::Wire(envelope) if self.speaks(envelope.dialect) => match envelope.stream {
-                true if envelope.operation == Operation::Chat => self.wire_stream(envelope, &asking, &sent).await,
-                _ => self.wire_whole(envelope, &asking, &sent).await,
+                true if envelope.operation == Operation::Chat => self.wire_stream(envelope, &asking, sent).await,
+                _ => self.wire_whole(envelope, &asking, sent).await,
             },
             CallBody::Wire(envelope) => {
                 // They say something to providers of the caller's dialect.
@@ -178,23 +181,23 @@ impl HttpProvider {
             }
             CallBody::Completion(request) => {
                 request.model = model.clone();
-                let response = Box::pin(self.completion(request, &asking, &sent)).await?;
+                let response = Box::pin(self.completion(request, &asking, sent)).await?;
                 Ok(Answer::Completion(Box::new(response.0)))
             }
             CallBody::Stream(request) => {
                 request.model = model.clone();
-                Box::pin(self.events(request, &asking, &sent)).await
+                Box::pin(self.events(request, &asking, sent)).await
             }
             CallBody::Embedding(request) => {
                 request.model = model.clone();
-                Box::pin(self.embedding(request, &asking, &sent)).await
+                Box::pin(self.embedding(request, &asking, sent)).await
             }
             CallBody::Models => {
-                let models = self.whole(Operation::Models, RequestBody::default(), &asking, &sent);
+                let models = self.whole(Operation::Models, RequestBody::default(), &asking, sent);
                 let (_, body) = Box::pin(models).await?;
                 self.codec().decode_models(&body).map(Answer::Models)
             }
-            CallBody::Forward(forward) => Box::pin(self.forward(forward, &asking, &sent)).await,
+            CallBody::Forward(forward) => Box::pin(self.forward(forward, &asking, sent)).await,
         }
     }
 
@@ -248,7 +251,8 @@ impl HttpProvider {
             // To count is free.
             _ => Some(Usage::default()),
         };
-        Ok(Answer::Wire(WireAnswer { headers: for_the_caller(&headers), body: WireBody::Whole { bytes, usage } }))
+        let body = WireBody::Whole { bytes, usage };
+        Ok(Answer::from(WireAnswer { headers: for_the_caller(&headers), body }))
     }
 
     async fn wire_stream(&self, envelope: &Envelope, asking: &Asking<'_>, sent: &HeaderMap) -> Result<Answer, Error> {
@@ -273,7 +277,7 @@ impl HttpProvider {
             frames.iter_mut().filter(|frame| hidden(frame)).for_each(|frame| frame.bytes.clear());
             Box::pin(stream::iter(frames.into_iter().map(Ok)))
         };
-        Ok(Answer::Wire(WireAnswer { headers: kept, body: WireBody::Frames(frames) }))
+        Ok(Answer::from(WireAnswer { headers: kept, body: WireBody::Frames(frames) }))
     }
 
     /// A body of another dialect: what it asks is asked in the provider's, and answered in its own.
@@ -307,7 +311,7 @@ impl HttpProvider {
             let bytes = front.encode_response(&response, &options);
             let body = WireBody::Whole { bytes, usage: response.usage };
             let headers = translated_headers(&headers, &dropped, "application/json");
-            return Ok(Answer::Wire(WireAnswer { headers, body }));
+            return Ok(Answer::from(WireAnswer { headers, body }));
         }
         let encoded = self.encoded(&asked.request, asking, true)?;
         let clocks = Clocks::new(self.timeouts, Instant::now());
@@ -322,7 +326,7 @@ impl HttpProvider {
             Box::pin(stream::iter([Ok(framed(response, encoder))]))
         };
         let headers = translated_headers(&headers, &encoded, "text/event-stream");
-        Ok(Answer::Wire(WireAnswer { headers, body: WireBody::Frames(frames) }))
+        Ok(Answer::from(WireAnswer { headers, body: WireBody::Frames(frames) }))
     }
 
     /// The number of a prompt's tokens: the provider's word, or an estimate where it has none.
@@ -350,7 +354,7 @@ impl HttpProvider {
                 Err(error) => return Err(error),
             };
         let body = WireBody::Whole { bytes: front.encode_count(tokens)?, usage: Some(Usage::default()) };
-        Ok(Answer::Wire(WireAnswer { headers, body }))
+        Ok(Answer::from(WireAnswer { headers, body }))
     }
 
     /// The answer to `request`, with the headers that it came with and what of the request was left out.
@@ -434,11 +438,12 @@ impl HttpProvider {
         asking: &Asking<'_>,
         sent: &HeaderMap,
     ) -> Result<(HeaderMap, Bytes), Error> {
-        let exchange = async {
+        // It stays where it is: by value it would lie in here twice.
+        let exchange = pin!(async {
             let (method, path) = self.route(operation, asking, false)?;
             let answer = self.exchange(method, path, body, asking, sent).await?;
             Ok((answer.headers, answer::whole(answer.chunks, self.max_answer_bytes).await?))
-        };
+        });
         let total = self.timeouts.total_timeout;
         let late = |_| Err(timed_out("to finish", "total_timeout", total));
         tokio::time::timeout(total, exchange).await.unwrap_or_else(late)
@@ -453,7 +458,7 @@ impl HttpProvider {
         clocks: &Clocks,
     ) -> Result<HttpAnswer, Error> {
         let (method, path) = self.route(Operation::Chat, asking, true)?;
-        let head = self.exchange(method, path, body, asking, sent);
+        let head = pin!(self.exchange(method, path, body, asking, sent));
         tokio::time::timeout_at(clocks.deadline(), head).await.unwrap_or_else(|_| Err(clocks.expired()))
     }
 
@@ -474,7 +479,7 @@ impl HttpProvider {
     }
 
     /// Sends what `authorizer` vouches for. A proof can be refused before its time; then another is tried, once.
-    async fn send_by(&self, authorizer: &dyn Authorizer, request: HttpRequest) -> Result<HttpAnswer, Error> {
+    async fn send_by(&self, authorizer: &dyn Authorizer, request: Box<HttpRequest>) -> Result<HttpAnswer, Error> {
         let mut tried = request.clone();
         authorizer.authorize(&mut tried, &*self.clock).await?;
         let answer = self.transport.send(tried.clone()).await?;
@@ -499,11 +504,12 @@ impl HttpProvider {
         if let Some(id) = asking.request_id.and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
             headers.insert(X_REQUEST_ID, id);
         }
-        self.answered(HttpRequest { method, target, common: self.headers.clone(), headers, body }).await
+        let request = boxed(|| HttpRequest { method, target, common: self.headers.clone(), headers, body });
+        self.answered(request).await
     }
 
     /// The answer to `request`, or the error that it tells.
-    async fn answered(&self, request: HttpRequest) -> Result<HttpAnswer, Error> {
+    async fn answered(&self, request: Box<HttpRequest>) -> Result<HttpAnswer, Error> {
         let answer = match &self.authorizer {
             None => self.transport.send(request).await?,
             // As above: the usual case does without its future.
@@ -595,6 +601,6 @@ impl Provider for HttpProvider {
     }
 
     fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer, Error>> {
-        Box::pin(self.answer(call))
+        Box::into_pin(boxed(move || self.answer(call)))
     }
 }

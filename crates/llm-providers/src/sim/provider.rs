@@ -197,7 +197,7 @@ async fn pass(span: Duration) {
 
 fn streamed(frames: impl Stream<Item = Result<Frame, Error>> + Send + 'static) -> Answer {
     let body = WireBody::Frames(Box::pin(frames));
-    Answer::Wire(WireAnswer { headers: exchange::headers("text/event-stream"), body })
+    Answer::from(WireAnswer { headers: exchange::headers("text/event-stream"), body })
 }
 
 /// The stream of what `show` says. `put` is given each event, and none for the terminal marker.

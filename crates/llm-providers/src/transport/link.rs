@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::{HeaderMap, Request, Uri, Version};
 use http_body::Body as _;
-use llm_core::{BoxFuture, Clock, Error, SystemClock};
+use llm_core::{BoxFuture, Clock, Error, SystemClock, boxed};
 use tokio::sync::Semaphore;
 
 use super::body::Outgoing;
@@ -61,7 +61,7 @@ impl HttpTransport {
         })
     }
 
-    async fn exchange(&self, request: HttpRequest) -> Result<HttpAnswer, Error> {
+    async fn exchange(&self, request: Box<HttpRequest>) -> Result<HttpAnswer, Error> {
         let kept = self.kept();
         // What was sent on a kept connection may have been read there.
         let untried = kept.is_none();
@@ -156,8 +156,8 @@ impl HttpTransport {
 }
 
 impl Transport for HttpTransport {
-    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpAnswer, Error>> {
-        Box::pin(self.exchange(request))
+    fn send(&self, request: Box<HttpRequest>) -> BoxFuture<'_, Result<HttpAnswer, Error>> {
+        Box::into_pin(boxed(|| self.exchange(request)))
     }
 }
 

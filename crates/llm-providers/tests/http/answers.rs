@@ -266,7 +266,7 @@ async fn vectors_come_in_the_form_that_was_asked_for() {
         let upstream = Upstream::always(Then::Answer(json(sent))).await;
         let body = format!(r#"{{"model":"e","input":"x"{asked}}}"#);
         let envelope = llm_providers::wire::openai::read_embeddings(body.into()).unwrap();
-        let answer = wire(&upstream.provider(), Call::new("e".into(), CallBody::Wire(envelope))).await.unwrap();
+        let answer = wire(&upstream.provider(), Call::new("e".into(), CallBody::from(envelope))).await.unwrap();
         let WireBody::Whole { bytes, usage } = answer.body else { panic!("it is whole") };
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         assert!(text.contains(vector), "{asked}: {text}");

@@ -21,7 +21,7 @@ struct Scripted {
 }
 
 impl Transport for Scripted {
-    fn send(&self, _: HttpRequest) -> BoxFuture<'_, Result<HttpAnswer, Error>> {
+    fn send(&self, _: Box<HttpRequest>) -> BoxFuture<'_, Result<HttpAnswer, Error>> {
         Box::pin(async {
             sleep(Duration::from_secs(self.head)).await;
             let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static(self.kind))]);

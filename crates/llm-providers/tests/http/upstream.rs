@@ -193,14 +193,14 @@ pub(crate) const END: &[u8] = b"0\r\n\r\n";
 pub(crate) fn call(more: &str) -> Call {
     let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"2+2?"}}]{more}}}"#);
     let envelope = read_chat(Bytes::from(body)).unwrap();
-    Call::new("m".into(), CallBody::Wire(envelope))
+    Call::new("m".into(), CallBody::from(envelope))
 }
 
 pub(crate) const STREAM: &str = r#","stream":true"#;
 
 pub(crate) async fn wire(provider: &HttpProvider, call: Call) -> Result<WireAnswer, Error> {
     match within(provider.send(call)).await? {
-        Answer::Wire(answer) => Ok(answer),
+        Answer::Wire(answer) => Ok(*answer),
         _ => panic!("a body is answered with a body"),
     }
 }

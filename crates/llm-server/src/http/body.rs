@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use http::Response;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use llm_core::{BoxStream, Dialect, Error, ErrorKind, Frames, RequestId};
+use llm_core::{BoxStream, Dialect, Error, ErrorKind, Frames, RequestId, boxed};
 
 use super::error::error_frame;
 use super::fields::Fields;
@@ -36,6 +37,9 @@ pub(crate) enum Payload {
     Done,
 }
 
+/// An answer, on the heap from the start: it goes through many hands.
+pub(crate) type BoxResponse = Box<Response<Body>>;
+
 /// An answer's body, and what its head says of how it came about.
 pub(crate) struct Body {
     payload: Payload,
@@ -51,6 +55,11 @@ pub(crate) struct Body {
 impl Body {
     pub(crate) const fn new(payload: Payload, exchange: Arc<Exchange>) -> Self {
         Self { payload, fields: Fields::new(), _exchange: exchange, request: None, watch: None }
+    }
+
+    /// An answer of it: 200 OK.
+    pub(crate) fn ok(payload: Payload, exchange: Arc<Exchange>) -> BoxResponse {
+        boxed(|| Response::new(Self::new(payload, exchange)))
     }
 
     /// What the head says beside its headers.
@@ -169,7 +178,7 @@ fn broke_off(request: Option<&RequestId>, watch: Option<&Watch>, error: &Error) 
 }
 
 /// Reads a request's body: at most `max` bytes, each piece within `idle`.
-pub(crate) async fn collect(mut body: IncomingBody, max: usize, idle: Duration) -> Result<Bytes, Error> {
+pub(crate) async fn collect(body: &mut IncomingBody, max: usize, idle: Duration) -> Result<Bytes, Error> {
     let announced = body.size_hint().lower();
     if announced > max as u64 {
         return Err(too_large(max));

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use hyper::body::Body as _;
 use llm_core::{Clock, Dialect, Error, ErrorKind, Forward, Forwarded, RequestId, StoredResponse, Tick};
 use llm_pipeline::{CacheUse, Reply};
 
-use super::body::{Body, Payload};
+use super::body::{BoxResponse, Payload};
 use super::inbound::Exchange;
-use super::incoming::IncomingBody;
+use super::incoming::BoxRequest;
 use super::quota::Quota;
 use super::service::{X_ACCEL_BUFFERING, deadline, failed, failure, overhead, refuse, respond, tell};
 use super::upload::{self, Bounds, Read};
@@ -148,13 +148,13 @@ pub(super) async fn pass(
     process: &Process,
     exchange: &Arc<Exchange>,
     passage: &Passage,
-    request: Request<IncomingBody>,
+    request: BoxRequest,
     id: &RequestId,
     received: Tick,
     watch: Option<&Watch>,
-) -> Response<Body> {
+) -> BoxResponse {
     let app = process.app.load_full();
-    let (parts, body) = request.into_parts();
+    let (parts, body) = (*request).into_parts();
     let (caller, everybodys) = match passage.admits(&app, &parts.headers) {
         Ok(credential) => (credential.caller.clone(), app.shared_account || credential.may(Scope::Admin)),
         Err(error) => return refuse(exchange, Dialect::OpenAi, &error, id),
@@ -217,7 +217,7 @@ pub(super) async fn pass(
 }
 
 /// The provider's answer, its bytes untouched.
-fn passed_back(answer: Forwarded, exchange: &Arc<Exchange>) -> Response<Body> {
+fn passed_back(answer: Forwarded, exchange: &Arc<Exchange>) -> BoxResponse {
     let Forwarded { status, mut headers, length, body } = answer;
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let events = kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));

@@ -14,19 +14,19 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{Request, Response, StatusCode};
+use http::StatusCode;
 use llm_core::sync::Mutex;
-use llm_core::{Dialect, Error, ErrorKind, RequestId};
+use llm_core::{Dialect, Error, ErrorKind, RequestId, boxed};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::answer::Answer;
-use self::head::Terms;
+use self::head::{Head, Terms};
 use self::line::Line;
-use super::body::Body;
+use super::body::BoxResponse;
 use super::drive::{self, Driven, Failure, Opened, drive};
 use super::inbound::{AT_ONCE, Exchange, poll_through};
-use super::incoming::IncomingBody;
+use super::incoming::{BoxRequest, IncomingBody};
 use super::service;
 
 /// How long what is left of a refused request may pause, and how long it is read on for: its caller is to get to read
@@ -38,8 +38,8 @@ const LONGEST_LINGER: Duration = Duration::from_secs(30);
 pub(super) fn serve<T, S, F>(opened: Opened<T>, serve: S) -> Driven<impl drive::Connection + Unpin, Exchange>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Fn(Arc<Exchange>, Request<IncomingBody>) -> F + Unpin,
-    F: Future<Output = Response<Body>>,
+    S: Fn(Arc<Exchange>, BoxRequest) -> F + Unpin,
+    F: Future<Output = BoxResponse>,
 {
     let exchange = Arc::new(Exchange::default());
     let line = Line::new(opened.socket, BytesMut::from(opened.ahead));
@@ -58,7 +58,6 @@ struct Connection<T, S, F> {
     ends: bool,
 }
 
-#[expect(clippy::large_enum_variant, reason = "a connection that lives long does so in the largest")]
 enum Phase<F> {
     /// A request is awaited; `fresh` until what was read of it has been looked at.
     Head {
@@ -74,8 +73,8 @@ enum Phase<F> {
 impl<T, S, F> drive::Connection for Connection<T, S, F>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Fn(Arc<Exchange>, Request<IncomingBody>) -> F + Unpin,
-    F: Future<Output = Response<Body>>,
+    S: Fn(Arc<Exchange>, BoxRequest) -> F + Unpin,
+    F: Future<Output = BoxResponse>,
 {
     const SAYS_GOODBYE: bool = false;
 
@@ -137,8 +136,8 @@ where
 impl<T, S, F> Connection<T, S, F>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Fn(Arc<Exchange>, Request<IncomingBody>) -> F,
-    F: Future<Output = Response<Body>>,
+    S: Fn(Arc<Exchange>, BoxRequest) -> F,
+    F: Future<Output = BoxResponse>,
 {
     /// Awaits a request, and begins to serve it. None at the connection's end.
     fn poll_head(&mut self, fresh: bool, cx: &mut Context<'_>) -> Poll<io::Result<Option<Phase<F>>>> {
@@ -151,9 +150,11 @@ where
                 Ok(Some((head, body))) => {
                     drop(line);
                     self.exchange.take_up(head.ambiguous);
-                    let body = body.map_or_else(|| IncomingBody::from_source(self.line.clone()), IncomingBody::whole);
-                    let serving = (self.serve)(self.exchange.clone(), head.request.map(|()| body));
-                    return Poll::Ready(Ok(Some(Phase::Serving(Box::pin(serving), head.terms))));
+                    let Head { mut request, terms, .. } = head;
+                    let line = || IncomingBody::from_source(self.line.clone());
+                    *request.body_mut() = body.map_or_else(line, IncomingBody::whole);
+                    let serving = boxed(|| (self.serve)(self.exchange.clone(), request));
+                    return Poll::Ready(Ok(Some(Phase::Serving(Box::into_pin(serving), terms))));
                 }
                 Err(status) => {
                     drop(line);
@@ -178,7 +179,7 @@ where
     }
 
     /// The answer to what is no request.
-    fn refusal(&self, status: StatusCode) -> Response<Body> {
+    fn refusal(&self, status: StatusCode) -> BoxResponse {
         let message = match status {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "the request's head is too long, or has too many fields",
             StatusCode::NOT_IMPLEMENTED => "the request's body is coded in another way than in chunks",
@@ -229,7 +230,7 @@ mod tests {
     use tokio::time::sleep;
     use tokio_util::sync::CancellationToken;
 
-    use super::super::body::{Payload, collect};
+    use super::super::body::{Body, Payload, collect};
     use super::super::drive::{Bounds, IDLE_TIMEOUT};
     use super::*;
 
@@ -237,10 +238,10 @@ mod tests {
     fn connect<F>(
         width: usize,
         stop: CancellationToken,
-        answer: impl Fn(Arc<Exchange>, Request<IncomingBody>) -> F + Unpin,
+        answer: impl Fn(Arc<Exchange>, BoxRequest) -> F + Unpin,
     ) -> (DuplexStream, impl Future<Output = ()>)
     where
-        F: Future<Output = Response<Body>>,
+        F: Future<Output = BoxResponse>,
     {
         let (socket, theirs) = duplex(width);
         let header_timeout = Duration::from_secs(10);
@@ -248,8 +249,8 @@ mod tests {
         (theirs, serve(Opened { socket, ahead: Bytes::new(), bounds }, answer))
     }
 
-    fn whole(exchange: Arc<Exchange>, bytes: impl Into<Bytes>) -> Response<Body> {
-        Response::new(Body::new(Payload::Whole(bytes.into()), exchange))
+    fn whole(exchange: Arc<Exchange>, bytes: impl Into<Bytes>) -> BoxResponse {
+        Body::ok(Payload::Whole(bytes.into()), exchange)
     }
 
     fn frame(bytes: &'static [u8]) -> Frame {
@@ -257,7 +258,7 @@ mod tests {
     }
 
     /// Answers with what was asked: the method, the path and the body.
-    async fn echo(exchange: Arc<Exchange>, request: Request<IncomingBody>) -> Response<Body> {
+    async fn echo(exchange: Arc<Exchange>, request: BoxRequest) -> BoxResponse {
         let start = format!("{} {} ", request.method(), request.uri());
         match request.into_body().collect().await {
             Ok(body) => whole(exchange, [start.as_bytes(), &body.to_bytes()].concat()),
@@ -266,13 +267,9 @@ mod tests {
     }
 
     /// All that a connection says to these `pieces`, each written when nothing else is to be done.
-    async fn told<F>(
-        width: usize,
-        pieces: &[&[u8]],
-        answer: impl Fn(Arc<Exchange>, Request<IncomingBody>) -> F + Unpin,
-    ) -> String
+    async fn told<F>(width: usize, pieces: &[&[u8]], answer: impl Fn(Arc<Exchange>, BoxRequest) -> F + Unpin) -> String
     where
-        F: Future<Output = Response<Body>>,
+        F: Future<Output = BoxResponse>,
     {
         let stop = CancellationToken::new();
         let (theirs, serving) = connect(width, stop.clone(), answer);
@@ -317,9 +314,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_follows_a_long_body_is_the_next_request() {
-        let counted = |exchange, request: Request<IncomingBody>| async move {
+        let counted = |exchange, mut request: BoxRequest| async move {
             let method = request.method().clone();
-            let body = collect(request.into_body(), 1 << 20, Duration::from_secs(1)).await.unwrap();
+            let body = collect(request.body_mut(), 1 << 20, Duration::from_secs(1)).await.unwrap();
             assert!(body.iter().all(|byte| *byte == b'x'));
             whole(exchange, format!("{method} {}", body.len()))
         };
@@ -377,11 +374,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_of_unknown_length_is_told_as_its_caller_understands() {
-        let frames = |exchange, request: Request<IncomingBody>| async move {
+        let frames = |exchange, request: BoxRequest| async move {
             let frames = stream::iter(["a", "", "bc"]).map(|text| Ok(frame(text.as_bytes())));
             let payload = Payload::Frames(frames.boxed(), Dialect::OpenAi);
             drop(request);
-            Response::new(Body::new(payload, exchange))
+            Body::ok(payload, exchange)
         };
         let ask = async |text: &str| told(4096, &[text.as_bytes()], frames).await;
         assert_eq!(
@@ -398,7 +395,7 @@ mod tests {
             move |exchange, _| async move {
                 let pieces = [Ok(Bytes::from_static(b"ab")), Err(Error::new(ErrorKind::StreamInterrupted, "gone"))];
                 let body = stream::iter(pieces).boxed();
-                Response::new(Body::new(Payload::Passed { body, left, events: false }, exchange))
+                Body::ok(Payload::Passed { body, left, events: false }, exchange)
             }
         };
         let asked: [&[u8]; 1] = [b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n"];
@@ -419,7 +416,7 @@ mod tests {
                         std::future::pending::<Infallible>().await;
                     }
                     let never = stream::pending().inspect(move |_: &Result<Frame, Error>| drop(held.clone()));
-                    Response::new(Body::new(Payload::Frames(never.boxed(), Dialect::OpenAi), exchange))
+                    Body::ok(Payload::Frames(never.boxed(), Dialect::OpenAi), exchange)
                 }
             });
             let leave = async {
@@ -443,7 +440,7 @@ mod tests {
                     counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     Ok(frame(&[b'x'; 1000]))
                 });
-                Response::new(Body::new(Payload::Frames(frames.boxed(), Dialect::OpenAi), exchange))
+                Body::ok(Payload::Frames(frames.boxed(), Dialect::OpenAi), exchange)
             }
         });
         let wait = async {
@@ -513,13 +510,13 @@ mod tests {
                 asked.extend_from_slice(LAST);
             }
             // In the pieces in which it came, or in one.
-            let mirror = |exchange, request: Request<IncomingBody>| async move {
+            let mirror = |exchange, request: BoxRequest| async move {
                 if joined {
                     return whole(exchange, request.into_body().collect().await.unwrap().to_bytes());
                 }
                 let body = request.into_body().into_data_stream();
                 let body = body.map(|piece| piece.map_err(|broken| Error::new(ErrorKind::Internal, broken.to_string())));
-                Response::new(Body::new(Payload::Passed { body: body.boxed(), left: None, events: false }, exchange))
+                Body::ok(Payload::Passed { body: body.boxed(), left: None, events: false }, exchange)
             };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
             let answer = runtime.block_on(async {
@@ -565,7 +562,7 @@ mod tests {
                 Bounds { timer: Box::pin(sleep(header_timeout)), header_timeout, stop: CancellationToken::new() };
             let answer = move |exchange, _| async move {
                 sleep(took).await;
-                Response::new(Body::new(Payload::Whole(Bytes::from_static(b"done")), exchange))
+                Body::ok(Payload::Whole(Bytes::from_static(b"done")), exchange)
             };
             let serving = tokio::spawn(serve(Opened { socket, ahead: Bytes::new(), bounds }, answer));
             theirs.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();

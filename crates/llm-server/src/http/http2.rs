@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use http::{Request, Response};
+use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
@@ -15,10 +15,10 @@ use hyper_util::rt::TokioTimer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
-use super::body::Body;
+use super::body::BoxResponse;
 use super::drive::{Opened, Vital, drive};
 use super::inbound::{Exchange, Guard, Inbound};
-use super::incoming::IncomingBody;
+use super::incoming::{BoxRequest, IncomingBody};
 use super::listener::MAX_HEAD_BYTES;
 
 /// What every connection begins with that has not agreed on HTTP/2 in a handshake (RFC 9113, section 3.4).
@@ -39,8 +39,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) async fn serve<T, S, F>(opened: Opened<T>, tasks: TaskTracker, serve: S)
 where
     T: AsyncRead + AsyncWrite + Unpin,
-    S: Fn(Arc<Exchange>, Request<IncomingBody>) -> F,
-    F: Future<Output = Response<Body>> + Send + 'static,
+    S: Fn(Arc<Exchange>, BoxRequest) -> F,
+    F: Future<Output = BoxResponse> + Send + 'static,
 {
     let streams = Arc::new(Streams::default());
     let guard = Frames { streams: streams.clone(), scan: FrameScan::at_preface() };
@@ -50,9 +50,10 @@ where
         // On the heap, and only until the answer has begun: its task goes on for as long as the stream.
         move |request: Request<Incoming>| {
             let exchange = Arc::new(Exchange::on(Stream::of(streams.clone())));
-            Box::pin(serve(exchange, request.map(IncomingBody::from_stream))).map(|mut response| {
+            let request = Box::new(request.map(IncomingBody::from_stream));
+            Box::pin(serve(exchange, request)).map(|mut response| {
                 response.body_mut().take_fields().move_to(response.headers_mut());
-                Ok::<_, Infallible>(response)
+                Ok::<_, Infallible>(*response)
             })
         }
     });
@@ -215,7 +216,7 @@ mod tests {
     use tokio::time::{Instant, sleep};
     use tokio_util::sync::CancellationToken;
 
-    use super::super::body::Payload;
+    use super::super::body::{Body, Payload};
     use super::super::drive::{Bounds, IDLE_TIMEOUT};
     use super::*;
 
@@ -274,7 +275,7 @@ mod tests {
             Opened { socket, ahead: Bytes::new(), bounds: Bounds { timer, header_timeout: HEADER_TIMEOUT, stop } };
         tasks.spawn(serve(opened, tasks.clone(), move |exchange, _| async move {
             sleep(answer).await;
-            Response::new(Body::new(Payload::Whole(Bytes::from_static(b"done")), exchange))
+            Body::ok(Payload::Whole(Bytes::from_static(b"done")), exchange)
         }));
         tasks.close();
         (theirs, tasks)

@@ -1,13 +1,18 @@
 //! The body of a request as it comes in, whatever carries it.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use http::Request;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use llm_providers::http1::Malformed;
+
+/// A request, on the heap from the start: it goes through many hands.
+pub(crate) type BoxRequest = Box<Request<IncomingBody>>;
 
 /// A request's body.
 pub(crate) struct IncomingBody(Carrier);
@@ -44,6 +49,19 @@ pub(crate) enum Broken {
 impl From<Malformed> for Broken {
     fn from(Malformed: Malformed) -> Self {
         Self::Malformed
+    }
+}
+
+impl fmt::Debug for IncomingBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IncomingBody").finish_non_exhaustive()
+    }
+}
+
+impl Default for IncomingBody {
+    /// One of nothing.
+    fn default() -> Self {
+        Self::whole(Bytes::new())
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
 use tokio::io::AsyncRead;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -14,10 +13,10 @@ use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::body::Body;
+use super::body::BoxResponse;
 use super::drive::{Bounds, Opened};
 use super::inbound::{Exchange, poll_append};
-use super::incoming::IncomingBody;
+use super::incoming::BoxRequest;
 use super::tls::{self, Tls};
 use super::{http1, http2};
 
@@ -43,8 +42,8 @@ pub(crate) struct Terms {
 /// Accepts connections until it is told to stop. Returns once all are closed.
 pub(crate) async fn listen<S, F>(listener: TcpListener, terms: Terms, serve: S)
 where
-    S: Fn(Arc<Exchange>, Request<IncomingBody>) -> F + Clone + Unpin + Send + Sync + 'static,
-    F: Future<Output = Response<Body>> + Send + 'static,
+    S: Fn(Arc<Exchange>, BoxRequest) -> F + Clone + Unpin + Send + Sync + 'static,
+    F: Future<Output = BoxResponse> + Send + 'static,
 {
     let room = Arc::new(Semaphore::new(terms.most));
     let open = TaskTracker::new();
@@ -82,8 +81,8 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(Tc
 
 async fn connection<S, F>(stream: TcpStream, terms: Terms, tasks: TaskTracker, serve: S)
 where
-    S: Fn(Arc<Exchange>, Request<IncomingBody>) -> F + Unpin,
-    F: Future<Output = Response<Body>> + Send + 'static,
+    S: Fn(Arc<Exchange>, BoxRequest) -> F + Unpin,
+    F: Future<Output = BoxResponse> + Send + 'static,
 {
     let Terms { header_timeout, tls, stop, .. } = terms;
     let mut timer = Box::pin(tokio::time::sleep(header_timeout));
@@ -153,7 +152,7 @@ mod tests {
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-    use super::super::body::Payload;
+    use super::super::body::{Body, Payload};
     use super::*;
 
     async fn sniffed(pieces: &[&[u8]]) -> (Bytes, Protocol) {
@@ -208,7 +207,7 @@ mod tests {
             let asked = asked.clone();
             move |exchange, _| {
                 asked.fetch_add(1, Relaxed);
-                std::future::ready(Response::new(Body::new(Payload::Whole(Bytes::new()), exchange)))
+                std::future::ready(Body::ok(Payload::Whole(Bytes::new()), exchange))
             }
         };
         let listening = tokio::spawn(listen(listener, terms, serve));

@@ -5,19 +5,18 @@ use std::time::Duration;
 
 use axum::Router;
 use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use llm_core::{Clock, Dialect, Error, ErrorKind, RequestId, RequestObserver, Sharing, Tick};
 use llm_pipeline::{CacheUse, Caller, Reply, Served};
 use tower::ServiceExt;
 
 use super::array;
-use super::body::{Body, Payload, collect};
+use super::body::{Body, BoxResponse, Payload, collect};
 use super::error::{render, wrong_method};
 use super::fields::Fields;
 use super::forward::{self, Passage};
 use super::inbound::Exchange;
-use super::incoming::IncomingBody;
+use super::incoming::BoxRequest;
 use super::ingress::Ingress;
 use super::quota::Quota;
 use crate::config::Scope;
@@ -33,8 +32,8 @@ pub(crate) fn serve(
     process: Arc<Process>,
     routes: Router,
     exchange: Arc<Exchange>,
-    request: Request<IncomingBody>,
-) -> impl Future<Output = Response<Body>> + Send {
+    request: BoxRequest,
+) -> impl Future<Output = BoxResponse> + Send {
     async move {
         let received = process.clock.now();
         let id = request_id(request.headers());
@@ -85,11 +84,7 @@ pub(crate) fn serve(
 }
 
 /// Answers one request of the listener that serves only `routes`.
-pub(crate) async fn serve_routes(
-    routes: Router,
-    exchange: Arc<Exchange>,
-    request: Request<IncomingBody>,
-) -> Response<Body> {
+pub(crate) async fn serve_routes(routes: Router, exchange: Arc<Exchange>, request: BoxRequest) -> BoxResponse {
     let id = request_id(request.headers());
     routed(routes, exchange, &id, request).await
 }
@@ -100,38 +95,32 @@ fn infer<'a>(
     process: &'a Process,
     exchange: &'a Arc<Exchange>,
     ingress: &'a Ingress,
-    request: Request<IncomingBody>,
+    mut request: BoxRequest,
     id: &'a RequestId,
     received: Tick,
     watch: Option<&'a Watch>,
-) -> impl Future<Output = Response<Body>> + Send + 'a {
+) -> impl Future<Output = BoxResponse> + Send + 'a {
     async move {
         let app = process.app.load_full();
-        // Of the rest nothing is kept while the answer comes.
-        let (Parts { headers, .. }, body) = request.into_parts();
         let dialect = ingress.dialect();
-        let caller = match app.keys.authenticate_by(&headers, ingress.key.as_deref(), Scope::Inference) {
+        let caller = match app.keys.authenticate_by(request.headers(), ingress.key.as_deref(), Scope::Inference) {
             Ok(credential) => credential.caller.clone(),
             Err(error) => return refuse(exchange, dialect, &error, id),
         };
         if let Some(watch) = watch {
             watch.caller(&caller.tenant);
         }
-        let body = match collect(body, app.limits.max_body_bytes, app.limits.body_idle_timeout).await {
+        let body = match collect(request.body_mut(), app.limits.max_body_bytes, app.limits.body_idle_timeout).await {
             Ok(body) => body,
             Err(error) => return refuse(exchange, dialect, &error, id),
         };
-        // Not looked at from here: what was lent has to stay for as long as the answer is waited for.
-        let with_user = |request: llm_pipeline::Request| {
-            let user = user_of(&request).filter(|_| app.pipeline.limits_users()).map(str::to_owned);
-            (request, user)
-        };
-        let asked = asked(caller.clone(), ingress, body, &headers, id, received, watch.map(Watch::follower));
-        let (request, user) = match asked.map(with_user) {
+        let headers = request.headers();
+        let asked = match asked(caller.clone(), ingress, body, headers, id, received, watch.map(Watch::follower)) {
             Ok(asked) => asked,
             Err(error) => return failure(exchange, dialect, &error, id),
         };
-        let answered = app.pipeline.handle(request).await;
+        let user = user_of(&asked).filter(|_| app.pipeline.limits_users()).map(str::to_owned);
+        let answered = app.pipeline.handle(asked).await;
         let quota = Quota::new(dialect, process.clock.unix_time(), app.pipeline.headroom(&caller, user.as_deref()));
         let mut response = match answered {
             Ok(response) => {
@@ -139,7 +128,7 @@ fn infer<'a>(
                 if response.served.sharing != Sharing::Joined {
                     process.telemetry.overhead(overhead);
                 }
-                let reply = process.sessions.tell(&caller.tenant, &headers, dialect, response.reply);
+                let reply = process.sessions.tell(&caller.tenant, headers, dialect, response.reply);
                 let mut answer = success(exchange, ingress, reply, &quota);
                 tell(answer.body_mut().fields(), &response.served, overhead);
                 answer
@@ -170,11 +159,11 @@ fn asked(
     id: &RequestId,
     received: Tick,
     follower: Option<Arc<dyn RequestObserver>>,
-) -> Result<llm_pipeline::Request, Error> {
-    Ok(llm_pipeline::Request {
+) -> Result<Arc<llm_pipeline::Request>, Error> {
+    Ok(Arc::new(llm_pipeline::Request {
         caller,
         id: id.clone(),
-        body: llm_core::CallBody::Wire(ingress.read(body)?),
+        body: ingress.read(body)?.into(),
         headers: ingress.forwarded(headers),
         cache: cache_use(headers)?,
         idempotency_key: idempotency_key(headers)?,
@@ -182,7 +171,7 @@ fn asked(
         received,
         deadline: deadline(headers, received)?,
         follower,
-    })
+    }))
 }
 
 /// Logs what kept a request from being answered.
@@ -209,7 +198,7 @@ pub(super) const fn overhead(served: &Served, elapsed: Duration) -> Duration {
     }
 }
 
-fn success(exchange: &Arc<Exchange>, ingress: &Ingress, reply: Reply, quota: &Quota) -> Response<Body> {
+fn success(exchange: &Arc<Exchange>, ingress: &Ingress, reply: Reply, quota: &Quota) -> BoxResponse {
     let begun = |payload| respond(StatusCode::OK, HeaderMap::new(), payload, exchange);
     match reply {
         Reply::Whole(whole) => {
@@ -249,32 +238,27 @@ pub(super) fn tell(fields: &mut Fields, served: &Served, overhead: Duration) {
 }
 
 /// An error after the request was read.
-pub(super) fn failure(exchange: &Arc<Exchange>, dialect: Dialect, error: &Error, id: &RequestId) -> Response<Body> {
+pub(super) fn failure(exchange: &Arc<Exchange>, dialect: Dialect, error: &Error, id: &RequestId) -> BoxResponse {
     let rendered = render(dialect, error, id);
     respond(rendered.status, rendered.headers, Payload::Whole(rendered.body), exchange)
 }
 
 /// An error before the request was read, behind which its connection ends.
-pub(super) fn refuse(exchange: &Arc<Exchange>, dialect: Dialect, error: &Error, id: &RequestId) -> Response<Body> {
+pub(super) fn refuse(exchange: &Arc<Exchange>, dialect: Dialect, error: &Error, id: &RequestId) -> BoxResponse {
     let mut response = failure(exchange, dialect, error, id);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
 /// The routes that are not the data plane's.
-async fn routed(
-    routes: Router,
-    exchange: Arc<Exchange>,
-    id: &RequestId,
-    request: Request<IncomingBody>,
-) -> Response<Body> {
-    let mut request = request.map(axum::body::Body::new);
+async fn routed(routes: Router, exchange: Arc<Exchange>, id: &RequestId, request: BoxRequest) -> BoxResponse {
+    let mut request = (*request).map(axum::body::Body::new);
     request.extensions_mut().insert(id.clone());
     let (parts, body) = match routes.oneshot(request).await {
         Ok(response) => response.into_parts(),
         Err(never) => match never {},
     };
-    Response::from_parts(parts, Body::new(Payload::Routed(body), exchange))
+    Box::new(Response::from_parts(parts, Body::new(Payload::Routed(body), exchange)))
 }
 
 pub(super) fn respond(
@@ -282,8 +266,8 @@ pub(super) fn respond(
     headers: HeaderMap,
     payload: Payload,
     exchange: &Arc<Exchange>,
-) -> Response<Body> {
-    let mut response = Response::new(Body::new(payload, exchange.clone()));
+) -> BoxResponse {
+    let mut response = Body::ok(payload, exchange.clone());
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response

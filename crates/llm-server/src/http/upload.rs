@@ -47,10 +47,10 @@ pub(super) async fn unread(body: IncomingBody, bounds: Bounds) -> Result<Read, E
 }
 
 /// A body in JSON, which is read whole, or a form, which is read up to its model.
-pub(super) async fn naming_a_model(body: IncomingBody, headers: &HeaderMap, bounds: Bounds) -> Result<Read, Error> {
+pub(super) async fn naming_a_model(mut body: IncomingBody, headers: &HeaderMap, bounds: Bounds) -> Result<Read, Error> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if !kind.get(..FORM.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORM)) {
-        let body = collect(body, bounds.most, bounds.idle).await?;
+        let body = collect(&mut body, bounds.most, bounds.idle).await?;
         let (model, at) = read_model(&body)?.unzip();
         return Ok(Read { model, body: ForwardBody::new(vec![body], at, None) });
     }

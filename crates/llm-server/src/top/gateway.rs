@@ -74,7 +74,7 @@ impl Gateway {
             headers: HeaderMap::new(),
             body: RequestBody::default(),
         };
-        let mut answer = self.transport.send(request).await.map_err(gone)?;
+        let mut answer = self.transport.send(Box::new(request)).await.map_err(gone)?;
         match answer.status {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED if self.headers.is_empty() => return Err(Silent::Keyless),

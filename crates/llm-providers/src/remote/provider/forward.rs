@@ -45,7 +45,7 @@ impl HttpProvider {
         Ok(Answer::Forwarded(Box::new(Forwarded { status, headers: kept, length, body })))
     }
 
-    fn request(&self, forward: &Forward, asking: &Asking<'_>, sent: &HeaderMap) -> HttpRequest {
+    fn request(&self, forward: &Forward, asking: &Asking<'_>, sent: &HeaderMap) -> Box<HttpRequest> {
         let mut headers = sent.clone();
         if let Some(id) = asking.request_id.and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
             headers.insert(X_REQUEST_ID, id);
@@ -55,7 +55,7 @@ impl HttpProvider {
         common.remove(header::CONTENT_TYPE);
         let body = RequestBody::of_pieces(forward.body.start(asking.model), forward.body.rest().cloned());
         let target = self.endpoint.join(forward.target.as_str());
-        HttpRequest { method: forward.method.clone(), target, common: Arc::new(common), headers, body }
+        Box::new(HttpRequest { method: forward.method.clone(), target, common: Arc::new(common), headers, body })
     }
 }
 

@@ -131,7 +131,7 @@ impl Tokens {
             headers: HeaderMap::new(),
             body: RequestBody::from(bytes::Bytes::from(form)),
         };
-        let answer = decoded(self.transport.send(request).await?)?;
+        let answer = decoded(self.transport.send(Box::new(request)).await?)?;
         let (status, headers) = (answer.status, answer.headers);
         let body = answer::error_body(answer.chunks).await;
         let told: Told = serde_json::from_slice(&body).unwrap_or_default();
@@ -217,7 +217,7 @@ mod tests {
     }
 
     impl Transport for Given {
-        fn send(&self, _: HttpRequest) -> BoxFuture<'_, Result<HttpAnswer, Error>> {
+        fn send(&self, _: Box<HttpRequest>) -> BoxFuture<'_, Result<HttpAnswer, Error>> {
             Box::pin(async {
                 let number = self.asked.fetch_add(1, Release) + 1;
                 if number == 2 {

@@ -7,14 +7,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderMap, Response, StatusCode, response};
+use http::{HeaderMap, Response, StatusCode};
 use hyper::body::Body as HttpBody;
 use llm_core::sync::Mutex;
 use llm_providers::http1::{LAST_CHUNK, Outbox, length, names};
 use tokio::io::AsyncWrite;
 
-use super::super::body::Body;
-use super::super::fields::Fields;
+use super::super::body::{Body, BoxResponse};
 use super::head::{self, Sends, Terms};
 use super::line::Line;
 
@@ -31,11 +30,11 @@ thread_local! {
 
 /// An answer.
 pub(super) struct Answer {
-    /// Until it is written.
-    head: Option<(response::Parts, Fields)>,
-    terms: Terms,
     /// None once all of it was taken.
-    body: Option<Body>,
+    response: Option<BoxResponse>,
+    /// Whether its head is still to be written.
+    heads: bool,
+    terms: Terms,
     sends: Sends,
     /// Whether it ends before its end.
     broken: bool,
@@ -56,17 +55,14 @@ enum Gathered {
 
 impl Answer {
     /// The answer to a request that asked for it on these `terms`.
-    pub(super) fn new(response: Response<Body>, mut terms: Terms) -> Self {
-        let (parts, mut body) = response.into_parts();
-        let fields = body.take_fields();
-        let sends = sends(&parts, &body, terms);
+    pub(super) fn new(response: BoxResponse, mut terms: Terms) -> Self {
+        let sends = sends(&response, terms);
         terms.keeps &= sends != Sends::UntilClose
-            && !names(&parts.headers, &CONNECTION).any(|word| word.eq_ignore_ascii_case("close"));
-        let body = (!matches!(sends, Sends::Nothing(_))).then_some(body);
+            && !names(response.headers(), &CONNECTION).any(|word| word.eq_ignore_ascii_case("close"));
         Self {
-            head: Some((parts, fields)),
+            response: Some(response),
+            heads: true,
             terms,
-            body,
             sends,
             broken: false,
             out: Outbox::default(),
@@ -115,7 +111,7 @@ impl Answer {
                 ready!(Pin::new(&mut line.lock().socket).poll_flush(cx))?;
                 self.unflushed = false;
             }
-            if self.head.is_none() && self.body.is_none() {
+            if self.response.is_none() {
                 return Poll::Ready(Ok(()));
             }
             if waits {
@@ -133,12 +129,18 @@ impl Answer {
 
     /// Takes of the answer what is there, up to a large piece.
     fn gather(&mut self, text: &mut Vec<u8>, cx: &mut Context<'_>) -> (Gathered, Bytes) {
-        if let Some((parts, fields)) = self.head.take() {
-            head::write(text, &parts, &fields, self.sends, self.terms);
+        if let Some(response) = self.response.as_mut().filter(|_| std::mem::take(&mut self.heads)) {
+            let fields = response.body_mut().take_fields();
+            head::write(text, response, &fields, self.sends, self.terms);
+            // Nobody needs it while the rest comes.
+            *response.headers_mut() = HeaderMap::new();
+            if matches!(self.sends, Sends::Nothing(_)) {
+                self.end(false);
+            }
         }
         while text.len() < GATHERED {
-            let Some(body) = &mut self.body else { return (Gathered::Enough, Bytes::new()) };
-            let data = match Pin::new(body).poll_frame(cx) {
+            let Some(response) = &mut self.response else { return (Gathered::Enough, Bytes::new()) };
+            let data = match Pin::new(response.body_mut()).poll_frame(cx) {
                 Poll::Pending => return (Gathered::AllThereIs, Bytes::new()),
                 Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
                 Poll::Ready(Some(Err(_))) => {
@@ -185,7 +187,7 @@ impl Answer {
     }
 
     fn end(&mut self, broken: bool) {
-        self.body = None;
+        self.response = None;
         self.broken = broken;
     }
 
@@ -230,16 +232,16 @@ impl Answer {
 }
 
 /// How the answer's end is known.
-fn sends(parts: &response::Parts, body: &Body, terms: Terms) -> Sends {
-    let status = parts.status;
+fn sends(response: &Response<Body>, terms: Terms) -> Sends {
+    let status = response.status();
     if status.is_informational() || status == StatusCode::NO_CONTENT {
         return Sends::Nothing(None);
     }
-    let known = body.size_hint().exact();
+    let known = response.body().size_hint().exact();
     if terms.head_only || status == StatusCode::NOT_MODIFIED {
-        return Sends::Nothing(given(&parts.headers).or(known.filter(|length| *length > 0)));
+        return Sends::Nothing(given(response.headers()).or(known.filter(|length| *length > 0)));
     }
-    match known.or_else(|| given(&parts.headers)) {
+    match known.or_else(|| given(response.headers())) {
         Some(length) => Sends::Length(length),
         None if terms.is_old => Sends::UntilClose,
         None => Sends::Chunks,

@@ -7,11 +7,12 @@ use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, EXPECT, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, Version, response};
-use llm_core::{Clock, SystemClock};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri, Version};
+use llm_core::{Clock, SystemClock, boxed};
 use llm_providers::http1::{BadLength, Framing, header_map, length, names};
 
 use super::super::fields::Fields;
+use super::super::incoming::{BoxRequest, IncomingBody};
 use super::super::listener::MAX_HEAD_BYTES;
 
 /// Header fields of a request at most.
@@ -20,7 +21,8 @@ const MOST_FIELDS: usize = 100;
 /// A request's head.
 #[derive(Debug)]
 pub(super) struct Head {
-    pub(super) request: Request<()>,
+    /// Its body is still to come.
+    pub(super) request: BoxRequest,
     pub(super) framing: Framing,
     /// Whether it gives its body's length in two ways.
     pub(super) ambiguous: bool,
@@ -80,7 +82,7 @@ impl Head {
         let keeps = !ambiguous && if is_old { says(CONNECTION, "keep-alive") } else { !says(CONNECTION, "close") };
         let asks = !is_old && says(EXPECT, "100-continue");
         let terms = Terms { keeps, is_old, head_only: method == Method::HEAD };
-        let mut request = Request::new(());
+        let mut request = boxed(|| Request::new(IncomingBody::default()));
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.version_mut() = if is_old { Version::HTTP_10 } else { Version::HTTP_11 };
@@ -125,11 +127,12 @@ pub(super) enum Sends {
 }
 
 /// Writes the head of an answer, and whether another may follow.
-pub(super) fn write(text: &mut Vec<u8>, parts: &response::Parts, fields: &Fields, sends: Sends, terms: Terms) {
+pub(super) fn write<B>(text: &mut Vec<u8>, response: &Response<B>, fields: &Fields, sends: Sends, terms: Terms) {
+    let (status, headers) = (response.status(), response.headers());
     text.extend_from_slice(b"HTTP/1.1 ");
-    text.extend_from_slice(parts.status.as_str().as_bytes());
+    text.extend_from_slice(status.as_str().as_bytes());
     text.push(b' ');
-    text.extend_from_slice(parts.status.canonical_reason().unwrap_or_default().as_bytes());
+    text.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
     text.extend_from_slice(b"\r\n");
     text.extend_from_slice(fields.lines());
     let mut put = |name: &HeaderName, value: &[u8]| {
@@ -139,7 +142,7 @@ pub(super) fn write(text: &mut Vec<u8>, parts: &response::Parts, fields: &Fields
         text.extend_from_slice(b"\r\n");
     };
     // The connection's own are not the handler's to set.
-    for (name, value) in &parts.headers {
+    for (name, value) in headers {
         if ![CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name) {
             put(name, value.as_bytes());
         }
@@ -161,7 +164,7 @@ pub(super) fn write(text: &mut Vec<u8>, parts: &response::Parts, fields: &Fields
         Sends::Chunks => put(&TRANSFER_ENCODING, b"chunked"),
         Sends::UntilClose | Sends::Nothing(None) => {}
     }
-    if !parts.headers.contains_key(DATE) {
+    if !headers.contains_key(DATE) {
         put(&DATE, &date());
     }
     text.extend_from_slice(b"\r\n");
@@ -280,11 +283,11 @@ mod tests {
             let headers = response.headers_mut().unwrap();
             headers.insert("x-a", HeaderValue::from_static("b"));
             headers.insert(DATE, HeaderValue::from_static("now"));
-            let (parts, ()) = response.body(()).unwrap().into_parts();
+            let response = response.body(()).unwrap();
             let mut text = Vec::new();
             let mut fields = Fields::default();
             fields.show(&HeaderName::from_static("x-said"), 1);
-            write(&mut text, &parts, &fields, sends, Terms { keeps, is_old, head_only: false });
+            write(&mut text, &response, &fields, sends, Terms { keeps, is_old, head_only: false });
             String::from_utf8(text).unwrap()
         };
         let start = "HTTP/1.1 404 Not Found\r\nx-said: 1\r\nx-a: b\r\ndate: now\r\n";
