@@ -1,6 +1,5 @@
 //! What callers are told of their own limits, in the headers that their SDKs read.
 
-use std::fmt;
 use std::time::Duration;
 
 use http::{HeaderName, Response};
@@ -9,6 +8,7 @@ use llm_providers::wire::rfc3339;
 use llm_ratelimit::{Headroom, Room};
 
 use super::body::Body;
+use super::fields::digits;
 
 /// Names of one resource: limit, remaining, reset.
 type Names = [HeaderName; 3];
@@ -63,11 +63,11 @@ impl Quota {
             }
             let [limits, remaining, resets] = names;
             let fields = response.body_mut().fields();
-            fields.show(limits, limit);
-            fields.show(remaining, left);
+            fields.number(limits, limit);
+            fields.number(remaining, left);
             match self.anthropic {
-                true => fields.show(resets, rfc3339(self.now.saturating_add(reset))),
-                false => fields.show(resets, Span(reset)),
+                true => fields.text(resets, &rfc3339(self.now.saturating_add(reset))),
+                false => fields.line(resets, |text| write_span(text, reset)),
             }
         }
     }
@@ -83,30 +83,28 @@ impl Quota {
 }
 
 /// A duration as OpenAI writes it: `12ms`, `1s`, `6m0s`, `1h2m3.5s`. Rounded up to the millisecond.
-struct Span(Duration);
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = u64::try_from(self.0.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-        if millis < 1000 {
-            return write!(f, "{millis}ms");
-        }
-        let (hours, minutes, millis) = (millis / 3_600_000, millis / 60_000 % 60, millis % 60_000);
-        if hours > 0 {
-            write!(f, "{hours}h")?;
-        }
-        if hours > 0 || minutes > 0 {
-            write!(f, "{minutes}m")?;
-        }
-        write!(f, "{}", millis / 1000)?;
-        match (millis % 1000 / 100, millis % 100 / 10, millis % 10) {
-            (0, 0, 0) => {}
-            (tenths, 0, 0) => write!(f, ".{tenths}")?,
-            (tenths, hundredths, 0) => write!(f, ".{tenths}{hundredths}")?,
-            (tenths, hundredths, thousandths) => write!(f, ".{tenths}{hundredths}{thousandths}")?,
-        }
-        f.write_str("s")
+fn write_span(text: &mut Vec<u8>, span: Duration) {
+    let millis = u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    let mut put = |number, unit: &[u8]| {
+        digits(text, number);
+        text.extend_from_slice(unit);
+    };
+    if millis < 1000 {
+        return put(millis, b"ms");
     }
+    let (hours, minutes, millis) = (millis / 3_600_000, millis / 60_000 % 60, millis % 60_000);
+    if hours > 0 {
+        put(hours, b"h");
+    }
+    if hours > 0 || minutes > 0 {
+        put(minutes, b"m");
+    }
+    put(millis / 1000, b"");
+    if millis % 1000 > 0 {
+        let fraction = format!(".{:03}", millis % 1000);
+        text.extend_from_slice(fraction.trim_end_matches('0').as_bytes());
+    }
+    text.push(b's');
 }
 
 #[cfg(test)]
@@ -118,6 +116,12 @@ mod tests {
     use super::super::body::Payload;
     use super::super::inbound::Exchange;
     use super::*;
+
+    fn written(span: Duration) -> String {
+        let mut text = Vec::new();
+        write_span(&mut text, span);
+        String::from_utf8(text).unwrap()
+    }
 
     #[test]
     fn spans_are_written_as_go_writes_them() {
@@ -132,9 +136,9 @@ mod tests {
             (3_723_500, "1h2m3.5s"),
             (90_061_010, "25h1m1.01s"),
         ] {
-            assert_eq!(Span(Duration::from_millis(millis)).to_string(), text);
+            assert_eq!(written(Duration::from_millis(millis)), text);
         }
-        assert_eq!(Span(Duration::from_nanos(1)).to_string(), "1ms");
+        assert_eq!(written(Duration::from_nanos(1)), "1ms");
     }
 
     #[test]

@@ -232,9 +232,9 @@ fn success(exchange: &Arc<Exchange>, ingress: &Ingress, reply: Reply, quota: &Qu
 /// Says how an answer came about.
 pub(super) fn tell(fields: &mut Fields, served: &Served, overhead: Duration) {
     fields.text(&X_LLMKIT_PROVIDER, served.provider.as_str());
-    fields.show(&X_LLMKIT_ATTEMPTS, served.attempts);
+    fields.number(&X_LLMKIT_ATTEMPTS, served.attempts.into());
     fields.text(&X_LLMKIT_CACHE, served.sharing.as_str());
-    fields.show(&X_LLMKIT_OVERHEAD_US, overhead.as_micros());
+    fields.number(&X_LLMKIT_OVERHEAD_US, u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX));
 }
 
 /// An error after the request was read.

@@ -1,7 +1,6 @@
 //! Heads: a request's is read, an answer's is written.
 
 use std::cell::Cell;
-use std::io::Write as _;
 use std::mem::MaybeUninit;
 use std::time::UNIX_EPOCH;
 
@@ -154,12 +153,7 @@ pub(super) fn write<B>(text: &mut Vec<u8>, response: &Response<B>, fields: &Fiel
     }
     match sends {
         Sends::Length(length) | Sends::Nothing(Some(length)) => {
-            let mut digits = [0; 20];
-            let mut rest = &mut digits[..];
-            // A length has no more digits than that.
-            let _ = write!(rest, "{length}");
-            let left = rest.len();
-            put(&CONTENT_LENGTH, &digits[..20 - left]);
+            put(&CONTENT_LENGTH, itoa::Buffer::new().format(length).as_bytes());
         }
         Sends::Chunks => put(&TRANSFER_ENCODING, b"chunked"),
         Sends::UntilClose | Sends::Nothing(None) => {}
@@ -286,7 +280,7 @@ mod tests {
             let response = response.body(()).unwrap();
             let mut text = Vec::new();
             let mut fields = Fields::default();
-            fields.show(&HeaderName::from_static("x-said"), 1);
+            fields.number(&HeaderName::from_static("x-said"), 1);
             write(&mut text, &response, &fields, sends, Terms { keeps, is_old, head_only: false });
             String::from_utf8(text).unwrap()
         };
