@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::ask::Connection;
 use crate::measured::{Measured, now};
@@ -80,23 +80,21 @@ async fn closed(options: &Options, connections: Vec<Connection>) -> Result<(Meas
     Ok((all, connections))
 }
 
-/// A request at each tick, on whichever connection is idle.
-///
-/// Latency does not count from the tick: at the low rates this is for, none waits for another, and the runtime's timer, which
-/// is a millisecond coarse, stays out of it.
+/// A request at each moment that is due, on whichever connection is idle. Latency does not count from that moment: at the
+/// low rates this is for, none waits for another.
 async fn open(
     options: &Options,
     mut idle: Vec<Connection>,
     per_second: u32,
 ) -> Result<(Measured, Vec<Connection>), String> {
     let mut prompts = prompts(options, 0);
-    let mut ticks = interval(Duration::from_secs(1) / per_second);
+    let mut due = moments(per_second);
     let mut asked = JoinSet::new();
     let mut all = Measured::default();
     let started = now();
     while started.elapsed() < options.duration || !asked.is_empty() {
         tokio::select! {
-            _ = ticks.tick(), if started.elapsed() < options.duration => {
+            Some(()) = due.recv(), if started.elapsed() < options.duration => {
                 let mut connection = match idle.pop() {
                     Some(connection) => connection,
                     None => Connection::open(options.target, options.stream).await?,
@@ -115,6 +113,31 @@ async fn open(
         }
     }
     Ok((all, idle))
+}
+
+/// When requests are due: at random, `per_second` of them on average, whatever came before (a Poisson process), the same
+/// in every run. At even distances an answer that takes some of them would come just as the next request goes out, each
+/// time. They are told by a thread, since the runtime's timer would have all of them at whole milliseconds.
+fn moments(per_second: u32) -> mpsc::Receiver<()> {
+    let (teller, told) = mpsc::channel(1024);
+    std::thread::spawn(move || {
+        let mut random = fastrand::Rng::with_seed(0);
+        let mut due = now();
+        loop {
+            due += pause(random.f64(), per_second);
+            #[expect(clippy::disallowed_methods, reason = "a load generator takes real time")]
+            std::thread::sleep(due.saturating_duration_since(now()));
+            if teller.blocking_send(()).is_err() {
+                break;
+            }
+        }
+    });
+    told
+}
+
+/// The time between two moments of a Poisson process, by a draw from 0 to below 1.
+fn pause(draw: f64, per_second: u32) -> Duration {
+    Duration::from_secs_f64(-(1.0 - draw).ln() / f64::from(per_second))
 }
 
 /// One stream a connection; says `ready` when each has brought something, and reads on until the next line.
@@ -158,4 +181,22 @@ fn prompts(options: &Options, connection: usize) -> Prompts {
 pub(crate) async fn next_line() -> Result<(), String> {
     let line = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
     line.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string()).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_those_of_a_poisson_process() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let pauses: Vec<f64> = (0..100_000).map(|_| pause(random.f64(), 200).as_secs_f64()).collect();
+        let mean = pauses.iter().sum::<f64>() / pauses.len() as f64;
+        assert!((0.0049..0.0051).contains(&mean), "{mean}");
+        // The share above `x` means is the exponential's: e to the power of minus `x`.
+        for means in [0.5, 1.0, 3.0] {
+            let share = pauses.iter().filter(|pause| **pause > 0.005 * means).count() as f64 / pauses.len() as f64;
+            assert!((share - (-means).exp()).abs() < 0.01, "{means}: {share}");
+        }
+    }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Scenario {
     pub(crate) connections: u32,
     pub(crate) full_ms: u64,
     pub(crate) quick_ms: u64,
+    /// How often it is driven in a round.
+    pub(crate) turns: usize,
     /// Further options of the generator.
     pub(crate) options: &'static [&'static str],
     /// Streams are counted by their events.
@@ -50,6 +52,7 @@ pub(crate) const SMALL: Scenario = Scenario {
     connections: 32,
     full_ms: 1200,
     quick_ms: 600,
+    turns: 1,
     options: &["--body-bytes", "1024"],
     is_stream: false,
     awake: false,
@@ -68,6 +71,7 @@ pub(crate) const PACED: Scenario = Scenario {
     connections: 400,
     full_ms: 2000,
     quick_ms: 1000,
+    turns: 1,
     // Streams that began together would send together: a wave every 20 ms.
     options: &["--stream", "--stagger-milliseconds", "1000"],
     is_stream: true,
@@ -78,8 +82,10 @@ pub(crate) const LOW: Scenario = Scenario {
     title: "200 requests a second, answered after 20 ms",
     model: Model::Delayed,
     connections: 8,
-    full_ms: 2000,
+    full_ms: 1000,
     quick_ms: 1000,
+    // Short and often: a neighbour's second is one of many, and hits all of them.
+    turns: 3,
     options: &["--rate", "200"],
     ..SMALL
 };
