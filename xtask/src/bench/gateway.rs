@@ -30,7 +30,7 @@ use systems::{Programs, System};
 /// How long it may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// About nine minutes.
+    /// About eight minutes.
     Full,
     /// About a minute, for a first look.
     Quick,
